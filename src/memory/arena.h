@@ -1,0 +1,30 @@
+// Arenas: where the bytes of one tier come from. Memory is given out in order and freed all at
+// once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "memory/tier.h"
+
+namespace dak {
+
+class Arena {
+ public:
+  virtual ~Arena() = default;
+
+  // `size` bytes aligned to `kArenaAlignment`, zeroed; throws kResourceExhausted, naming the tier,
+  // when the tier's capacity or the machine's memory would be exceeded.
+  virtual std::byte* allocate(int64_t size_bytes) = 0;
+
+  virtual int64_t used_bytes() const = 0;
+  virtual const Tier& tier() const = 0;
+};
+
+inline constexpr int64_t kArenaAlignment = 4096;
+
+// Host DRAM for either tier of the CPU backend, in huge pages where the system grants them.
+std::unique_ptr<Arena> make_cpu_arena(const Tier& tier);
+
+}  // namespace dak
