@@ -1,0 +1,114 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/units.h"
+#include "hardware/memory_info.h"
+#include "model/families.h"
+#include "model/loader.h"
+
+namespace dak {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// On the CPU every tier is the same DRAM: their sum must fit it.
+void check_machine_memory(const Plan& plan) {
+  int64_t total = 0;
+  for (size_t i = 0; i < plan.tiers.size(); ++i) total += plan.bytes_in(static_cast<TierIndex>(i));
+  const int64_t available = available_memory_bytes();
+  if (total > available) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = plan.model,
+                 .field = {},
+                 .value = {},
+                 .problem = fmt::format("needs {}, and {} of memory are available",
+                                        format_bytes(total), format_bytes(available)),
+                 .fix = "use a smaller model or --context"});
+  }
+}
+
+std::unique_ptr<Weights> make_weights(const Plan& plan) {
+  std::vector<std::unique_ptr<Arena>> arenas;
+  arenas.reserve(plan.tiers.size());
+  for (const Tier& tier : plan.tiers) arenas.push_back(make_cpu_arena(tier));
+  return std::make_unique<Weights>(std::move(arenas));
+}
+
+}  // namespace
+
+Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers,
+               const ProgressFn& progress)
+    : config_(files.config),
+      tokenizer_(files.load_tokenizer()),
+      chat_template_(files.load_chat_template()),
+      pool_(std::make_unique<ThreadPool>(options.threads)),
+      plan_(plan_model(files, options, std::move(tiers))),
+      context_(plan_.fixed.kv_tokens),
+      prefill_chunk_(std::min(options.prefill_chunk, context_)) {
+  check_machine_memory(plan_);
+  const auto start = std::chrono::steady_clock::now();
+  const Family& family = family_named(config_.family);
+  weights_ = make_weights(plan_);
+  load_weights(family.weights(config_, files.naming), *files.checkpoint, plan_, *pool_,
+               {.check_finite = options.check_finite, .progress = progress}, *weights_);
+  model_ = family.make(config_, *weights_);
+  workspace_ = std::make_unique<Workspace>(config_, prefill_chunk_, 1, weights_->arena(0));
+  cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options), context_,
+                                     weights_->arena(0));
+  ctx_.pool = pool_.get();
+  load_seconds_ = seconds_since(start);
+}
+
+Engine::~Engine() = default;
+
+std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
+  if (!chat_template_) {
+    throw_unsupported(config_.name, "chat_template", {}, "the model has none",
+                      "give a plain prompt with --raw");
+  }
+  ChatInput filled = input;
+  const auto spelling = [this](std::optional<TokenId> token) {
+    return token ? tokenizer_.token_text(*token).value_or("") : std::string();
+  };
+  if (filled.bos_token.empty()) filled.bos_token = spelling(tokenizer_.bos_token());
+  if (filled.eos_token.empty()) filled.eos_token = spelling(tokenizer_.eos_token());
+  // The template writes the special tokens itself.
+  return tokenizer_.encode(chat_template_->render(filled), {.add_special_tokens = false});
+}
+
+bool Engine::is_end_token(TokenId token) const {
+  return std::ranges::find(config_.eos_tokens, token) != config_.eos_tokens.end() ||
+         tokenizer_.eos_token() == token;
+}
+
+std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,
+                                   PhaseStats& stats) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto rows = static_cast<int64_t>(tokens.size());
+  cache_->reserve(hold, hold.tokens + rows);
+  Batch batch{.tokens = {tokens.begin(), tokens.end()},
+              .positions = std::vector<int32_t>(tokens.size()),
+              .sequences = {{.pages = &hold.pages, .past = hold.tokens, .rows = rows}},
+              .logit_rows = {},
+              .kv_dtype = cache_->dtype()};
+  for (int64_t i = 0; i < rows; ++i) {
+    batch.positions[static_cast<size_t>(i)] = static_cast<int32_t>(hold.tokens + i);
+  }
+  if (want_logits) batch.logit_rows.push_back(static_cast<int32_t>(rows - 1));
+  ctx_.traffic = {};
+  const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+  hold.tokens += rows;
+  stats.tokens += rows;
+  stats.steps += 1;
+  stats.seconds += seconds_since(start);
+  for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
+    stats.traffic.add(static_cast<TierIndex>(tier), ctx_.traffic.read_bytes[tier]);
+  }
+  return want_logits ? logits.row(0) : std::span<const float>();
+}
+
+}  // namespace dak

@@ -1,0 +1,141 @@
+// A model, planned and loaded, that turns prompts into text.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "engine/kv_cache.h"
+#include "engine/model_files.h"
+#include "engine/sampler.h"
+#include "model/model.h"
+#include "plan/plan.h"
+
+namespace dak {
+
+struct EngineOptions {
+  int threads = 0;                            // 0: all this process may use
+  std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
+  std::optional<double> offload_ratio;        // instead of a budget
+  int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
+  std::optional<DType> dtype;                 // of weights; default: as stored, bf16 if quantised
+  std::optional<DType> kv_dtype;              // default: the weights'
+  int64_t prefill_chunk = 512;                // most tokens in one forward pass
+  bool check_finite = false;                  // refuse NaN weights
+};
+
+inline constexpr int64_t kDefaultContext = 8192;
+
+// The dtype weights will be held as.
+DType weight_dtype(const ModelConfig& config, const EngineOptions& options);
+DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
+
+// The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.
+// `read_bytes_per_s` as measured.
+std::vector<Tier> cpu_tiers(double read_bytes_per_s);
+
+// Plans without loading anything; works from config.json alone.
+Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers);
+
+struct GenerateRequest {
+  std::vector<TokenId> prompt;  // at least one token
+  SamplingParams sampling;
+  int64_t max_tokens = 0;         // 0: until the context is full
+  std::vector<std::string> stop;  // strings that end the answer and are not part of it
+  bool ignore_eos = false;
+  const std::atomic<bool>* cancel = nullptr;                // polled between tokens and chunks
+  std::function<void(TokenId, std::string_view)> on_token;  // text may be empty; may be unset
+};
+
+enum class FinishReason : uint8_t { kEos, kStopString, kMaxTokens, kContextFull, kCancelled };
+std::string_view name(FinishReason reason);
+
+// One phase's work. `tokens` went through the model in `seconds` and read `traffic`.
+struct PhaseStats {
+  int64_t tokens = 0;
+  int64_t steps = 0;
+  double seconds = 0;
+  TierTraffic traffic;
+};
+
+struct GenerateResult {
+  std::vector<TokenId> tokens;  // EOS included
+  std::string text;
+  FinishReason reason = FinishReason::kEos;
+  int64_t reused_tokens = 0;  // of the prompt, found in the session's cache
+  PhaseStats prefill;
+  PhaseStats decode;
+};
+
+class Engine;
+
+// A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
+// rest.
+class Session {
+ public:
+  explicit Session(Engine& engine) : engine_(engine) {}
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Throws kInvalidArgument for an empty prompt, a token outside the vocabulary or a prompt that
+  // leaves no room in the context.
+  GenerateResult generate(const GenerateRequest& request);
+
+ private:
+  // Logits of the prompt's last token; empty when cancelled.
+  std::span<const float> prefill(const GenerateRequest& request, GenerateResult& result);
+
+  Engine& engine_;
+  KvHold hold_;
+  std::vector<TokenId> tokens_;  // what the cache holds
+};
+
+class Engine {
+ public:
+  // Plans and loads. The checkpoint in `files` is read and may be dropped afterwards.
+  Engine(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers,
+         const ProgressFn& progress = {});
+  ~Engine();
+
+  const ModelConfig& config() const { return config_; }
+  const Plan& plan() const { return plan_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
+  int64_t context() const { return context_; }
+  ThreadPool& pool() { return *pool_; }
+  double load_seconds() const { return load_seconds_; }
+
+  // The prompt of a conversation, by the model's own template; throws kUnsupported without one.
+  std::vector<TokenId> chat_prompt(const ChatInput& input) const;
+  bool is_end_token(TokenId token) const;
+
+ private:
+  friend class Session;
+
+  // One forward pass over `tokens` of one sequence; logits of the last when `want_logits`.
+  std::span<const float> run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,
+                             PhaseStats& stats);
+
+  ModelConfig config_;
+  Tokenizer tokenizer_;
+  std::optional<ChatTemplate> chat_template_;
+  std::unique_ptr<ThreadPool> pool_;
+  Plan plan_;
+  int64_t context_;
+  int64_t prefill_chunk_;
+  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<KvCache> cache_;
+  OpContext ctx_;
+  double load_seconds_ = 0;
+};
+
+}  // namespace dak

@@ -1,0 +1,36 @@
+// What MODEL on the command line can be: a Hugging Face folder, a .gguf file, or, for planning, a
+// config.json alone.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "format/checkpoint.h"
+#include "format/gguf.h"
+#include "model/config.h"
+#include "model/weights.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace dak {
+
+struct ModelFiles {
+  std::filesystem::path path;
+  std::string format;  // "gguf v3", "safetensors", "config.json alone"
+  ModelConfig config;
+  Naming naming = Naming::kHuggingFace;
+  std::optional<Checkpoint> checkpoint = {};  // none: config.json alone
+  std::optional<GgufMetadata> metadata = {};  // GGUF only
+
+  // Throw kNotFound naming the file that would hold it.
+  Tokenizer load_tokenizer() const;
+  // nullopt: the model has none and cannot chat.
+  std::optional<ChatTemplate> load_chat_template() const;
+};
+
+// Reads headers only. With `need_weights`, a config.json alone is refused and every tensor the
+// configuration asks for is checked. Throws dak::Error naming file, field, value and fix.
+ModelFiles open_model(const std::filesystem::path& path, bool need_weights);
+
+}  // namespace dak

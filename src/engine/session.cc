@@ -1,0 +1,139 @@
+#include <algorithm>
+
+#include "engine/engine.h"
+#include "engine/stop.h"
+
+namespace dak {
+namespace {
+
+bool cancelled(const GenerateRequest& request) {
+  return request.cancel != nullptr && request.cancel->load(std::memory_order_relaxed);
+}
+
+void check_prompt(const GenerateRequest& request, const Engine& engine) {
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  if (length == 0) throw_invalid("prompt", {}, {}, "is empty", "write something");
+  if (length >= engine.context()) {
+    throw_invalid("prompt", "length", fmt::format("{} tokens", length),
+                  fmt::format("does not fit the context of {} tokens", engine.context()),
+                  "shorten it or use a larger --context");
+  }
+  for (const TokenId token : request.prompt) {
+    if (token < 0 || token >= engine.config().vocabulary) {
+      throw_invalid(
+          "prompt", "token", std::to_string(token),
+          fmt::format("is outside the model's vocabulary of {}", engine.config().vocabulary),
+          "tokenizer and model do not belong together");
+    }
+  }
+  request.sampling.validate();
+  if (request.max_tokens < 0) {
+    throw_invalid("--max-tokens", {}, std::to_string(request.max_tokens), "is negative");
+  }
+}
+
+// Text of the answer: decodes, holds back what may become a stop string, tells the caller.
+class AnswerText {
+ public:
+  AnswerText(const GenerateRequest& request, const Tokenizer& tokenizer, std::string& text)
+      : request_(request), decoder_(tokenizer), stops_(request.stop), text_(text) {}
+
+  // False when a stop string ended the answer.
+  bool push(TokenId token) {
+    const StopMatcher::Step step = stops_.push(decoder_.push(token));
+    emit(token, step.text);
+    return !step.stopped;
+  }
+  void finish(TokenId last) {
+    StopMatcher::Step step = stops_.push(decoder_.finish());
+    if (!step.stopped) step.text += stops_.finish();
+    emit(last, step.text);
+  }
+  void emit(TokenId token, std::string_view piece) {
+    text_ += piece;
+    if (request_.on_token) request_.on_token(token, piece);
+  }
+
+ private:
+  const GenerateRequest& request_;
+  StreamDecoder decoder_;
+  StopMatcher stops_;
+  std::string& text_;
+};
+
+}  // namespace
+
+std::string_view name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEos:
+      return "eos";
+    case FinishReason::kStopString:
+      return "stop";
+    case FinishReason::kMaxTokens:
+      return "max_tokens";
+    case FinishReason::kContextFull:
+      return "context_full";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+Session::~Session() { engine_.cache_->release(hold_); }
+
+std::span<const float> Session::prefill(const GenerateRequest& request, GenerateResult& result) {
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  // The last token of the prompt is always run, even when cached: its logits are wanted.
+  const auto [cached, wanted] = std::ranges::mismatch(tokens_, request.prompt);
+  result.reused_tokens = std::min<int64_t>(cached - tokens_.begin(), length - 1);
+  hold_.tokens = result.reused_tokens;
+  tokens_.resize(static_cast<size_t>(hold_.tokens));
+
+  std::span<const float> logits;
+  while (hold_.tokens < length && !cancelled(request)) {
+    const int64_t rows = std::min(engine_.prefill_chunk_, length - hold_.tokens);
+    const std::span<const TokenId> chunk(request.prompt.data() + hold_.tokens,
+                                         static_cast<size_t>(rows));
+    logits = engine_.run(hold_, chunk, hold_.tokens + rows == length, result.prefill);
+    tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
+  }
+  return logits;
+}
+
+GenerateResult Session::generate(const GenerateRequest& request) {
+  check_prompt(request, engine_);
+  GenerateResult result;
+  result.reason = FinishReason::kCancelled;
+  Sampler sampler(request.sampling);
+  sampler.observe_prompt(request.prompt);
+  AnswerText answer(request, engine_.tokenizer(), result.text);
+
+  TokenId next = request.prompt.back();
+  std::span<const float> logits = prefill(request, result);
+  while (!logits.empty() && !cancelled(request)) {
+    next = sampler.sample(logits);
+    result.tokens.push_back(next);
+    if (!request.ignore_eos && engine_.is_end_token(next)) {
+      result.reason = FinishReason::kEos;
+      break;
+    }
+    if (!answer.push(next)) {
+      result.reason = FinishReason::kStopString;
+      return result;
+    }
+    if (request.max_tokens > 0 && std::ssize(result.tokens) == request.max_tokens) {
+      result.reason = FinishReason::kMaxTokens;
+      break;
+    }
+    if (hold_.tokens == engine_.context()) {
+      result.reason = FinishReason::kContextFull;
+      break;
+    }
+    logits = engine_.run(hold_, {&next, 1}, /*want_logits=*/true, result.decode);
+    tokens_.push_back(next);
+  }
+  answer.finish(next);
+  return result;
+}
+
+}  // namespace dak

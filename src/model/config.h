@@ -1,0 +1,67 @@
+// What a model is, whatever file it came from.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "format/gguf.h"
+#include "ops/activation.h"
+#include "ops/rope.h"
+
+namespace dak {
+
+struct ModelConfig {
+  std::string family;  // "llama", "mistral", "qwen2", "qwen3", "opt"
+  std::string name;    // for people: the folder's, file's or checkpoint's own
+
+  int64_t vocabulary = 0;
+  int64_t hidden = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_size = 0;
+  int64_t intermediate = 0;
+  int64_t context_length = 0;      // positions the model was made for
+  int64_t sliding_window = 0;      // tokens; 0: none
+  int64_t first_window_layer = 0;  // layers before it attend to everything
+
+  float norm_epsilon = 1e-5f;
+  Activation activation = Activation::kSilu;
+  RopeConfig rope;
+
+  bool tied_embeddings = false;  // the output projection is the embedding table
+  bool qkv_bias = false;
+  bool output_bias = false;  // attention's output projection
+  bool mlp_bias = false;
+  bool qk_norm = false;
+  bool norm_before = true;  // OPT: layer norm before (true) or after each block
+
+  DType stored_dtype = DType::kF32;  // most of the weights; quantised types included
+  std::vector<int32_t> eos_tokens;
+  std::vector<int32_t> bos_tokens;
+
+  int64_t q_rows() const { return heads * head_size; }
+  int64_t kv_rows() const { return kv_heads * head_size; }
+  // The window of layer `i`, 0: none.
+  int64_t window_of_layer(int64_t i) const { return i >= first_window_layer ? sliding_window : 0; }
+};
+
+// From config.json; `where` names the file in errors. Unknown fields are ignored as in
+// transformers; impossible numbers and unknown architectures throw dak::Error naming the field.
+ModelConfig parse_hf_config(const nlohmann::json& json, std::string_view where);
+
+// generation_config.json: eos and bos, which may be a number or a list.
+void apply_generation_config(const nlohmann::json& json, std::string_view where,
+                             ModelConfig& config);
+
+// From GGUF metadata; `checkpoint` tells what the metadata leaves out (biases, tied embeddings).
+ModelConfig parse_gguf_config(const GgufMetadata& metadata, const Checkpoint& checkpoint);
+
+// Checks that sizes are positive, bounded and agree with each other.
+void validate(const ModelConfig& config, std::string_view where);
+
+}  // namespace dak

@@ -1,0 +1,220 @@
+#include "model/loader.h"
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <mutex>
+
+#include "base/error.h"
+
+namespace dak {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (const int64_t dim : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
+  return text + "]";
+}
+
+// Some checkpoints (older OPT ones) were saved without the outermost "model." scope.
+const StoredTensor* find_tensor(const Checkpoint& checkpoint, std::string_view name) {
+  constexpr std::string_view kScope = "model.";
+  const StoredTensor* found = checkpoint.find(name);
+  if (found == nullptr && name.starts_with(kScope)) {
+    found = checkpoint.find(name.substr(kScope.size()));
+  }
+  return found;
+}
+
+const StoredTensor& tensor_of(const Checkpoint& checkpoint, const WeightPart& part) {
+  const StoredTensor* found = find_tensor(checkpoint, part.tensor);
+  require(found != nullptr, "check_checkpoint was not called");
+  return *found;
+}
+
+void check_part(const Checkpoint& checkpoint, std::string_view where, const WeightPart& part,
+                const std::vector<int64_t>& expected) {
+  const StoredTensor* tensor = find_tensor(checkpoint, part.tensor);
+  if (tensor == nullptr) {
+    throw Error(ErrorCode::kNotFound, {.where = std::string(where),
+                                       .field = "tensor",
+                                       .value = part.tensor,
+                                       .problem = "is missing",
+                                       .fix = "the download is incomplete or of another model"});
+  }
+  if (tensor->shape != expected) {
+    throw_corrupt(checkpoint.file_of(*tensor), part.tensor, shape_text(tensor->shape),
+                  fmt::format("should be {} by the configuration", shape_text(expected)),
+                  "weights and configuration are of different models");
+  }
+}
+
+// Adds up bytes from many threads and reports them from one at a time.
+class LoadProgress {
+ public:
+  LoadProgress(const ProgressFn& report, int64_t total_bytes)
+      : report_(report), total_bytes_(total_bytes) {}
+
+  void add(int64_t bytes) {
+    if (!report_) return;
+    const std::lock_guard lock(mutex_);
+    done_bytes_ += bytes;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+    report_({.what = "loading weights",
+             .done_bytes = done_bytes_,
+             .total_bytes = total_bytes_,
+             .seconds = elapsed.count()});
+  }
+
+ private:
+  const ProgressFn& report_;
+  int64_t total_bytes_;
+  int64_t done_bytes_ = 0;
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int64_t row,
+                  std::span<const float> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    throw_corrupt(checkpoint.file_of(tensor), tensor.name, fmt::format("{}", values[i]),
+                  fmt::format("is not finite (row {}, column {})",
+                              row + static_cast<int64_t>(i) / tensor.cols(),
+                              static_cast<int64_t>(i) % tensor.cols()),
+                  "the weights are damaged: fetch them again");
+  }
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const LoadOptions& options, int64_t total_bytes)
+      : checkpoint_(checkpoint), options_(options), progress_(options.progress, total_bytes) {}
+
+  void load_matrix(const MatrixSpec& spec, const OperandPlan& plan, ThreadPool& pool,
+                   Weights& weights) {
+    TieredTensor tensor{.name = spec.name,
+                        .dtype = plan.operand.dtype,
+                        .rows = spec.rows(),
+                        .cols = spec.cols,
+                        .blocks = {}};
+    tensor.blocks.resize(static_cast<size_t>(plan.operand.blocks()));
+    for (const TierSpan& span : plan.spans) {
+      std::byte* data = weights.arena(span.tier).allocate(span.blocks * tensor.block_bytes());
+      for (int64_t i = 0; i < span.blocks; ++i) {
+        tensor.blocks[static_cast<size_t>(span.first_block + i)] = {
+            .data = data + i * tensor.block_bytes(), .tier = span.tier};
+      }
+    }
+    const TieredTensor& added = weights.add_matrix(std::move(tensor));
+    pool.parallel_for(plan.operand.blocks(), 1, [&](int64_t begin, int64_t end, int) {
+      std::vector<float> rows(static_cast<size_t>(kRowBlockRows * spec.cols));
+      for (int64_t block = begin; block < end; ++block) load_block(spec, added, block, rows);
+    });
+  }
+
+  void load_vector(const VectorSpec& spec, Weights& weights) {
+    std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, spec.size()));
+    auto* values = reinterpret_cast<float*>(data);
+    weights.add_vector(spec.name, values);
+    for (const WeightPart& part : spec.parts) {
+      const std::span<float> out(values, static_cast<size_t>(part.rows));
+      read_rows(tensor_of(checkpoint_, part), 0, 1, out);
+      if (part.rope_pair_heads > 0) unpair(part, out);
+      values += part.rows;
+    }
+    progress_.add(bytes_of(DType::kF32, spec.size()));
+  }
+
+ private:
+  void load_block(const MatrixSpec& spec, const TieredTensor& tensor, int64_t block,
+                  std::vector<float>& rows) {
+    const int64_t first = block * kRowBlockRows;
+    const int64_t count = tensor.rows_in_block(block);
+    for (int64_t row = 0; row < count;) {
+      // The longest run that is consecutive in the file as well.
+      const MatrixSpec::SourceRow source = spec.source_of(first + row);
+      int64_t run = 1;
+      while (row + run < count) {
+        const MatrixSpec::SourceRow next = spec.source_of(first + row + run);
+        if (next.part != source.part || next.row != source.row + run) break;
+        ++run;
+      }
+      read_rows(tensor_of(checkpoint_, spec.parts[source.part]), source.row, run,
+                std::span(rows).subspan(static_cast<size_t>(row * spec.cols),
+                                        static_cast<size_t>(run * spec.cols)));
+      row += run;
+    }
+    pack_row_block(rows.data(), count, spec.cols, tensor.dtype,
+                   tensor.blocks[static_cast<size_t>(block)].data);
+    progress_.add(tensor.block_bytes());
+  }
+
+  void read_rows(const StoredTensor& tensor, int64_t first, int64_t count, std::span<float> out) {
+    checkpoint_.read_rows(tensor, first, count, out);
+    if (options_.check_finite) check_values(checkpoint_, tensor, first, out);
+  }
+
+  // A bias has the row order of its matrix.
+  static void unpair(const WeightPart& part, std::span<float> values) {
+    const MatrixSpec as_matrix{.name = {}, .cols = 1, .parts = {part}};
+    const std::vector<float> stored(values.begin(), values.end());
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = stored[static_cast<size_t>(as_matrix.source_of(static_cast<int64_t>(i)).row)];
+    }
+  }
+
+  const Checkpoint& checkpoint_;
+  const LoadOptions& options_;
+  LoadProgress progress_;
+};
+
+}  // namespace
+
+std::vector<Operand> operands_of(const WeightSpecs& specs, DType dtype, DType stored,
+                                 const Checkpoint* checkpoint) {
+  std::vector<Operand> operands;
+  for (const MatrixSpec& spec : specs.matrices) {
+    const StoredTensor* tensor =
+        checkpoint == nullptr ? nullptr : find_tensor(*checkpoint, spec.parts.front().tensor);
+    operands.push_back({.name = spec.name,
+                        .use = spec.use,
+                        .rows = spec.rows(),
+                        .cols = spec.cols,
+                        .dtype = dtype,
+                        .stored = tensor == nullptr ? stored : tensor->dtype});
+  }
+  return operands;
+}
+
+int64_t vector_bytes_of(const WeightSpecs& specs) {
+  int64_t total = 0;
+  for (const VectorSpec& spec : specs.vectors) {
+    const int64_t bytes = bytes_of(DType::kF32, spec.size());
+    total += (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  }
+  return total;
+}
+
+void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
+                      std::string_view where) {
+  for (const MatrixSpec& spec : specs.matrices) {
+    for (const WeightPart& part : spec.parts) {
+      check_part(checkpoint, where, part, {part.rows, spec.cols});
+    }
+  }
+  for (const VectorSpec& spec : specs.vectors) {
+    for (const WeightPart& part : spec.parts) check_part(checkpoint, where, part, {part.rows});
+  }
+}
+
+void load_weights(const WeightSpecs& specs, const Checkpoint& checkpoint, const Plan& plan,
+                  ThreadPool& pool, const LoadOptions& options, Weights& weights) {
+  Loader loader(checkpoint, options, plan.weight_bytes() + vector_bytes_of(specs));
+  for (const VectorSpec& spec : specs.vectors) loader.load_vector(spec, weights);
+  for (const MatrixSpec& spec : specs.matrices) {
+    loader.load_matrix(spec, plan.operand(spec.name), pool, weights);
+  }
+}
+
+}  // namespace dak

@@ -1,0 +1,21 @@
+// A loaded model's forward pass.
+#pragma once
+
+#include "base/tensor.h"
+#include "model/batch.h"
+#include "model/workspace.h"
+#include "ops/context.h"
+
+namespace dak {
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Runs `batch`, appends its keys and values to the cache and returns the logits of
+  // batch.logit_rows, [rows, vocabulary] f32 in `work.logits`. The batch fits `work`; token ids and
+  // positions are in range (require).
+  virtual Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const = 0;
+};
+
+}  // namespace dak

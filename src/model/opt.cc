@@ -1,0 +1,187 @@
+// OPT (Zhang et al. 2022): learned positions, layer norms with biases, biases everywhere, ReLU MLP.
+#include <array>
+
+#include "model/families.h"
+#include "model/pass.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/rows.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kPositionOffset = 2;  // the position table's first rows are padding
+constexpr float kLayerNormEpsilon = 1e-5f;
+
+struct Norm {
+  const float* weight;  // [hidden]
+  const float* bias;    // [hidden]
+};
+
+struct Layer {
+  Norm attention_norm;
+  const TieredTensor* qkv;  // [3 hidden, hidden]
+  const float* qkv_bias;
+  const TieredTensor* output;  // [hidden, hidden]
+  const float* output_bias;
+  Norm mlp_norm;
+  const TieredTensor* up;  // [intermediate, hidden]
+  const float* up_bias;
+  const TieredTensor* down;  // [hidden, intermediate]
+  const float* down_bias;
+};
+
+class Opt final : public Model {
+ public:
+  Opt(const ModelConfig& config, const Weights& weights) : config_(config) {
+    const auto norm = [&weights](const std::string& name) {
+      return Norm{weights.vector(name), weights.vector(name + "_bias")};
+    };
+    for (int64_t i = 0; i < config.layers; ++i) {
+      const std::string prefix = fmt::format("layers.{}.", i);
+      layers_.push_back({.attention_norm = norm(prefix + "attention_norm"),
+                         .qkv = &weights.matrix(prefix + "qkv"),
+                         .qkv_bias = weights.vector(prefix + "qkv_bias"),
+                         .output = &weights.matrix(prefix + "output"),
+                         .output_bias = weights.vector(prefix + "output_bias"),
+                         .mlp_norm = norm(prefix + "mlp_norm"),
+                         .up = &weights.matrix(prefix + "up"),
+                         .up_bias = weights.vector(prefix + "up_bias"),
+                         .down = &weights.matrix(prefix + "down"),
+                         .down_bias = weights.vector(prefix + "down_bias")});
+    }
+    embedding_ = &weights.matrix("embedding");
+    positions_ = &weights.matrix("positions");
+    final_norm_ = norm("norm");
+    lm_head_ = config.tied_embeddings ? embedding_ : &weights.matrix("lm_head");
+  }
+
+  Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const override {
+    Pass pass(config_, batch, work);
+    embedding(ctx, batch.tokens, *embedding_, pass.hidden);
+    embedding(ctx, batch.positions, *positions_, pass.hidden, kPositionOffset, /*add=*/true);
+    for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
+    if (batch.logit_rows.empty()) return pass.logits;
+    gather_rows(ctx, pass.hidden, batch.logit_rows, pass.last);
+    if (config_.norm_before) normalise(ctx, pass.last, final_norm_, pass.last);
+    matmul(ctx, pass.last, *lm_head_, pass.logits);
+    return pass.logits;
+  }
+
+ private:
+  static void normalise(OpContext& ctx, const Tensor& x, const Norm& norm, const Tensor& out) {
+    layer_norm(ctx, x, norm.weight, norm.bias, kLayerNormEpsilon, out);
+  }
+
+  void run_layer(OpContext& ctx, Pass& p, int64_t i) const {
+    const Layer& w = layers_[static_cast<size_t>(i)];
+    const bool before = config_.norm_before;
+    const AttentionConfig cache = p.enter_layer(i);
+
+    if (before) normalise(ctx, p.hidden, w.attention_norm, p.normed);
+    matmul(ctx, before ? p.normed : p.hidden, *w.qkv, p.qkv, {.bias = w.qkv_bias});
+    split_columns(ctx, p.qkv, std::array{p.q, p.k, p.v});
+    store_kv(ctx, cache, p.sequences, p.k, p.v);
+    attention(ctx, cache, p.sequences, p.q, p.attended);
+    matmul(ctx, p.attended.as_matrix(), *w.output, p.hidden,
+           {.bias = w.output_bias, .add_to_output = true});
+    if (!before) normalise(ctx, p.hidden, w.attention_norm, p.hidden);
+
+    if (before) normalise(ctx, p.hidden, w.mlp_norm, p.normed);
+    matmul(ctx, before ? p.normed : p.hidden, *w.up, p.mlp,
+           {.bias = w.up_bias, .activation = config_.activation});
+    matmul(ctx, p.mlp, *w.down, p.hidden, {.bias = w.down_bias, .add_to_output = true});
+    if (!before) normalise(ctx, p.hidden, w.mlp_norm, p.hidden);
+  }
+
+  ModelConfig config_;
+  std::vector<Layer> layers_;
+  const TieredTensor* embedding_ = nullptr;
+  const TieredTensor* positions_ = nullptr;
+  Norm final_norm_{};
+  const TieredTensor* lm_head_ = nullptr;
+};
+
+WeightSpecs weights(const ModelConfig& c, Naming) {
+  const std::string root = "model.decoder.";
+  WeightSpecs specs;
+  const auto matrix = [&specs](std::string name, int64_t cols, std::vector<WeightPart> parts,
+                               OperandUse use = OperandUse::kMatmul) {
+    specs.matrices.push_back(
+        {.name = std::move(name), .use = use, .cols = cols, .parts = std::move(parts)});
+  };
+  const auto vector = [&specs](std::string name, std::vector<WeightPart> parts) {
+    specs.vectors.push_back({std::move(name), std::move(parts)});
+  };
+  const auto norm = [&vector, &c](const std::string& name, const std::string& tensor) {
+    vector(name, {{tensor + ".weight", c.hidden}});
+    vector(name + "_bias", {{tensor + ".bias", c.hidden}});
+  };
+
+  matrix("embedding", c.hidden, {{root + "embed_tokens.weight", c.vocabulary}},
+         c.tied_embeddings ? OperandUse::kMatmul : OperandUse::kLookup);
+  matrix("positions", c.hidden,
+         {{root + "embed_positions.weight", c.context_length + kPositionOffset}},
+         OperandUse::kLookup);
+  for (int64_t i = 0; i < c.layers; ++i) {
+    const std::string prefix = fmt::format("layers.{}.", i);
+    const std::string stored = fmt::format("{}layers.{}.", root, i);
+    const auto qkv = [&stored, &c](const std::string& kind) {
+      std::vector<WeightPart> parts;
+      for (const char* which : {"q", "k", "v"}) {
+        parts.push_back({fmt::format("{}self_attn.{}_proj.{}", stored, which, kind), c.hidden});
+      }
+      return parts;
+    };
+    matrix(prefix + "qkv", c.hidden, qkv("weight"));
+    vector(prefix + "qkv_bias", qkv("bias"));
+    matrix(prefix + "output", c.hidden, {{stored + "self_attn.out_proj.weight", c.hidden}});
+    vector(prefix + "output_bias", {{stored + "self_attn.out_proj.bias", c.hidden}});
+    matrix(prefix + "up", c.hidden, {{stored + "fc1.weight", c.intermediate}});
+    vector(prefix + "up_bias", {{stored + "fc1.bias", c.intermediate}});
+    matrix(prefix + "down", c.intermediate, {{stored + "fc2.weight", c.hidden}});
+    vector(prefix + "down_bias", {{stored + "fc2.bias", c.hidden}});
+    norm(prefix + "attention_norm", stored + "self_attn_layer_norm");
+    norm(prefix + "mlp_norm", stored + "final_layer_norm");
+  }
+  if (c.norm_before) norm("norm", root + "final_layer_norm");
+  if (!c.tied_embeddings) matrix("lm_head", c.hidden, {{"lm_head.weight", c.vocabulary}});
+  return specs;
+}
+
+void read_hf(const HfConfig& json, ModelConfig& config) {
+  config.intermediate = json.integer("ffn_dim");
+  config.norm_before = json.flag_or("do_layer_norm_before", true);
+  config.tied_embeddings = json.flag_or("tie_word_embeddings", true);
+  config.activation =
+      json.text_or("activation_function", "relu") == "relu" ? Activation::kRelu : config.activation;
+  config.qkv_bias = config.output_bias = config.mlp_bias = true;
+  config.rope.rotary_dims = 0;
+  const auto refuse = [&json](const char* field, const std::string& value) {
+    throw_unsupported(json.where(), field, value, "this variant of OPT is not supported");
+  };
+  if (!json.flag_or("enable_bias", true)) refuse("enable_bias", "false");
+  if (!json.flag_or("layer_norm_elementwise_affine", true)) {
+    refuse("layer_norm_elementwise_affine", "false");
+  }
+  if (json.flag_or("_remove_final_layer_norm", false)) refuse("_remove_final_layer_norm", "true");
+  const int64_t projection = json.integer_or("word_embed_proj_dim", config.hidden);
+  if (projection != config.hidden) refuse("word_embed_proj_dim", std::to_string(projection));
+}
+
+std::unique_ptr<Model> make(const ModelConfig& config, const Weights& loaded) {
+  return std::make_unique<Opt>(config, loaded);
+}
+
+}  // namespace
+
+const Family kOpt{.name = "opt",
+                  .hf_architecture = "OPTForCausalLM",
+                  .gguf_architecture = "",  // GGUF has no OPT
+                  .read_hf = read_hf,
+                  .read_gguf = nullptr,
+                  .weights = weights,
+                  .make = make};
+
+}  // namespace dak

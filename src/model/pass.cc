@@ -1,0 +1,46 @@
+#include "model/pass.h"
+
+#include <cmath>
+
+namespace dak {
+
+Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
+    : config(model),
+      batch(input),
+      positions(input.positions),
+      sequences(input.sequences.size()),
+      kv_dtype(input.kv_dtype) {
+  const int64_t m = batch.rows();
+  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
+  require(m > 0 && m <= work.hidden.dim(0), "batch larger than its workspace");
+  require(wanted <= work.logits.dim(0), "more logits wanted than the workspace holds");
+  require(batch.positions.size() == batch.tokens.size(), "a position for each token");
+  hidden = work.hidden.first_rows(m);
+  normed = work.normed.first_rows(m);
+  qkv = work.qkv.first_rows(m);
+  q = work.q.first_rows(m);
+  k = work.k.first_rows(m);
+  v = work.v.first_rows(m);
+  attended = work.attended.first_rows(m);
+  mlp = work.mlp.first_rows(m);
+  last = work.last.first_rows(wanted);
+  logits = work.logits.first_rows(wanted);
+}
+
+AttentionConfig Pass::enter_layer(int64_t i) {
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const BatchSequence& from = batch.sequences[s];
+    sequences[s] = {.pages = (*from.pages)[static_cast<size_t>(i)],
+                    .past = from.past,
+                    .first_row = from.first_row,
+                    .rows = from.rows};
+  }
+  return {.heads = config.heads,
+          .kv_heads = config.kv_heads,
+          .head_size = config.head_size,
+          .scale = 1.0f / std::sqrt(static_cast<float>(config.head_size)),
+          .window = config.window_of_layer(i),
+          .kv_dtype = kv_dtype};
+}
+
+}  // namespace dak

@@ -1,0 +1,31 @@
+// One forward pass in flight: the workspace cut to the batch, and the cache of the current layer.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/batch.h"
+#include "model/config.h"
+#include "model/workspace.h"
+#include "ops/attention.h"
+
+namespace dak {
+
+struct Pass {
+  Pass(const ModelConfig& model, const Batch& input, Workspace& work);
+
+  // Points `sequences` at layer i's pages; its attention parameters.
+  AttentionConfig enter_layer(int64_t i);
+
+  const ModelConfig& config;
+  const Batch& batch;
+  std::span<const int32_t> positions;  // [m]
+  std::vector<KvSequence> sequences;   // of the current layer
+  DType kv_dtype;
+
+  // Views of the workspace, m rows each; see workspace.h for their widths.
+  Tensor hidden, normed, qkv, q, k, v, attended, mlp;
+  Tensor last, logits;  // as many rows as logits are wanted
+};
+
+}  // namespace dak

@@ -1,0 +1,9 @@
+#pragma once
+
+#include <cstdint>
+
+namespace dak {
+
+enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kGeluTanh };
+
+}  // namespace dak

@@ -1,0 +1,54 @@
+// Causal attention over a paged KV cache.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/tensor.h"
+#include "memory/tier.h"
+#include "ops/context.h"
+
+namespace dak {
+
+// A page holds kPageTokens consecutive tokens of one sequence in one layer:
+//   [2 (keys, values)][kv_heads][kPageTokens][head_size], of the cache's dtype.
+// Each page has an address and a tier of its own.
+inline constexpr int64_t kPageTokens = 64;
+
+struct KvPage {
+  std::byte* data = nullptr;
+  TierIndex tier = 0;
+};
+
+// One sequence's part of a batch, in one layer.
+struct KvSequence {
+  std::span<const KvPage> pages;  // enough for `past + rows` tokens
+  int64_t past = 0;               // tokens already in the cache
+  int64_t first_row = 0;          // its rows of the batch: [first_row, first_row + rows)
+  int64_t rows = 0;
+};
+
+struct AttentionConfig {
+  int64_t heads = 0;
+  int64_t kv_heads = 0;          // divides heads
+  int64_t head_size = 0;         // multiple of 8
+  float scale = 0;               // usually head_size^-1/2
+  int64_t window = 0;            // sliding window in tokens, the current one included; 0: none
+  DType kv_dtype = DType::kF32;  // f32, f16 or bf16
+
+  int64_t page_bytes() const { return bytes_of(kv_dtype, 2 * kv_heads * kPageTokens * head_size); }
+};
+
+// Writes k, v [m, kv_heads, head_size] f32 of each sequence's rows at tokens past .. past + rows.
+void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
+              const Tensor& k, const Tensor& v);
+
+// out[row, h, :] = softmax(scale q . K^T) V over tokens 0 .. past + (row - first_row), within the
+// window. q, out: f32 [m, heads, head_size]. Order of accumulation fixed by token index alone, so
+// placement, batch and number of threads never change a bit. Counts the K and V bytes of every
+// token read, once per KV head.
+void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
+               const Tensor& q, const Tensor& out);
+
+}  // namespace dak

@@ -1,0 +1,46 @@
+#include "plan/bound.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+namespace dak {
+
+double bound_seconds(const std::vector<Tier>& tiers, const TierTraffic& traffic,
+                     std::string* bottleneck) {
+  std::map<std::string, double> seconds;
+  for (size_t i = 0; i < tiers.size(); ++i) {
+    if (tiers[i].read_bytes_per_s <= 0) continue;
+    seconds[tiers[i].channel] +=
+        static_cast<double>(traffic.read_bytes[i]) / tiers[i].read_bytes_per_s;
+  }
+  if (seconds.empty()) return 0;
+  const auto slowest =
+      std::max_element(seconds.begin(), seconds.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (bottleneck != nullptr) *bottleneck = slowest->first;
+  return slowest->second;
+}
+
+TierTraffic decode_weight_traffic(const Plan& plan, int64_t batch) {
+  TierTraffic traffic;
+  for (const OperandPlan& entry : plan.operands) {
+    const Operand& operand = entry.operand;
+    if (operand.use == OperandUse::kLookup) {
+      // Which rows are looked up is not known before the run: spread over the tiers as the rows
+      // are.
+      const int64_t row_bytes = bytes_of(operand.dtype, operand.cols);
+      const auto remote =
+          static_cast<int64_t>(static_cast<double>(batch * row_bytes) * entry.offload_ratio());
+      traffic.add(0, batch * row_bytes - remote);
+      if (remote > 0) traffic.add(entry.spans.back().tier, remote);
+      continue;
+    }
+    for (const TierSpan& span : entry.spans) {
+      traffic.add(span.tier, span.blocks * operand.block_bytes());
+    }
+  }
+  return traffic;
+}
+
+}  // namespace dak

@@ -1,0 +1,78 @@
+// The plan: where every byte of a model will lie, as plain data. The same Plan drives the loader,
+// every backend, `dak plan`, the benchmarks and the tests.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "memory/tier.h"
+
+namespace dak {
+
+// How an operand is read in one step.
+enum class OperandUse : uint8_t {
+  kMatmul,  // every byte, once
+  kLookup,  // a row per token: token and position embeddings
+};
+
+// What the planner is given about one weight, before anything is loaded.
+struct Operand {
+  std::string name;  // "layers.0.qkv"
+  OperandUse use = OperandUse::kMatmul;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  DType dtype = DType::kBF16;   // as it will lie in memory
+  DType stored = DType::kBF16;  // as it lies in the file
+
+  int64_t blocks() const;
+  int64_t block_bytes() const;
+  int64_t size_bytes() const { return blocks() * block_bytes(); }
+};
+
+// A run of consecutive row blocks in one tier.
+struct TierSpan {
+  TierIndex tier = 0;
+  int64_t first_block = 0;
+  int64_t blocks = 0;
+};
+
+struct OperandPlan {
+  Operand operand;
+  std::vector<TierSpan> spans;  // in order of first_block, covering every block once
+
+  int64_t bytes_in(TierIndex tier) const;
+  double offload_ratio() const;  // share of bytes outside tier 0
+  TierIndex tier_of(int64_t block) const;
+};
+
+// Everything else that is allocated, all of it in tier 0 for now.
+struct FixedMemory {
+  int64_t vector_bytes = 0;      // norms and biases
+  int64_t kv_bytes = 0;          // the whole cache
+  int64_t kv_tokens = 0;         // tokens it holds, over all sequences
+  int64_t activation_bytes = 0;  // workspace of the largest batch
+
+  int64_t total_bytes() const { return vector_bytes + kv_bytes + activation_bytes; }
+};
+
+struct Plan {
+  std::string model;
+  std::string policy;  // "uniform"
+  std::string reason;  // one sentence: why this ratio
+  std::vector<Tier> tiers;
+  std::vector<OperandPlan> operands;
+  FixedMemory fixed;
+
+  int64_t weight_bytes() const;
+  int64_t weight_bytes_in(TierIndex tier) const;
+  int64_t bytes_in(TierIndex tier) const;  // weights and, in tier 0, fixed memory
+  double offload_ratio() const;
+  const OperandPlan& operand(std::string_view name) const;  // throws kInternal
+};
+
+void to_json(nlohmann::json& json, const Plan& plan);
+
+}  // namespace dak

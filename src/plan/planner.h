@@ -1,0 +1,31 @@
+// Choosing the offload ratio of each operation.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/plan.h"
+
+namespace dak {
+
+struct PlanRequest {
+  std::string model;
+  std::vector<Operand> operands;
+  FixedMemory fixed;
+  std::vector<Tier> tiers;  // [0] local, [1..] remote, in order of preference
+
+  // At most one of the two. Neither: everything local if it fits, else as much as fits.
+  std::optional<int64_t> local_budget_bytes;  // bound on all that is allocated in tier 0
+  std::optional<double> offload_ratio;        // in [0, 1], of the bytes of every operand
+};
+
+// The same ratio for every operand, rounded to row blocks so that the total keeps to the budget:
+// rounding errors are carried from operand to operand instead of adding up. Remote blocks are the
+// last of each operand and fill the remote tiers in order. Throws kResourceExhausted naming the
+// smallest budget that works when the fixed memory alone exceeds it, or when the remote tiers are
+// too small; kInvalidArgument for a ratio outside [0, 1].
+Plan plan_uniform(const PlanRequest& request);
+
+}  // namespace dak
