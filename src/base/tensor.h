@@ -34,6 +34,10 @@ struct Tensor {
   std::span<float> row(int64_t r) const {
     return {f32() + r * dim(rank - 1), static_cast<size_t>(dim(rank - 1))};
   }
+  // The same storage as [dim 0, everything else].
+  Tensor as_matrix() const {
+    return {.data = data, .dtype = dtype, .rank = 2, .shape = {dim(0), elements() / dim(0), 1}};
+  }
   // The first `rows` rows, same storage.
   Tensor first_rows(int64_t rows) const {
     Tensor view = *this;

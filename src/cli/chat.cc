@@ -1,0 +1,136 @@
+#include "cli/chat.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/report.h"
+#include "cli/terminal.h"
+
+namespace dak {
+namespace {
+
+constexpr std::string_view kHelp =
+    "/reset starts over, /stats shows the last answer's figures, /quit leaves (or Ctrl-D);\n"
+    "Ctrl-C stops an answer\n";
+
+struct Line {
+  std::string text;
+  bool interrupted = false;
+};
+
+// The next line; nullopt at the end of input.
+std::optional<Line> read_line() {
+  char* buffer = nullptr;
+  size_t capacity = 0;
+  errno = 0;
+  const ssize_t length = ::getline(&buffer, &capacity, stdin);
+  const bool interrupted = length < 0 && errno == EINTR;
+  Line line{.text = length > 0 ? std::string(buffer, static_cast<size_t>(length)) : "",
+            .interrupted = interrupted};
+  std::free(buffer);
+  if (interrupted) std::clearerr(stdin);
+  if (length < 0 && !interrupted) return std::nullopt;
+  while (!line.text.empty() && (line.text.back() == '\n' || line.text.back() == '\r')) {
+    line.text.pop_back();
+  }
+  return line;
+}
+
+class Chat {
+ public:
+  Chat(Engine& engine, const GenerateRequest& settings, const std::string& system)
+      : engine_(engine), session_(engine), settings_(settings), system_(system) {
+    reset();
+  }
+
+  int loop() {
+    InterruptGuard interrupt;
+    settings_.cancel = &interrupt.flag();
+    settings_.on_token = [](TokenId, std::string_view piece) {
+      fmt::print("{}", piece);
+      std::fflush(stdout);
+    };
+    fmt::print(stderr, "{}{}: {}{}", style_.dim, engine_.config().name, kHelp, style_.reset);
+    while (true) {
+      interrupt.reset();
+      fmt::print("{}> {}", style_.bold, style_.reset);
+      std::fflush(stdout);
+      const std::optional<Line> line = read_line();
+      if (!line) break;
+      if (line->interrupted) {
+        fmt::print("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
+        continue;
+      }
+      interrupt.reset();
+      if (line->text.empty()) continue;
+      if (line->text == "/quit" || line->text == "/exit") return 0;
+      if (line->text.front() == '/') {
+        command(line->text);
+      } else {
+        answer(line->text);
+      }
+    }
+    fmt::print("\n");
+    return 0;
+  }
+
+ private:
+  void reset() {
+    input_.messages = OrderedJson::array();
+    if (!system_.empty()) input_.messages.push_back({{"role", "system"}, {"content", system_}});
+  }
+
+  void command(const std::string& text) {
+    if (text == "/reset") {
+      reset();
+      fmt::print("{}history cleared{}\n", style_.dim, style_.reset);
+    } else if (text == "/stats") {
+      fmt::print("{}{}{}", style_.dim, run_table(last_, engine_.plan()), style_.reset);
+    } else {
+      fmt::print("{}{}{}", style_.dim, kHelp, style_.reset);
+    }
+  }
+
+  // An answer that cannot be given (context full, say) leaves the history as it was.
+  void answer(const std::string& question) {
+    const OrderedJson before = input_.messages;
+    input_.messages.push_back({{"role", "user"}, {"content", question}});
+    try {
+      settings_.prompt = engine_.chat_prompt(input_);
+      last_ = session_.generate(settings_);
+    } catch (const Error& error) {
+      input_.messages = before;
+      fmt::print("{}{}{}\n", style_.red, error.what(), style_.reset);
+      return;
+    }
+    input_.messages.push_back({{"role", "assistant"}, {"content", last_.text}});
+    if (last_.reason == FinishReason::kCancelled)
+      fmt::print("{} [stopped]{}", style_.dim, style_.reset);
+    if (last_.reason == FinishReason::kContextFull) {
+      fmt::print("{} [context full: /reset or a larger --context]{}", style_.dim, style_.reset);
+    }
+    fmt::print("\n");
+  }
+
+  Engine& engine_;
+  Session session_;
+  GenerateRequest settings_;
+  std::string system_;
+  ChatInput input_;
+  GenerateResult last_;
+  Style style_{STDOUT_FILENO};
+};
+
+}  // namespace
+
+int chat(Engine& engine, const GenerateRequest& settings, const std::string& system) {
+  return Chat(engine, settings, system).loop();
+}
+
+}  // namespace dak

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "engine/engine.h"
+
+namespace dak {
+
+// A conversation on the terminal: keeps history, streams, Ctrl-C stops the answer and not the
+// program. `settings` holds everything but the prompt. Returns the exit status.
+int chat(Engine& engine, const GenerateRequest& settings, const std::string& system);
+
+}  // namespace dak

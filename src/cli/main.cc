@@ -1,0 +1,83 @@
+// dak: LLM inference for models and contexts larger than GPU memory.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "cli/version.h"
+
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr int kFailure = 1;
+
+void print_error(std::string_view message) {
+  const dak::Style style(2);
+  std::fflush(stdout);
+  fmt::print(stderr, "{}dak: error:{} {}\n", style.red, style.reset, message);
+}
+
+// CLI11 writes a usage text after some errors; one line naming flag and fix is enough.
+int print_usage_error(const CLI::ParseError& error) {
+  std::string message = error.what();
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
+  }
+  print_error(message + "; see dak --help");
+  return kUsageError;
+}
+
+int run_main(int argc, char** argv) {
+  CLI::App app{
+      "LLM inference for models and contexts larger than GPU memory: part of every weight is read "
+      "from local memory and the rest straight from host memory, while it computes.",
+      "dak"};
+  app.set_version_flag("--version", dak::version_text());
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer(
+      "Examples:\n"
+      "  dak run model.gguf -p \"Why is the sky blue?\"\n"
+      "  dak plan path/to/config.json --local-budget 24GiB\n"
+      "  dak inspect model.gguf --json");
+
+  using AddCommand = dak::Command (*)(CLI::App&);
+  std::vector<std::pair<CLI::App*, dak::Command>> commands;
+  for (const AddCommand add : {dak::add_run, dak::add_plan, dak::add_inspect}) {
+    dak::Command command = add(app);
+    commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(),
+                          std::move(command));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return print_usage_error(error);
+  }
+  for (const auto& [subcommand, command] : commands) {
+    if (subcommand->parsed()) return command();
+  }
+  return kUsageError;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_main(argc, argv);
+  } catch (const dak::Error& error) {
+    print_error(error.what());
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory; use a smaller model or --context");
+  } catch (const std::exception& error) {
+    print_error(error.what());
+  }
+  return kFailure;
+}

@@ -1,0 +1,76 @@
+#include "cli/options.h"
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace dak {
+namespace {
+
+constexpr int kMostThreads = 4096;
+
+}  // namespace
+
+void PlacementFlags::add_to(CLI::App& app) {
+  app.option_defaults()->group("Placement");
+  auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
+                                "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
+                                "weights goes to host memory");
+  app.add_option("--offload-ratio", offload_ratio,
+                 "Share of every weight to keep in host memory, 0 to 1, instead of a budget")
+      ->excludes(budget);
+  app.add_option("--context", context,
+                 "Tokens of context to make room for (default: the model's, at most 8192)");
+  app.add_option("--dtype", dtype,
+                 "Type to hold weights in: f32, f16, bf16 (default: as stored; bf16 if quantised)");
+  app.add_option("--kv-dtype", kv_dtype,
+                 "Type of the KV cache: f32, f16, bf16 (default: the weights')");
+  app.add_option("--threads", threads, "CPU threads (default: all this process may use)");
+  app.add_flag("--check-weights", check_weights, "Refuse weights that are NaN or infinite");
+  app.option_defaults()->group("Options");
+}
+
+EngineOptions PlacementFlags::options() const {
+  EngineOptions options;
+  if (!local_budget.empty()) {
+    options.local_budget_bytes = parse_bytes(local_budget, "--local-budget");
+  }
+  if (offload_ratio != -1) {
+    if (!(offload_ratio >= 0 && offload_ratio <= 1)) {
+      throw_invalid("--offload-ratio", {}, fmt::format("{}", offload_ratio), "is outside 0 to 1",
+                    "0 keeps every weight local, 1 none");
+    }
+    options.offload_ratio = offload_ratio;
+  }
+  if (threads < 0 || threads > kMostThreads) {
+    throw_invalid("--threads", {}, std::to_string(threads),
+                  fmt::format("is outside 1 to {}", kMostThreads));
+  }
+  options.threads = threads;
+  options.context = context;
+  if (!dtype.empty()) options.dtype = parse_compute_dtype(dtype, "--dtype");
+  if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
+  options.check_finite = check_weights;
+  return options;
+}
+
+void SamplingFlags::add_to(CLI::App& app) {
+  app.option_defaults()->group("Sampling");
+  app.add_option("--temperature", params.temperature,
+                 "0 always takes the most likely token (default)");
+  app.add_option("--top-k", params.top_k, "Draw from the K most likely tokens; 0: off");
+  app.add_option("--top-p", params.top_p,
+                 "Draw from the most likely tokens that hold this much probability");
+  app.add_option("--min-p", params.min_p,
+                 "Drop tokens below this share of the most likely one's probability");
+  app.add_option("--repetition-penalty", params.repetition_penalty,
+                 "Above 1 makes tokens already seen less likely");
+  app.add_option("--presence-penalty", params.presence_penalty,
+                 "Subtracted once from tokens already generated");
+  app.add_option("--frequency-penalty", params.frequency_penalty,
+                 "Subtracted from a token for each time it was generated");
+  seed_option = app.add_option("--seed", params.seed,
+                               "Seed of the draw (default: a new one each run, printed)");
+  app.option_defaults()->group("Options");
+}
+
+}  // namespace dak

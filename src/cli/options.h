@@ -1,0 +1,32 @@
+// Flags that several commands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace dak {
+
+struct PlacementFlags {
+  std::string local_budget;
+  double offload_ratio = -1;
+  int64_t context = 0;
+  std::string dtype;
+  std::string kv_dtype;
+  int threads = 0;
+  bool check_weights = false;
+
+  void add_to(CLI::App& app);
+  EngineOptions options() const;
+};
+
+struct SamplingFlags {
+  SamplingParams params;
+  bool seed_given = false;
+  CLI::Option* seed_option = nullptr;
+
+  void add_to(CLI::App& app);
+};
+
+}  // namespace dak

@@ -1,0 +1,138 @@
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/error.h"
+#include "cli/chat.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/report.h"
+#include "cli/terminal.h"
+#include "hardware/read_bandwidth.h"
+
+namespace dak {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string prompt;
+  std::string system;
+  bool raw = false;
+  bool json = false;
+  bool ignore_eos = false;
+  int64_t max_tokens = 0;
+  std::vector<std::string> stop;
+  PlacementFlags placement;
+  SamplingFlags sampling;
+  CLI::Option* prompt_option = nullptr;
+};
+
+std::vector<TokenId> prompt_tokens(const Flags& flags, const Engine& engine,
+                                   const std::string& prompt) {
+  if (flags.raw) return engine.tokenizer().encode(prompt);
+  ChatInput input;
+  if (!flags.system.empty()) {
+    input.messages.push_back({{"role", "system"}, {"content", flags.system}});
+  }
+  input.messages.push_back({{"role", "user"}, {"content", prompt}});
+  return engine.chat_prompt(input);
+}
+
+// One answer, streamed to stdout; figures on stderr, so that a pipe gets the text alone.
+int answer_once(const Flags& flags, Engine& engine, GenerateRequest request,
+                const std::string& prompt) {
+  const InterruptGuard interrupt;
+  request.prompt = prompt_tokens(flags, engine, prompt);
+  request.cancel = &interrupt.flag();
+  if (!flags.json) {
+    request.on_token = [](TokenId, std::string_view piece) {
+      fmt::print("{}", piece);
+      std::fflush(stdout);
+    };
+  }
+  Session session(engine);
+  const GenerateResult result = session.generate(request);
+  if (flags.json) {
+    nlohmann::json json = run_json(result, engine.plan());
+    json["prompt_tokens"] = request.prompt.size();
+    json["load_seconds"] = engine.load_seconds();
+    if (request.sampling.temperature > 0) json["seed"] = request.sampling.seed;
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    const Style style(STDERR_FILENO);
+    fmt::print("\n");
+    std::fflush(stdout);
+    fmt::print(stderr, "{}\n{}{}", style.dim, run_table(result, engine.plan()), style.reset);
+  }
+  return result.reason == FinishReason::kCancelled ? 128 + SIGINT : 0;
+}
+
+std::string read_stdin() {
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+int run(Flags& flags) {
+  const EngineOptions options = flags.placement.options();
+  flags.sampling.params.validate();
+  if (flags.max_tokens < 0) {
+    throw_invalid("--max-tokens", {}, std::to_string(flags.max_tokens), "is negative",
+                  "0 means until the context is full");
+  }
+  const bool has_prompt = flags.prompt_option->count() > 0;
+  const bool interactive = !has_prompt && is_terminal(STDIN_FILENO);
+  if (interactive && (flags.json || flags.raw)) {
+    throw_invalid(flags.json ? "--json" : "--raw", {}, {}, "needs a prompt",
+                  "give one with -p or on standard input");
+  }
+  const ModelFiles files = open_model(flags.model, /*need_weights=*/true);
+  double bandwidth = 0;
+  {
+    ThreadPool pool(options.threads);
+    bandwidth = measure_read_bandwidth(pool);
+  }
+  ProgressBar bar;
+  Engine engine(files, options, cpu_tiers(bandwidth),
+                [&bar](const Progress& progress) { bar.update(progress); });
+  bar.clear();
+
+  GenerateRequest request;
+  request.sampling = flags.sampling.params;
+  if (flags.sampling.seed_option->count() == 0 && request.sampling.temperature > 0) {
+    request.sampling.seed = std::random_device{}();
+    if (!flags.json) fmt::print(stderr, "seed {}\n", request.sampling.seed);
+  }
+  request.max_tokens = flags.max_tokens;
+  request.stop = flags.stop;
+  request.ignore_eos = flags.ignore_eos;
+  if (interactive) return chat(engine, request, flags.system);
+  return answer_once(flags, engine, request, has_prompt ? flags.prompt : read_stdin());
+}
+
+}  // namespace
+
+Command add_run(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("run", "Answer a prompt, or chat when none is given");
+  command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
+  flags->prompt_option =
+      command->add_option("-p,--prompt", flags->prompt,
+                          "The prompt; without it, standard input, or a chat on a terminal");
+  command->add_option("--system", flags->system, "System message");
+  command->add_flag("--raw", flags->raw, "Continue the prompt as it is, without chat template");
+  command->add_option("-n,--max-tokens", flags->max_tokens,
+                      "Most tokens to generate; 0: until the context is full");
+  command->add_option("--stop", flags->stop, "End the answer before this text (repeatable)")
+      ->allow_extra_args(false);
+  command->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end-of-text token");
+  command->add_flag("--json", flags->json, "Print one JSON object instead of streaming");
+  flags->sampling.add_to(*command);
+  flags->placement.add_to(*command);
+  return [flags] { return run(*flags); };
+}
+
+}  // namespace dak

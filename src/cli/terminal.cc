@@ -1,0 +1,82 @@
+#include "cli/terminal.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/units.h"
+
+namespace dak {
+namespace {
+
+std::atomic<bool> interrupted{false};
+struct sigaction previous_action {};
+
+void on_interrupt(int) {
+  if (interrupted.exchange(true)) _exit(128 + SIGINT);
+}
+
+constexpr int kBarWidth = 24;
+constexpr double kRedrawSeconds = 0.1;
+
+}  // namespace
+
+bool is_terminal(int fd) { return isatty(fd) != 0; }
+
+Style::Style(int fd) {
+  const char* no_color = std::getenv("NO_COLOR");
+  if (!is_terminal(fd) || (no_color != nullptr && *no_color != '\0')) return;
+  bold = "\x1b[1m";
+  dim = "\x1b[2m";
+  red = "\x1b[31m";
+  green = "\x1b[32m";
+  cyan = "\x1b[36m";
+  reset = "\x1b[0m";
+}
+
+ProgressBar::ProgressBar() : terminal_(is_terminal(STDERR_FILENO)) {}
+
+void ProgressBar::update(const Progress& progress) {
+  if (!terminal_) return;
+  const bool done = progress.done_bytes >= progress.total_bytes;
+  if (!done && progress.seconds - drawn_at_ < kRedrawSeconds) return;
+  drawn_at_ = progress.seconds;
+  const double share = progress.total_bytes > 0 ? static_cast<double>(progress.done_bytes) /
+                                                      static_cast<double>(progress.total_bytes)
+                                                : 1.0;
+  const double rate =
+      progress.seconds > 0 ? static_cast<double>(progress.done_bytes) / progress.seconds : 0;
+  const double left =
+      rate > 0 ? static_cast<double>(progress.total_bytes - progress.done_bytes) / rate : 0;
+  const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
+  const auto seconds = static_cast<int64_t>(left + 0.5);
+  fmt::print(stderr, "\r{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left\x1b[K", progress.what,
+             share * 100, std::string(filled, '#'), std::string(kBarWidth - filled, ' '),
+             format_bytes(progress.done_bytes), format_bytes(progress.total_bytes),
+             format_rate(rate), seconds / 60, seconds % 60);
+  std::fflush(stderr);
+}
+
+void ProgressBar::clear() {
+  if (!terminal_ || drawn_at_ < 0) return;
+  fmt::print(stderr, "\r\x1b[K");
+  std::fflush(stderr);
+}
+
+InterruptGuard::InterruptGuard() {
+  interrupted = false;
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;  // no SA_RESTART: a prompt's read() returns
+  sigaction(SIGINT, &action, &previous_action);
+}
+
+InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &previous_action, nullptr); }
+
+const std::atomic<bool>& InterruptGuard::flag() const { return interrupted; }
+void InterruptGuard::reset() { interrupted = false; }
+
+}  // namespace dak

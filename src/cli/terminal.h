@@ -1,0 +1,44 @@
+// The terminal: colours only where there is one, progress bars, Ctrl-C.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <string_view>
+
+#include "base/progress.h"
+
+namespace dak {
+
+bool is_terminal(int fd);
+
+// ANSI styles, empty strings when `fd` is not a terminal or NO_COLOR is set.
+struct Style {
+  explicit Style(int fd);
+  std::string bold, dim, red, green, cyan, reset;
+};
+
+// Draws `loading weights  62 % [######    ]  1.20 GiB  2.1 GB/s  0:03 left` on stderr: redrawn in
+// place on a terminal, silent elsewhere. `clear()` leaves no trace.
+class ProgressBar {
+ public:
+  ProgressBar();
+  void update(const Progress& progress);
+  void clear();
+
+ private:
+  bool terminal_;
+  double drawn_at_ = -1;
+};
+
+// While one lives, Ctrl-C sets a flag instead of ending the program; a second one ends it.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  const std::atomic<bool>& flag() const;
+  void reset();
+};
+
+}  // namespace dak

@@ -1,0 +1,39 @@
+#include "memory/arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace dak {
+namespace {
+
+TEST(Arena, KeepsToItsCapacity) {
+  const auto arena = make_cpu_arena({.name = "local", .capacity_bytes = 3 * kArenaAlignment});
+  std::byte* first = arena->allocate(1);
+  std::byte* second = arena->allocate(2 * kArenaAlignment);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(arena->used_bytes(), 3 * kArenaAlignment);
+  try {
+    arena->allocate(1);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+    EXPECT_NE(std::string(error.what()).find("tier local"), std::string::npos);
+  }
+}
+
+TEST(Arena, GivesZeroedAlignedMemoryAcrossSlabs) {
+  const auto arena = make_cpu_arena({.name = "host"});
+  for (const int64_t size : {int64_t{1} << 20, int64_t{100} << 20, int64_t{5}}) {
+    std::byte* data = arena->allocate(size);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % kArenaAlignment, 0u);
+    EXPECT_EQ(data[0], std::byte{0});
+    EXPECT_EQ(data[size - 1], std::byte{0});
+    std::memset(data, 1, static_cast<size_t>(size));
+  }
+}
+
+}  // namespace
+}  // namespace dak

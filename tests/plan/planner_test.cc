@@ -1,0 +1,171 @@
+#include "plan/planner.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/error.h"
+#include "plan/bound.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kPlenty = int64_t{1} << 50;
+
+std::vector<Tier> two_tiers(int64_t host_bytes = kPlenty) {
+  return {{.name = "local", .capacity_bytes = kPlenty},
+          {.name = "host", .kind = TierKind::kHost, .capacity_bytes = host_bytes}};
+}
+
+PlanRequest request_of(std::vector<Operand> operands) {
+  return {.model = "m",
+          .operands = std::move(operands),
+          .fixed = {},
+          .tiers = two_tiers(),
+          .local_budget_bytes = {},
+          .offload_ratio = {}};
+}
+
+std::vector<Operand> random_operands(std::mt19937& random) {
+  std::vector<Operand> operands;
+  const int count = std::uniform_int_distribution(1, 30)(random);
+  for (int i = 0; i < count; ++i) {
+    operands.push_back({.name = std::to_string(i),
+                        .rows = std::uniform_int_distribution(1, 5000)(random),
+                        .cols = std::uniform_int_distribution(1, 500)(random)});
+  }
+  return operands;
+}
+
+// Every block is in exactly one span, in order.
+void expect_covered(const Plan& plan) {
+  for (const OperandPlan& entry : plan.operands) {
+    int64_t next = 0;
+    for (const TierSpan& span : entry.spans) {
+      EXPECT_EQ(span.first_block, next);
+      EXPECT_GT(span.blocks, 0);
+      next += span.blocks;
+    }
+    EXPECT_EQ(next, entry.operand.blocks());
+  }
+}
+
+TEST(Planner, WithoutLimitsEverythingIsLocal) {
+  const Plan plan = plan_uniform(request_of({{.name = "w", .rows = 1000, .cols = 100}}));
+  EXPECT_EQ(plan.offload_ratio(), 0);
+  expect_covered(plan);
+}
+
+TEST(Planner, RatioIsKeptWithinOneBlock) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 300; ++round) {
+    PlanRequest request = request_of(random_operands(random));
+    request.offload_ratio = std::uniform_real_distribution(0.0, 1.0)(random);
+    const Plan plan = plan_uniform(request);
+    expect_covered(plan);
+    int64_t largest = 0;
+    for (const Operand& operand : request.operands) {
+      largest = std::max(largest, operand.block_bytes());
+    }
+    const double wanted = *request.offload_ratio * static_cast<double>(plan.weight_bytes());
+    EXPECT_LE(std::abs(static_cast<double>(plan.weight_bytes_in(1)) - wanted),
+              static_cast<double>(largest));
+  }
+}
+
+TEST(Planner, RatioZeroAndOneAreExact) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 50; ++round) {
+    PlanRequest request = request_of(random_operands(random));
+    request.offload_ratio = 0;
+    EXPECT_EQ(plan_uniform(request).weight_bytes_in(1), 0);
+    request.offload_ratio = 1;
+    EXPECT_EQ(plan_uniform(request).weight_bytes_in(0), 0);
+  }
+}
+
+TEST(Planner, BudgetIsNeverExceededAndWellUsed) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 300; ++round) {
+    PlanRequest request = request_of(random_operands(random));
+    request.fixed = {
+        .vector_bytes = 4096, .kv_bytes = 10000, .kv_tokens = 10, .activation_bytes = 500};
+    int64_t weights = 0;
+    int64_t largest = 0;
+    for (const Operand& operand : request.operands) {
+      weights += operand.size_bytes();
+      largest = std::max(largest, operand.block_bytes());
+    }
+    request.local_budget_bytes =
+        request.fixed.total_bytes() + std::uniform_int_distribution<int64_t>(0, weights)(random);
+    const Plan plan = plan_uniform(request);
+    expect_covered(plan);
+    EXPECT_LE(plan.bytes_in(0), *request.local_budget_bytes);
+    EXPECT_GE(plan.bytes_in(0) + largest, *request.local_budget_bytes);
+  }
+}
+
+TEST(Planner, TooSmallABudgetNamesTheSmallestThatWorks) {
+  PlanRequest request = request_of({{.name = "w", .rows = 640, .cols = 64}});
+  request.fixed = {
+      .vector_bytes = 1000, .kv_bytes = 2000, .kv_tokens = 7, .activation_bytes = 3000};
+  request.local_budget_bytes = 5999;
+  try {
+    plan_uniform(request);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+    EXPECT_NE(std::string(error.what()).find("at least --local-budget 6000"), std::string::npos)
+        << error.what();
+  }
+  request.local_budget_bytes = 6000;
+  EXPECT_EQ(plan_uniform(request).weight_bytes_in(0), 0);
+}
+
+TEST(Planner, RemoteTiersFillInOrder) {
+  PlanRequest request = request_of({{.name = "w", .rows = 640, .cols = 64}});
+  const int64_t block = request.operands[0].block_bytes();
+  request.tiers = {{.name = "local", .capacity_bytes = kPlenty},
+                   {.name = "peer", .kind = TierKind::kPeer, .capacity_bytes = 3 * block},
+                   {.name = "host", .kind = TierKind::kHost, .capacity_bytes = kPlenty}};
+  request.offload_ratio = 0.5;
+  const Plan plan = plan_uniform(request);
+  expect_covered(plan);
+  EXPECT_EQ(plan.weight_bytes_in(1), 3 * block);
+  EXPECT_EQ(plan.weight_bytes_in(2), 2 * block);
+  EXPECT_EQ(plan.operands[0].tier_of(5), 1);
+  EXPECT_EQ(plan.operands[0].tier_of(9), 2);
+}
+
+TEST(Planner, RemoteTiersTooSmallIsAnErrorWithABudgetThatWorks) {
+  PlanRequest request = request_of({{.name = "w", .rows = 640, .cols = 64}});
+  const int64_t block = request.operands[0].block_bytes();
+  request.tiers = two_tiers(2 * block);
+  request.local_budget_bytes = 5 * block;
+  EXPECT_THROW(plan_uniform(request), Error);
+  request.local_budget_bytes = 8 * block;
+  EXPECT_EQ(plan_uniform(request).weight_bytes_in(1), 2 * block);
+}
+
+TEST(Planner, RefusesImpossibleRatios) {
+  PlanRequest request = request_of({{.name = "w", .rows = 64, .cols = 64}});
+  for (const double ratio : {-0.1, 1.1, std::nan("")}) {
+    request.offload_ratio = ratio;
+    EXPECT_THROW(plan_uniform(request), Error) << ratio;
+  }
+}
+
+TEST(DecodeTraffic, CountsMatricesOnceAndLookupsByRow) {
+  PlanRequest request =
+      request_of({{.name = "embedding", .use = OperandUse::kLookup, .rows = 6400, .cols = 64},
+                  {.name = "w", .rows = 640, .cols = 64}});
+  request.offload_ratio = 0.5;
+  const Plan plan = plan_uniform(request);
+  const TierTraffic traffic = decode_weight_traffic(plan, 4);
+  EXPECT_EQ(traffic.read_bytes[0], plan.operand("w").bytes_in(0) + 2 * 64 * 2);
+  EXPECT_EQ(traffic.read_bytes[1], plan.operand("w").bytes_in(1) + 2 * 64 * 2);
+}
+
+}  // namespace
+}  // namespace dak
