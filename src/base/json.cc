@@ -40,6 +40,9 @@ Json parse_json(std::string_view text, std::string_view where) {
   } catch (const Json::parse_error& error) {
     throw_corrupt(where, fmt::format("byte {}", error.byte), {}, "is not valid JSON",
                   "fetch the file again or mend it by hand");
+  } catch (const Json::out_of_range&) {
+    throw_corrupt(where, {}, {}, "is not valid JSON: it has a number that no double can hold",
+                  "fetch the file again or mend it by hand");
   }
 }
 

@@ -33,6 +33,18 @@ int print_usage_error(const CLI::ParseError& error) {
   return kUsageError;
 }
 
+// CLI11 would only say that a subcommand is required.
+void check_command(int argc, char** argv, const CLI::App& app) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == argv[1]) return;
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  dak::throw_invalid("dak", "command", argv[1], "is not known",
+                     "known: " + known + "; see dak --help");
+}
+
 int run_main(int argc, char** argv) {
   CLI::App app{
       "LLM inference for models and contexts larger than GPU memory: part of every weight is read "
@@ -54,6 +66,7 @@ int run_main(int argc, char** argv) {
     commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(),
                           std::move(command));
   }
+  check_command(argc, argv, app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

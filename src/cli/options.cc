@@ -2,11 +2,13 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "hardware/read_bandwidth.h"
 
 namespace dak {
 namespace {
 
 constexpr int kMostThreads = 4096;
+constexpr int64_t kProbeBytes = int64_t{256} << 20;  // past the last-level cache
 
 }  // namespace
 
@@ -51,6 +53,11 @@ EngineOptions PlacementFlags::options() const {
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   options.check_finite = check_weights;
   return options;
+}
+
+std::vector<Tier> probe_cpu_tiers(int threads) {
+  ThreadPool pool(threads);
+  return cpu_tiers(measure_read_bandwidth(pool, kProbeBytes));
 }
 
 void SamplingFlags::add_to(CLI::App& app) {

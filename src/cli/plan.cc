@@ -5,7 +5,6 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/report.h"
-#include "hardware/read_bandwidth.h"
 
 namespace dak {
 namespace {
@@ -28,8 +27,7 @@ Command add_plan(CLI::App& app) {
   return [flags] {
     const ModelFiles files = open_model(flags->model, /*need_weights=*/false);
     const EngineOptions options = flags->placement.options();
-    ThreadPool pool(options.threads);
-    const Plan plan = plan_model(files, options, cpu_tiers(measure_read_bandwidth(pool)));
+    const Plan plan = plan_model(files, options, probe_cpu_tiers(options.threads));
     if (flags->json) {
       nlohmann::json json = plan;
       json["decode"] = prediction_json(plan);

@@ -13,7 +13,6 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
-#include "hardware/read_bandwidth.h"
 
 namespace dak {
 namespace {
@@ -90,13 +89,8 @@ int run(Flags& flags) {
                   "give one with -p or on standard input");
   }
   const ModelFiles files = open_model(flags.model, /*need_weights=*/true);
-  double bandwidth = 0;
-  {
-    ThreadPool pool(options.threads);
-    bandwidth = measure_read_bandwidth(pool);
-  }
   ProgressBar bar;
-  Engine engine(files, options, cpu_tiers(bandwidth),
+  Engine engine(files, options, probe_cpu_tiers(options.threads),
                 [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
 

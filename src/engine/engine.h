@@ -24,7 +24,7 @@ struct EngineOptions {
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
   int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
-  std::optional<DType> dtype;                 // of weights; default: as stored, bf16 if quantised
+  std::optional<DType> dtype;                 // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;              // default: the weights'
   int64_t prefill_chunk = 512;                // most tokens in one forward pass
   bool check_finite = false;                  // refuse NaN weights
@@ -32,8 +32,7 @@ struct EngineOptions {
 
 inline constexpr int64_t kDefaultContext = 8192;
 
-// The dtype weights will be held as.
-DType weight_dtype(const ModelConfig& config, const EngineOptions& options);
+// What the KV cache holds: as asked for, else as most of the weights are held.
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
 
 // The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "engine/engine.h"
 #include "hardware/memory_info.h"
@@ -8,13 +9,9 @@
 
 namespace dak {
 
-DType weight_dtype(const ModelConfig& config, const EngineOptions& options) {
-  return options.dtype.value_or(is_quantised(config.stored_dtype) ? DType::kBF16
-                                                                  : config.stored_dtype);
-}
-
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options) {
-  return options.kv_dtype.value_or(weight_dtype(config, options));
+  if (options.kv_dtype) return *options.kv_dtype;
+  return options.dtype.value_or(held_dtype(std::array{config.stored_dtype}));
 }
 
 std::vector<Tier> cpu_tiers(double read_bytes_per_s) {
@@ -42,7 +39,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   return plan_uniform({
       .model = config.name,
-      .operands = operands_of(specs, weight_dtype(config, options), config.stored_dtype,
+      .operands = operands_of(specs, options.dtype, config.stored_dtype,
                               files.checkpoint ? &*files.checkpoint : nullptr),
       .fixed = {.vector_bytes = vector_bytes_of(specs),
                 .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), context),

@@ -25,6 +25,7 @@ Activation parse_activation(const std::string& text, std::string_view where) {
 RopeConfig parse_rope(const HfConfig& json, int64_t head_size, int64_t context_length) {
   RopeConfig rope;
   rope.theta = json.number_or("rope_theta", 10000.0);
+  rope.original_context = static_cast<double>(context_length);
   rope.rotary_dims = static_cast<int64_t>(static_cast<double>(head_size) *
                                           json.number_or("partial_rotary_factor", 1.0));
   const nlohmann::json* nested = json.find("rope_parameters");

@@ -1,6 +1,6 @@
 #include "model/loader.h"
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <mutex>
@@ -171,18 +171,28 @@ class Loader {
 
 }  // namespace
 
-std::vector<Operand> operands_of(const WeightSpecs& specs, DType dtype, DType stored,
+DType held_dtype(std::span<const DType> parts) {
+  if (std::ranges::any_of(parts, is_quantised)) return DType::kBF16;
+  const bool alike = std::ranges::all_of(parts, [&](DType part) { return part == parts[0]; });
+  return alike ? parts[0] : DType::kF32;
+}
+
+std::vector<Operand> operands_of(const WeightSpecs& specs, std::optional<DType> dtype, DType stored,
                                  const Checkpoint* checkpoint) {
   std::vector<Operand> operands;
   for (const MatrixSpec& spec : specs.matrices) {
-    const StoredTensor* tensor =
-        checkpoint == nullptr ? nullptr : find_tensor(*checkpoint, spec.parts.front().tensor);
+    std::vector<DType> parts;
+    for (const WeightPart& part : spec.parts) {
+      const StoredTensor* tensor =
+          checkpoint == nullptr ? nullptr : find_tensor(*checkpoint, part.tensor);
+      parts.push_back(tensor == nullptr ? stored : tensor->dtype);
+    }
     operands.push_back({.name = spec.name,
                         .use = spec.use,
                         .rows = spec.rows(),
                         .cols = spec.cols,
-                        .dtype = dtype,
-                        .stored = tensor == nullptr ? stored : tensor->dtype});
+                        .dtype = dtype.value_or(held_dtype(parts)),
+                        .stored = parts.front()});
   }
   return operands;
 }
@@ -210,7 +220,9 @@ void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
 
 void load_weights(const WeightSpecs& specs, const Checkpoint& checkpoint, const Plan& plan,
                   ThreadPool& pool, const LoadOptions& options, Weights& weights) {
-  Loader loader(checkpoint, options, plan.weight_bytes() + vector_bytes_of(specs));
+  int64_t total_bytes = plan.weight_bytes();
+  for (const VectorSpec& spec : specs.vectors) total_bytes += bytes_of(DType::kF32, spec.size());
+  Loader loader(checkpoint, options, total_bytes);
   for (const VectorSpec& spec : specs.vectors) loader.load_vector(spec, weights);
   for (const MatrixSpec& spec : specs.matrices) {
     loader.load_matrix(spec, plan.operand(spec.name), pool, weights);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/progress.h"
@@ -18,10 +20,14 @@ struct LoadOptions {
   ProgressFn progress;        // may be empty
 };
 
-// What the planner needs to know of the weights, before anything is loaded. `dtype` is what
-// matrices will be held as. What they are in the file comes from `checkpoint`, or without one
-// (config.json alone) is taken to be `stored`.
-std::vector<Operand> operands_of(const WeightSpecs& specs, DType dtype, DType stored,
+// The type a matrix is held as when nothing else is asked for: as stored; bf16 where any of its
+// parts is quantised; f32 where parts of different plain types make one matrix.
+DType held_dtype(std::span<const DType> parts);
+
+// What the planner needs to know of the weights, before anything is loaded. What they are in the
+// file comes from `checkpoint`, or without one (config.json alone) is taken to be `stored`.
+// Matrices will be held as `dtype`, by default as held_dtype says.
+std::vector<Operand> operands_of(const WeightSpecs& specs, std::optional<DType> dtype, DType stored,
                                  const Checkpoint* checkpoint);
 
 // Bytes of norms and biases in tier 0, with the arena's rounding.

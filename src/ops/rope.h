@@ -17,14 +17,15 @@ struct RopeConfig {
   double theta = 10000.0;
   int64_t rotary_dims = 0;  // even, <= head size
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                    // kLinear, kLlama3, kYarn
-  double low_freq_factor = 1.0;           // kLlama3
-  double high_freq_factor = 4.0;          // kLlama3
-  double original_context = 8192.0;       // kLlama3, kYarn
-  double beta_fast = 32.0;                // kYarn
-  double beta_slow = 1.0;                 // kYarn
-  double attention_factor = 0.0;          // kYarn: 0 = 0.1 ln(factor) + 1
-  std::vector<float> frequency_divisors;  // kFactors: GGUF's rope_freqs.weight, [rotary_dims / 2]
+  double factor = 1.0;               // kLinear, kLlama3, kYarn
+  double low_freq_factor = 1.0;      // kLlama3
+  double high_freq_factor = 4.0;     // kLlama3
+  double original_context = 8192.0;  // kLlama3, kYarn
+  double beta_fast = 32.0;           // kYarn
+  double beta_slow = 1.0;            // kYarn
+  double attention_factor = 0.0;     // kYarn: 0 = 0.1 ln(factor) + 1
+  std::vector<float> frequency_divisors =
+      {};  // kFactors: GGUF's rope_freqs.weight, [rotary_dims / 2]
 };
 
 // Inverse frequencies [rotary_dims / 2] after scaling, and the factor on cos and sin. Formulas as

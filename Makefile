@@ -1,0 +1,50 @@
+# Two commands for everybody: `make demo` and `make test`. Each installs what it lacks (Debian 12).
+# The rest is for developers; see docs/development.md.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build asan lint format check-format fuzz bench portable check-bare clean
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+demo: ## Runs a real model with half of its weights in another tier (first run: minutes)
+	@scripts/install_packages build
+	@scripts/build_dak
+	@model=$$(scripts/fetch_model) && scripts/demo build/release/src/cli/dak "$$model"
+
+test: ## All that CI checks: build, tests, sanitizers, lint, fuzzing, benchmark (20 minutes at first)
+	@scripts/test
+
+build: ## Optimised build of everything, in build/release
+	@scripts/test packages model venv build
+
+asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/test packages model venv asan_build asan_test
+
+lint: ## clang-tidy over what changed since it last passed
+	@scripts/test packages model venv build lint
+
+format: ## Formats the sources
+	@scripts/install_packages test
+	@scripts/format
+
+check-format: ## Fails when a source is not formatted
+	@scripts/install_packages test
+	@scripts/format --check
+
+fuzz: ## Runs each fuzz target for FUZZ_SECONDS (default 60)
+	@scripts/install_packages build test
+	@scripts/fuzz $(or $(FUZZ_SECONDS),60)
+
+bench: build ## CPU speed against what this machine can do
+	@scripts/bench
+
+portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
+	@scripts/install_packages build
+	@scripts/build_portable
+
+check-bare: ## Both commands in a fresh minimal Debian 12 (root; about 30 minutes)
+	@scripts/check_bare
+
+clean: ## Removes build/ (the fetched model stays in its cache)
+	rm -rf build

@@ -1,0 +1,112 @@
+// dak_bench_split_matmul: the split decode matmul against the bound max over tiers of
+// bytes / bandwidth, both probed in the same run.
+//   --remote host|peer  --json FILE  --sections matmul,window,chain,react
+//   --batches 1,8  --ratios 0,0.05  --only NAME
+#include <fmt/core.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "gpu/bench_cases.h"
+#include "kernels/cuda_check.h"
+
+namespace dak::bench {
+namespace {
+
+constexpr int64_t kArenaBytes = 3'000'000'512;
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (i + 1 >= argc) throw_invalid(flag, {}, {}, "needs a value");
+    const std::string value = argv[++i];
+    if (flag == "--remote") {
+      options.remote = value;
+    } else if (flag == "--json") {
+      options.json = value;
+    } else if (flag == "--sections") {
+      options.sections = split(value);
+    } else if (flag == "--only") {
+      options.only = value;
+    } else if (flag == "--batches") {
+      options.batches.clear();
+      for (const auto& part : split(value)) options.batches.push_back(std::stoll(part));
+    } else if (flag == "--ratios") {
+      options.ratios.clear();
+      for (const auto& part : split(value)) options.ratios.push_back(std::stod(part));
+    } else {
+      throw_invalid(flag, {}, {}, "unknown flag");
+    }
+  }
+  return options;
+}
+
+std::string join(const Rows& rows) {
+  std::string text;
+  for (const std::string& row : rows) text += (text.empty() ? "\n  " : ",\n  ") + row;
+  return "[" + text + "]";
+}
+
+int run(const Options& options) {
+  const Arenas arenas(options.remote, kArenaBytes);
+  const Machine machine = probe(arenas, options.remote);
+  fmt::print("{}, {} SMs, remote {}: HBM alone {:.1f} GB/s, link alone {:.1f} GB/s\n", machine.gpu,
+             machine.sm_count, machine.remote, machine.local_bytes_per_s / 1e9,
+             machine.remote_bytes_per_s / 1e9);
+  LinkController links;
+  cudaStream_t stream = nullptr;
+  cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  const Bench bench{options, arenas, machine, links, stream};
+  int failures = 0;
+  std::string json = fmt::format(
+      R"({{"gpu":"{}","sm_count":{},"remote":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f})",
+      machine.gpu, machine.sm_count, machine.remote, machine.local_bytes_per_s / 1e9,
+      machine.remote_bytes_per_s / 1e9);
+  for (const std::string& section : options.sections) {
+    Rows rows;
+    if (section == "window") {
+      rows = run_windows(bench);
+    } else if (section == "chain") {
+      rows = run_chains(bench);
+    } else if (section == "react") {
+      rows = run_reaction(bench);
+    } else if (section == "matmul") {
+      rows = run_matmuls(bench, failures);
+    } else {
+      throw_invalid("--sections", {}, section, "unknown section");
+    }
+    json += fmt::format(",\n\"{}\":{}", section, join(rows));
+    if (!options.json.empty()) std::ofstream(options.json) << json << "}\n";
+    std::fflush(stdout);
+  }
+  cuda_check(cudaStreamDestroy(stream));
+  fmt::print("{} failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace dak::bench
+
+int main(int argc, char** argv) {
+  try {
+    if (!dak::has_cuda_device() || !dak::has_sm90(0)) {
+      fmt::print("no CUDA device with sm_90a: skipped\n");
+      return 0;
+    }
+    return dak::bench::run(dak::bench::parse(argc, argv));
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 2;
+  }
+}

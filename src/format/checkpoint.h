@@ -1,0 +1,49 @@
+// A model's tensors as stored: names, types, shapes and where their bytes lie. Every format ends up
+// as this; nothing is read until rows are asked for, and never more than is asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/file.h"
+
+namespace dak {
+
+struct StoredTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;  // outermost first: [rows, cols], or [n]
+  int file = 0;                // index into the checkpoint's files
+  int64_t offset = 0;          // of the first byte, in that file
+  int64_t size_bytes = 0;
+
+  int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
+  int64_t cols() const;  // elements per row
+};
+
+class Checkpoint {
+ public:
+  Checkpoint(std::vector<RandomAccessFile> files, std::vector<StoredTensor> tensors);
+
+  const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  const StoredTensor* find(std::string_view name) const;  // nullptr: not there
+  const std::string& file_of(const StoredTensor& tensor) const;
+
+  // Rows [first, first + count) dequantised to row-major f32 [count, cols]. Thread-safe.
+  void read_rows(const StoredTensor& tensor, int64_t first, int64_t count,
+                 std::span<float> out) const;
+
+ private:
+  std::vector<RandomAccessFile> files_;
+  std::vector<StoredTensor> tensors_;
+  std::unordered_map<std::string_view, size_t> by_name_;
+};
+
+}  // namespace dak

@@ -1,0 +1,39 @@
+// The one launcher of dak's kernels.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+
+#include "kernels/cuda_check.h"
+
+namespace dak {
+
+struct LaunchShape {
+  int blocks = 1;
+  int threads = 1;
+  size_t shared_bytes = 0;
+  // Start while the previous kernel of the stream is still running (programmatic dependent
+  // launch); the kernel itself waits before it touches that one's results.
+  bool overlap_previous = false;
+};
+
+template <typename Params>
+void launch(void (*kernel)(Params), const Params& params, const LaunchShape& shape,
+            cudaStream_t stream,
+            const std::source_location& where = std::source_location::current()) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = shape.overlap_previous ? 1 : 0;
+  void* arguments[] = {const_cast<Params*>(&params)};
+  cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
+}
+
+}  // namespace dak

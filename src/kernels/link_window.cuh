@@ -1,0 +1,130 @@
+// The window of a remote link, seen from inside a kernel. Each reader has one thread that issues
+// copies and times them (ReaderMailbox counts), and one that shares those times with the other
+// readers through LinkState and fetches the reader's share of the window.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/link_state.h"
+#include "kernels/ptx/sync.cuh"
+
+namespace dak {
+
+inline constexpr uint32_t kWindowUnitBytes = 8192;  // one chunk of a row block
+
+// In shared memory; the issuing thread writes all but `quota`. Counts only ever grow.
+struct ReaderMailbox {
+  volatile uint32_t quota;  // chunks this reader may have in flight
+  volatile uint32_t samples;
+  volatile uint32_t delay_sum;  // cycles, wraps
+  volatile uint32_t limited;    // samples while the quota held the reader back
+  volatile uint32_t min_delay;
+  volatile uint32_t idle;  // ring full and nothing in flight: others may use this share
+  volatile uint32_t finished;
+
+  __device__ void init() {
+    quota = 0;
+    samples = 0;
+    delay_sum = 0;
+    limited = 0;
+    min_delay = UINT32_MAX;
+    idle = 0;
+    finished = 0;
+  }
+};
+
+// LinkState::epoch packs samples, limited samples and the sum of delays, so that one atomic adds
+// all three and one exchange takes them.
+__device__ inline unsigned long long pack_epoch(uint32_t samples, uint32_t limited,
+                                                uint32_t delay_sum) {
+  return static_cast<unsigned long long>(samples) << 48 |
+         static_cast<unsigned long long>(limited & 0xffffu) << 32 | delay_sum;
+}
+
+__device__ inline uint32_t load_volatile(const uint32_t& word) {
+  return *static_cast<const volatile uint32_t*>(&word);
+}
+
+__device__ inline void update_window(LinkState& link, unsigned long long epoch,
+                                     uint32_t cycles_per_us) {
+  const auto samples = static_cast<uint32_t>(epoch >> 48);
+  const auto limited = static_cast<uint32_t>(epoch >> 32) & 0xffffu;
+  const uint32_t delay = static_cast<uint32_t>(epoch) / samples;
+  const float target = kDelayGain * static_cast<float>(load_volatile(link.min_delay_cycles));
+  float factor = 0.5f + 0.5f * target / static_cast<float>(delay);
+  factor = fminf(fmaxf(factor, 0.7f), 1.3f);
+  const bool supply_limited = 2 * limited < samples;
+  if (link.fixed == 0 && (factor < 1.0f || !supply_limited)) {
+    const float window = factor * static_cast<float>(load_volatile(link.window_bytes));
+    // 16 MiB is more than any set of rings holds.
+    link.window_bytes = static_cast<uint32_t>(
+        fminf(fmaxf(window, static_cast<float>(link.min_window_bytes)), 16.0f * 1024 * 1024));
+  }
+  const uint64_t now = ptx::global_time_ns();
+  link.last_epoch_duration_ns = now - link.epoch_ns;
+  link.epoch_ns = now;
+  link.delay_cycles = delay;
+  link.epoch_chunks = samples;
+  if (cycles_per_us > 0) link.cycles_per_us = cycles_per_us;
+  link.updates += 1;
+}
+
+// One thread of reader `rank` of `readers`; returns once the issuing thread has finished.
+__device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, uint32_t rank,
+                                          uint32_t readers) {
+  const uint64_t start_ns = ptx::global_time_ns();
+  const uint32_t start_cycles = ptx::cycle_count();
+  atomicAdd(&link.active_readers, 1u);
+  uint32_t samples = 0;
+  uint32_t delay_sum = 0;
+  uint32_t limited = 0;
+  uint32_t min_delay = UINT32_MAX;
+  bool idle = false;
+  for (bool finished = false; !finished;) {
+    finished = box.finished != 0;
+    // A reader of the next kernel that waits for its x must not take from this kernel's window.
+    if ((box.idle != 0) != idle) {
+      idle = !idle;
+      if (idle) {
+        atomicSub(&link.active_readers, 1u);
+      } else {
+        atomicAdd(&link.active_readers, 1u);
+      }
+    }
+    const uint32_t window_units = load_volatile(link.window_bytes) / kWindowUnitBytes;
+    const uint64_t elapsed_ns = ptx::global_time_ns() - start_ns;
+    uint32_t sharers = max(load_volatile(link.active_readers), 1u);
+    // The other readers are starting too: do not take their shares before they register.
+    if (elapsed_ns < 4000) sharers = max(sharers, readers);
+    box.quota = max((window_units + rank) / sharers, 1u);
+
+    const uint32_t new_samples = box.samples - samples;
+    if (new_samples >= 4 || (finished && new_samples > 0)) {
+      const uint32_t new_sum = box.delay_sum - delay_sum;
+      const uint32_t new_limited = box.limited - limited;
+      samples += new_samples;
+      delay_sum += new_sum;
+      limited += new_limited;
+      if (box.min_delay < min_delay) {
+        min_delay = box.min_delay;
+        atomicMin(&link.min_delay_cycles, min_delay);
+      }
+      atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * kWindowUnitBytes);
+      const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
+      const unsigned long long before = atomicAdd(&link.epoch, added);
+      // Two windows' worth: the first was issued before the last change.
+      const uint32_t enough = max(64u, min(2 * window_units, 4096u));
+      if ((before + added) >> 48 >= enough) {
+        const unsigned long long epoch = atomicExch(&link.epoch, 0ull);
+        const auto elapsed_us = static_cast<uint32_t>(elapsed_ns / 1000);
+        const uint32_t cycles_per_us =
+            elapsed_us >= 20 ? (ptx::cycle_count() - start_cycles) / elapsed_us : 0;
+        if (epoch >> 48 > 0) update_window(link, epoch, cycles_per_us);
+      }
+    }
+    ptx::sleep_ns(100);
+  }
+  if (!idle) atomicSub(&link.active_readers, 1u);
+}
+
+}  // namespace dak

@@ -1,0 +1,42 @@
+// Fences, named barriers, programmatic dependent launch, clocks. One instruction per wrapper.
+#pragma once
+
+#include <cstdint>
+
+namespace dak::ptx {
+
+// Makes freshly initialised barriers visible to the copy engine.
+__device__ inline void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// Barrier `id` (1..15; 0 is __syncthreads) among `threads` threads.
+__device__ inline void named_barrier(uint32_t id, uint32_t threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// The next kernel of the stream may start as soon as SMs have room for it.
+__device__ inline void launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// Blocks until every earlier kernel of the stream has finished and its writes are visible.
+__device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// Nanoseconds, common to all SMs; its resolution depends on the GPU.
+__device__ inline uint64_t global_time_ns() {
+  uint64_t ns;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
+  return ns;
+}
+
+// Cycles of this SM.
+__device__ inline uint32_t cycle_count() {
+  uint32_t cycles;
+  asm volatile("mov.u32 %0, %%clock;" : "=r"(cycles));
+  return cycles;
+}
+
+__device__ inline void sleep_ns(uint32_t ns) { asm volatile("nanosleep.u32 %0;" ::"r"(ns)); }
+
+}  // namespace dak::ptx

@@ -1,0 +1,93 @@
+// What happens to a finished sum before it is stored: bias, activation, gating, residual.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "kernels/sm90_split_matmul.h"
+
+namespace dak {
+
+__device__ inline float activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kNone:
+      return x;
+    case Activation::kRelu:
+      return fmaxf(x, 0.0f);
+    case Activation::kSilu:
+      return x / (1.0f + expf(-x));
+    case Activation::kGelu:
+      return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+  }
+  return x;
+}
+
+__device__ inline float load_as_f32(const void* data, int64_t index, DType dtype) {
+  if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
+  if (dtype == DType::kBF16) {
+    return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[index]);
+  }
+  return __half2float(static_cast<const __half*>(data)[index]);
+}
+
+__device__ inline void store_from_f32(void* data, int64_t index, DType dtype, float value) {
+  if (dtype == DType::kF32) {
+    static_cast<float*>(data)[index] = value;
+  } else if (dtype == DType::kBF16) {
+    static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
+  } else {
+    static_cast<__half*>(data)[index] = __float2half_rn(value);
+  }
+}
+
+__device__ inline void store_output(const SplitEpilogue& epilogue, int batch_row, int column,
+                                    float value) {
+  const int64_t index = batch_row * epilogue.out_stride + column;
+  if (epilogue.residual != nullptr) {
+    value += load_as_f32(epilogue.residual, index, epilogue.out_dtype);
+  }
+  store_from_f32(epilogue.out, index, epilogue.out_dtype, value);
+}
+
+// `total` in the fragment order of wgmma m64nNk16: value 4j + q of thread t is row
+// 16 (t / 32) + t % 32 / 4 + 8 (q / 2), column 8j + 2 (t % 4) + q % 2; rows of the fragment are
+// outputs, columns are the batch.
+template <int kBatch>
+__device__ void store_outputs(const SplitEpilogue& epilogue, const float (&total)[kBatch / 2],
+                              int32_t row_block, int thread) {
+  const int row_in_block = thread / 32 * 16 + thread % 32 / 4;
+  const int row = row_block * 64 + row_in_block;
+  const bool has_first = row < epilogue.rows;
+  const bool has_second = row + 8 < epilogue.rows;
+  const float bias_first = epilogue.bias != nullptr && has_first ? epilogue.bias[row] : 0.0f;
+  const float bias_second = epilogue.bias != nullptr && has_second ? epilogue.bias[row + 8] : 0.0f;
+#pragma unroll
+  for (int i = 0; i < kBatch / 2; i += 4) {
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+      const int batch_row = i * 2 + thread % 4 * 2 + q;
+      if (batch_row >= epilogue.batch) continue;
+      const float first = total[i + q] + bias_first;
+      const float second = total[i + q + 2] + bias_second;
+      if (epilogue.gated) {
+        const int column = row_block * 32 + thread / 32 * 8 + thread % 32 / 4;
+        if (has_second) {
+          store_output(epilogue, batch_row, column, activate(epilogue.activation, first) * second);
+        }
+        continue;
+      }
+      if (has_first) {
+        store_output(epilogue, batch_row, row, activate(epilogue.activation, first));
+      }
+      if (has_second) {
+        store_output(epilogue, batch_row, row + 8, activate(epilogue.activation, second));
+      }
+    }
+  }
+}
+
+}  // namespace dak

@@ -1,0 +1,458 @@
+// Split matmul for decode on Hopper: out[m, n] = epilogue(x[m, k] w[n, k]^T), m <= 64, where each
+// row block of w is read once from wherever it lies by bulk copies straight into shared memory.
+//
+// A stage of the ring holds four chunks of 64x64: kRows row blocks times 4 / kRows chunks along K,
+// and the x tiles they share. More rows share x better; fewer split K among fewer thread blocks.
+// A thread block is persistent over its items (split_schedule.h). Its warps:
+//   warpgroups  multiply: warpgroup g takes row block g of the group, m64nMk16 wgmma
+//   next warp   issues the weight copies; for a reader, under the link's window
+//   next        waits for the previous kernel, then issues the x tiles
+//   next        readers only: the window's control loop
+// Weights do not depend on the previous kernel, so with programmatic dependent launch the ring
+// fills while that one still runs. It can do so only once that one's thread block has left the
+// SM, so each thread block that has issued its last copy also prefetches the next matmul's first
+// weights into L2: HBM stays busy through the change of kernels.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/link_window.cuh"
+#include "kernels/ptx/bulk_copy.cuh"
+#include "kernels/ptx/sync.cuh"
+#include "kernels/ptx/wgmma.cuh"
+#include "kernels/ring.cuh"
+#include "kernels/sm90_split_epilogue.cuh"
+#include "kernels/sm90_split_matmul.h"
+#include "kernels/split_schedule.h"
+
+namespace dak {
+
+// Tensor cores round every product sum towards zero; adding to a rounded-to-nearest total this
+// often keeps the error near that of a plain f32 loop.
+inline constexpr int kRoundingChunks = 8;
+
+// 160 KiB for each of ~130 thread blocks is what HBM delivers in 4-5 us, the gap between kernels.
+inline constexpr int kNextPrefetchChunks = 20;
+
+// Shape of one instantiation. A part is one chunk: rows of row block part % kRows, columns of
+// chunk part / kRows of the stage.
+template <int kBatch>
+struct SplitMatmulShape {
+  static constexpr int kRows = group_blocks_of(kBatch);
+  static constexpr int kParts = kStageChunks;
+  static constexpr int kCols = kParts / kRows;
+  static constexpr int kValues = kBatch / 2;  // of a [64, kBatch] tile in each of 128 threads
+  static constexpr int kTileValues = 64 * kBatch;
+  static constexpr int kConsumerWarps = 4 * kRows;
+  // One row block: sums run on from slice to slice, and only slices after a cut are stored apart.
+  // More: registers are short, so each slice is stored apart unless there is only one.
+  static constexpr bool kMergesSlices = merges_slices(kBatch);
+  static constexpr int kThreads = (kConsumerWarps + 3) * 32;
+  static constexpr uint32_t kChunkBytes = kWindowUnitBytes;
+  static constexpr uint32_t kXTileBytes = kBatch * 128;
+  static constexpr uint32_t kStageBytes = kParts * kChunkBytes + kCols * kXTileBytes;
+  static constexpr uint32_t kControlBytes = 1024;
+  static constexpr uint32_t kAlignBytes = 1024;
+  static constexpr int kStages = (227 * 1024 - kAlignBytes - kControlBytes) / kStageBytes;
+  static constexpr uint32_t kSharedBytes = kStages * kStageBytes + kControlBytes + kAlignBytes;
+};
+
+template <int kBatch>
+struct SplitMatmulShared {
+  using Shape = SplitMatmulShape<kBatch>;
+  RingBarriers<Shape::kStages, Shape::kParts> ring;
+  ReaderMailbox mailbox;
+  uint32_t issue_cycles[Shape::kStages][Shape::kParts];
+  uint32_t is_last[Shape::kRows];
+  static_assert(Shape::kStages >= 4);
+};
+
+// A stage's place in the weight, walking the item list.
+template <int kBatch>
+struct StageCursor {
+  using Shape = SplitMatmulShape<kBatch>;
+  const WorkItem* items;
+  int32_t slice_chunks;
+  int32_t chunks;
+  int32_t item = 0;
+  int32_t chunk = 0;  // first of the stage
+  int32_t end = 0;
+  int32_t block_count = 0;
+
+  __device__ void load(int32_t index) {
+    const WorkItem& work = items[index];
+    item = index;
+    chunk = work.slice_begin * slice_chunks;
+    end = min(work.slice_end * slice_chunks, chunks);
+    block_count = work.block_count;
+  }
+  // False at the end of the list.
+  __device__ bool advance() {
+    chunk += Shape::kCols;
+    if (chunk < end) return true;
+    const int32_t next = items[item].next;
+    if (next < 0) return false;
+    load(next);
+    return true;
+  }
+  // The next part of the stage at or after `part` that exists; kParts: none.
+  __device__ int next_part(int part) const {
+    while (part < Shape::kParts &&
+           (part % Shape::kRows >= block_count || chunk + part / Shape::kRows >= end)) {
+      ++part;
+    }
+    return part;
+  }
+  __device__ const std::byte* source(int part) const {
+    return items[item].blocks[part % Shape::kRows] +
+           static_cast<int64_t>(chunk + part / Shape::kRows) * Shape::kChunkBytes;
+  }
+};
+
+template <int kBatch>
+__device__ std::byte* part_in(std::byte* stages, uint32_t stage, int part) {
+  using Shape = SplitMatmulShape<kBatch>;
+  return stages + stage * Shape::kStageBytes + static_cast<uint32_t>(part) * Shape::kChunkBytes;
+}
+
+// `bytes` of consecutive parts, from `part` on; completes on that part's barrier.
+template <int kBatch>
+__device__ void issue_parts(SplitMatmulShared<kBatch>& shared, std::byte* stages, uint32_t stage,
+                            int part, const std::byte* source, uint32_t bytes, uint64_t policy) {
+  ptx::Barrier* full = &shared.ring.full[stage][part];
+  ptx::mbarrier_arrive_expect_tx(full, bytes);
+  ptx::bulk_copy(part_in<kBatch>(stages, stage, part), source, bytes, full, policy);
+}
+
+// Local stages of one row block are contiguous: one copy, on the first part's barrier.
+template <int kBatch>
+__device__ constexpr bool one_copy_per_stage(int32_t tier) {
+  return SplitMatmulShape<kBatch>::kRows == 1 && tier == 0;
+}
+
+// Asks L2 for the first weights that thread block blockIdx.x of the next matmul will read.
+template <int kBatch>
+__device__ void prefetch_next(const SplitMatmulParams& params) {
+  using Shape = SplitMatmulShape<kBatch>;
+  for (int32_t block = static_cast<int32_t>(blockIdx.x); block < params.next_blocks;
+       block += static_cast<int32_t>(gridDim.x)) {
+    const WorkItem& item = params.next_items[block];
+    if (item.tier != 0) continue;  // L2 does not keep remote lines
+    const int32_t begin = item.slice_begin * params.next_slice_chunks;
+    const int32_t end = min(item.slice_end * params.next_slice_chunks, params.next_chunks);
+    const int32_t chunks = min(end - begin, kNextPrefetchChunks / item.block_count);
+    for (int32_t row = 0; row < item.block_count; ++row) {
+      for (int32_t chunk = 0; chunk < chunks; ++chunk) {
+        ptx::bulk_prefetch(
+            item.blocks[row] + static_cast<int64_t>(begin + chunk) * Shape::kChunkBytes,
+            Shape::kChunkBytes);
+      }
+    }
+  }
+}
+
+template <int kBatch>
+__device__ void produce_local(SplitMatmulShared<kBatch>& shared, std::byte* stages,
+                              StageCursor<kBatch> cursor) {
+  using Shape = SplitMatmulShape<kBatch>;
+  const uint64_t policy = ptx::policy_evict_first();
+  RingPosition<Shape::kStages> at;
+  do {
+    ptx::mbarrier_wait(&shared.ring.empty[at.stage], at.phase ^ 1);
+    if constexpr (one_copy_per_stage<kBatch>(0)) {
+      const int parts = min(Shape::kParts, cursor.end - cursor.chunk);
+      issue_parts<kBatch>(shared, stages, at.stage, 0, cursor.source(0),
+                          static_cast<uint32_t>(parts) * Shape::kChunkBytes, policy);
+    } else {
+      for (int part = cursor.next_part(0); part < Shape::kParts;
+           part = cursor.next_part(part + 1)) {
+        issue_parts<kBatch>(shared, stages, at.stage, part, cursor.source(part), Shape::kChunkBytes,
+                            policy);
+      }
+    }
+    at.advance();
+  } while (cursor.advance());
+}
+
+// Never blocks on one thing: watches arrivals in order, to time them, and issues whenever the
+// quota and the ring have room.
+template <int kBatch>
+__device__ void produce_remote(SplitMatmulShared<kBatch>& shared, std::byte* stages,
+                               StageCursor<kBatch> cursor) {
+  using Shape = SplitMatmulShape<kBatch>;
+  const uint64_t policy = ptx::policy_evict_first();
+  ReaderMailbox& box = shared.mailbox;
+  RingPosition<Shape::kStages> issue_at;
+  RingPosition<Shape::kStages> arrive_at;
+  StageCursor<kBatch> arriving = cursor;
+  int issue_part = 0;
+  int arrive_part = 0;
+  uint32_t issued_stages = 0;   // stages begun
+  uint32_t arrived_stages = 0;  // stages complete
+  uint32_t in_flight = 0;
+  bool more = true;
+  bool stage_open = false;
+  bool held_back = false;
+  while (more || in_flight > 0) {
+    if (in_flight > 0 &&
+        ptx::mbarrier_test_wait(&shared.ring.full[arrive_at.stage][arrive_part], arrive_at.phase)) {
+      const uint32_t delay = ptx::cycle_count() - shared.issue_cycles[arrive_at.stage][arrive_part];
+      box.delay_sum = box.delay_sum + delay;
+      box.min_delay = min(box.min_delay, delay);
+      if (held_back) box.limited = box.limited + 1;
+      box.samples = box.samples + 1;
+      held_back = false;
+      --in_flight;
+      arrive_part = arriving.next_part(arrive_part + 1);
+      if (arrive_part == Shape::kParts) {
+        arrive_part = 0;
+        arrive_at.advance();
+        ++arrived_stages;
+        arriving.advance();
+      }
+      continue;
+    }
+    if (!more) continue;
+    if (in_flight >= box.quota) {
+      held_back = true;
+      continue;
+    }
+    if (!stage_open) {
+      // The stage's previous arrivals must have been timed, or their phase could be overtaken.
+      if (issued_stages - arrived_stages >= Shape::kStages ||
+          !ptx::mbarrier_test_wait(&shared.ring.empty[issue_at.stage], issue_at.phase ^ 1)) {
+        if (in_flight == 0) box.idle = 1;
+        continue;
+      }
+      box.idle = 0;
+      stage_open = true;
+      ++issued_stages;
+    }
+    shared.issue_cycles[issue_at.stage][issue_part] = ptx::cycle_count();
+    issue_parts<kBatch>(shared, stages, issue_at.stage, issue_part, cursor.source(issue_part),
+                        Shape::kChunkBytes, policy);
+    ++in_flight;
+    issue_part = cursor.next_part(issue_part + 1);
+    if (issue_part == Shape::kParts) {
+      issue_part = 0;
+      stage_open = false;
+      issue_at.advance();
+      more = cursor.advance();
+    }
+  }
+  box.finished = 1;
+}
+
+template <int kBatch>
+__device__ void produce_x(const SplitMatmulParams& params, SplitMatmulShared<kBatch>& shared,
+                          std::byte* stages, StageCursor<kBatch> cursor) {
+  using Shape = SplitMatmulShape<kBatch>;
+  const uint64_t policy = ptx::policy_evict_last();
+  RingPosition<Shape::kStages> at;
+  ptx::grid_dependency_wait();
+  do {
+    ptx::Barrier* full = &shared.ring.x_full[at.stage];
+    ptx::mbarrier_wait(&shared.ring.empty[at.stage], at.phase ^ 1);
+    ptx::mbarrier_arrive_expect_tx(full, Shape::kCols * Shape::kXTileBytes);
+    for (int col = 0; col < Shape::kCols; ++col) {
+      // Beyond the last column the copy engine writes zeros.
+      ptx::tensor_copy_2d(part_in<kBatch>(stages, at.stage, Shape::kParts) +
+                              static_cast<uint32_t>(col) * Shape::kXTileBytes,
+                          &params.x_map, (cursor.chunk + col) * 64, 0, full, policy);
+    }
+    at.advance();
+  } while (cursor.advance());
+}
+
+// acc = (or +=) weights[64, 64 chunks] x[kBatch, 64 chunks]^T over `chunks` consecutive chunks.
+// Weights: core matrices of 128 bytes, 8 along K, so 128 bytes to the next 8 columns and 1024 to
+// the next 8 rows. x: rows of 128 bytes, swizzled.
+template <typename T, int kBatch>
+__device__ void multiply_chunks(float (&acc)[kBatch / 2], const std::byte* weights,
+                                const std::byte* x, int chunks, bool accumulate) {
+  using Shape = SplitMatmulShape<kBatch>;
+  const uint64_t a = ptx::matrix_descriptor(weights, 128, 1024, ptx::Swizzle::kNone);
+  const uint64_t b = ptx::matrix_descriptor(x, 16, 1024, ptx::Swizzle::k128);
+  for (float& value : acc) ptx::wgmma_pin(value);
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
+    if (chunk >= chunks) break;
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      // 16 columns further: 256 bytes of core matrices, 32 bytes of a row; in units of 16 bytes.
+      ptx::Wgmma<T, kBatch>::multiply(
+          acc, a + chunk * (Shape::kRows * Shape::kChunkBytes / 16) + step * 16,
+          b + chunk * (Shape::kXTileBytes / 16) + step * 2, accumulate || chunk + step > 0);
+    }
+  }
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  for (float& value : acc) ptx::wgmma_pin(value);
+}
+
+// total = the pieces of one row block in order of slices.
+template <int kBatch>
+__device__ void reduce_pieces(float (&total)[kBatch / 2], const float* slots, int pieces,
+                              int thread) {
+  using Shape = SplitMatmulShape<kBatch>;
+  constexpr int kTogether = kBatch >= 64 ? 1 : 64 / kBatch;  // loads in flight hide L2's latency
+  for (int first = 0; first < pieces; first += kTogether) {
+    float values[kTogether][Shape::kValues];
+#pragma unroll
+    for (int p = 0; p < kTogether; ++p) {
+      const float* slot =
+          slots + static_cast<int64_t>(min(first + p, pieces - 1)) * Shape::kTileValues;
+#pragma unroll
+      for (int i = 0; i < Shape::kValues; ++i) values[p][i] = __ldcg(slot + i * 128 + thread);
+    }
+#pragma unroll
+    for (int p = 0; p < kTogether; ++p) {
+      if (first + p >= pieces) break;
+#pragma unroll
+      for (int i = 0; i < Shape::kValues; ++i) {
+        total[i] = first + p == 0 ? values[p][i] : total[i] + values[p][i];
+      }
+    }
+  }
+}
+
+template <int kBatch>
+__device__ void store_piece(const float (&sum)[kBatch / 2], float* slot, int thread) {
+#pragma unroll
+  for (int i = 0; i < kBatch / 2; ++i) __stcg(slot + i * 128 + thread, sum[i]);
+}
+
+// Whether this warpgroup's `delivered` pieces were the row block's last.
+template <int kBatch>
+__device__ bool arrive_last(SplitMatmulShared<kBatch>& shared, uint32_t* arrivals,
+                            uint32_t delivered, uint32_t pieces, int row, int thread) {
+  __threadfence();
+  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
+  if (thread == 0) {
+    const bool last = atomicAdd(arrivals, delivered) + delivered == pieces;
+    if (last) *arrivals = 0;
+    __threadfence();
+    shared.is_last[row] = last;
+  }
+  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
+  return shared.is_last[row] != 0;
+}
+
+template <typename T, int kBatch>
+__device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatch>& shared,
+                        std::byte* stages, int row, int thread) {
+  using Shape = SplitMatmulShape<kBatch>;
+  RingPosition<Shape::kStages> at;
+  float acc[Shape::kValues];    // since the last rounding to `total`
+  float total[Shape::kValues];  // in order of K
+  ptx::grid_dependency_wait();
+  for (int32_t index = static_cast<int32_t>(blockIdx.x); index >= 0;
+       index = params.items[index].next) {
+    const WorkItem& item = params.items[index];
+    const bool has_row = row < item.block_count;
+    const bool one_copy = one_copy_per_stage<kBatch>(item.tier);
+    const int32_t slice_begin = item.slice_begin;
+    const int32_t slice_end = item.slice_end;
+    const int32_t pieces = item.piece_count;
+    const bool merged = Shape::kMergesSlices && slice_begin == 0;
+    // Merged sums must round where separate ones do: at the end of a slice.
+    const int32_t rounding_chunks = Shape::kMergesSlices ? params.slice_chunks : kRoundingChunks;
+    float* slots =
+        params.partials + static_cast<int64_t>(item.first_slot + row * pieces) * Shape::kTileValues;
+    for (int32_t slice = slice_begin; slice < slice_end; ++slice) {
+      const int32_t first = slice * params.slice_chunks;
+      const int32_t end = min(first + params.slice_chunks, params.chunks);
+      for (int32_t chunk = first; chunk < end; chunk += Shape::kCols) {
+        const int parts = min(Shape::kCols, end - chunk);
+        ptx::mbarrier_wait(&shared.ring.x_full[at.stage], at.phase);
+        if (has_row) {
+          ptx::mbarrier_wait(&shared.ring.full[at.stage][row], at.phase);
+          for (int col = 1; col < parts && !one_copy; ++col) {
+            ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);
+          }
+          const int32_t since_rounding = (chunk - first) % rounding_chunks;
+          multiply_chunks<T, kBatch>(acc, part_in<kBatch>(stages, at.stage, row),
+                                     part_in<kBatch>(stages, at.stage, Shape::kParts), parts,
+                                     since_rounding > 0);
+          if (since_rounding + Shape::kCols >= rounding_chunks || chunk + Shape::kCols >= end) {
+            const bool starts = chunk - first < rounding_chunks && (!merged || slice == 0);
+#pragma unroll
+            for (int i = 0; i < Shape::kValues; ++i) total[i] = starts ? acc[i] : total[i] + acc[i];
+          }
+        }
+        __syncwarp();
+        if (thread % 32 == 0) ptx::mbarrier_arrive(&shared.ring.empty[at.stage]);
+        at.advance();
+      }
+      if (has_row && pieces > 0 && !merged) {
+        store_piece<kBatch>(total,
+                            slots + static_cast<int64_t>(item.piece_first + slice - slice_begin) *
+                                        Shape::kTileValues,
+                            thread);
+      }
+    }
+    if (!has_row) continue;
+    if (pieces > 0) {
+      if (merged) store_piece<kBatch>(total, slots, thread);
+      const auto delivered = static_cast<uint32_t>(merged ? 1 : slice_end - slice_begin);
+      if (!arrive_last<kBatch>(shared, params.arrivals + item.block_index[row], delivered,
+                               static_cast<uint32_t>(pieces), row, thread)) {
+        continue;
+      }
+      reduce_pieces<kBatch>(total, slots, pieces, thread);
+    }
+    store_outputs<kBatch>(params.epilogue, total, item.block_index[row], thread);
+  }
+}
+
+template <typename T, int kBatch>
+__global__ __launch_bounds__(SplitMatmulShape<kBatch>::kThreads, 1) void sm90_split_matmul(
+    const __grid_constant__ SplitMatmulParams params) {
+  using Shape = SplitMatmulShape<kBatch>;
+  extern __shared__ std::byte raw[];
+  // The swizzle pattern repeats every 1024 bytes.
+  std::byte* stages = raw + (1024 - ptx::shared_address(raw) % 1024) % 1024;
+  auto& shared =
+      *reinterpret_cast<SplitMatmulShared<kBatch>*>(stages + Shape::kStages * Shape::kStageBytes);
+  static_assert(sizeof(shared) <= Shape::kControlBytes);
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  if (threadIdx.x == 0) {
+    shared.ring.init(Shape::kConsumerWarps);
+    shared.mailbox.init();
+    ptx::fence_barrier_init();
+  }
+  __syncthreads();
+  ptx::launch_dependents();
+
+  if (warp < Shape::kConsumerWarps) {
+    consume<T, kBatch>(params, shared, stages, warp / 4, static_cast<int>(threadIdx.x) % 128);
+    return;
+  }
+  if (threadIdx.x % 32 != 0) return;
+  StageCursor<kBatch> cursor{
+      .items = params.items, .slice_chunks = params.slice_chunks, .chunks = params.chunks};
+  cursor.load(static_cast<int32_t>(blockIdx.x));
+  const int32_t tier = params.items[blockIdx.x].tier;
+  if (warp == Shape::kConsumerWarps) {
+    if (tier == 0) {
+      produce_local<kBatch>(shared, stages, cursor);
+    } else {
+      produce_remote<kBatch>(shared, stages, cursor);
+    }
+    prefetch_next<kBatch>(params);
+  } else if (warp == Shape::kConsumerWarps + 1) {
+    produce_x<kBatch>(params, shared, stages, cursor);
+  } else if (tier > 0) {
+    const int32_t begin = params.reader_begin[tier];
+    run_window_control(params.links[tier], shared.mailbox,
+                       static_cast<uint32_t>(static_cast<int32_t>(blockIdx.x) - begin),
+                       static_cast<uint32_t>(params.reader_end[tier] - begin));
+  }
+}
+
+}  // namespace dak

@@ -1,0 +1,127 @@
+#include "kernels/split_matmul.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cuda_check.h"
+#include "kernels/sm90_split_matmul.h"
+#include "kernels/tensor_map.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kTileRows = 64;  // times the batch tile
+
+int batch_tile_of(int64_t batch) {
+  return batch <= 8 ? 8 : batch <= 16 ? 16 : batch <= 32 ? 32 : 64;
+}
+
+SplitWeight::Deal make_deal(const TieredTensor& weight, int batch_tile, int sm_count) {
+  SplitWeight::Deal deal{make_split_schedule(weight, batch_tile, sm_count), {}};
+  std::vector<WorkItem>& items = deal.schedule.items;
+  deal.items = DeviceBuffer(static_cast<int64_t>(items.size() * sizeof(WorkItem)));
+  cuda_check(cudaMemcpy(deal.items.as(), items.data(), items.size() * sizeof(WorkItem),
+                        cudaMemcpyHostToDevice));
+  items = {};
+  return deal;
+}
+
+void check(const SplitWeight& weight, const SplitMatmulArgs& args,
+           const SplitWorkspace& workspace) {
+  const auto refuse = [](const char* field, int64_t value, const char* problem) {
+    throw_invalid("split_matmul", field, std::to_string(value), problem);
+  };
+  if (args.batch < 1 || args.batch > kMaxSplitBatch) refuse("batch", args.batch, "must be 1..64");
+  if (args.x_stride < weight.cols() || args.x_stride % 8 != 0) {
+    refuse("x_stride", args.x_stride, "must be a multiple of 8 and at least the weight's columns");
+  }
+  if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0) refuse("x", 0, "must be 16-byte aligned");
+  if (is_quantised(args.out_dtype)) refuse("out_dtype", 0, "must be f32, bf16 or f16");
+  if (args.gated && (args.bias != nullptr || weight.rows() % 16 != 0)) {
+    refuse("gated", weight.rows(), "takes no bias and rows in multiples of 16");
+  }
+  if (args.out_stride < (args.gated ? weight.rows() / 2 : weight.rows())) {
+    refuse("out_stride", args.out_stride, "is shorter than a row of outputs");
+  }
+  require(workspace.arrivals() != nullptr, "split_matmul without a reserved workspace");
+}
+
+}  // namespace
+
+SplitWeight::SplitWeight(const TieredTensor& weight, int sm_count)
+    : rows_(weight.rows),
+      cols_(weight.cols),
+      dtype_(weight.dtype),
+      deals_{make_deal(weight, 16, sm_count), make_deal(weight, 32, sm_count),
+             make_deal(weight, 64, sm_count)} {}
+
+int64_t SplitWeight::partial_bytes(int64_t batch) const {
+  int64_t bytes = 0;
+  for (const int64_t tile : {8, 16, 32, 64}) {
+    bytes = std::max(bytes, deal_for(tile).schedule.slot_count * kTileRows * tile * 4);
+    if (tile >= batch) break;
+  }
+  return bytes;
+}
+
+void SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
+  const int64_t partial_bytes = std::max<int64_t>(weight.partial_bytes(batch), 16);
+  if (partial_bytes > partials_.size_bytes()) partials_ = DeviceBuffer(partial_bytes);
+  const int64_t arrival_bytes = row_blocks_of(weight.rows()) * 4;
+  if (arrival_bytes > arrivals_.size_bytes()) {
+    arrivals_ = DeviceBuffer(arrival_bytes);
+    cuda_check(cudaMemset(arrivals_.as(), 0, static_cast<size_t>(arrival_bytes)));
+  }
+}
+
+void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                  const SplitWorkspace& workspace, const LinkController& links,
+                  cudaStream_t stream) {
+  check(weight, args, workspace);
+  const SplitWeight::Deal& deal = weight.deal_for(args.batch);
+  const int tile = batch_tile_of(args.batch);
+  SplitMatmulParams params{.x_map = encode_tensor_map({.data = args.x,
+                                                       .dtype = weight.dtype(),
+                                                       .rows = args.batch,
+                                                       .cols = weight.cols(),
+                                                       .row_stride = args.x_stride,
+                                                       .box_rows = tile,
+                                                       .box_cols = 64}),
+                           .items = deal.items.as<WorkItem>(),
+                           .links = links.device_states(),
+                           .partials = workspace.partials(),
+                           .arrivals = workspace.arrivals(),
+                           .chunks = deal.schedule.chunks,
+                           .slice_chunks = deal.schedule.slice_chunks,
+                           .next_items = nullptr,
+                           .next_blocks = 0,
+                           .next_chunks = 0,
+                           .next_slice_chunks = 0,
+                           .reader_begin = {},
+                           .reader_end = {},
+                           .epilogue = {.out = args.out,
+                                        .residual = args.residual,
+                                        .bias = args.bias,
+                                        .out_stride = args.out_stride,
+                                        .rows = static_cast<int32_t>(weight.rows()),
+                                        .batch = static_cast<int32_t>(args.batch),
+                                        .out_dtype = args.out_dtype,
+                                        .activation = args.activation,
+                                        .gated = args.gated}};
+  if (args.next != nullptr) {
+    const SplitWeight::Deal& next = args.next->deal_for(args.batch);
+    params.next_items = next.items.as<WorkItem>();
+    params.next_blocks = next.schedule.thread_blocks;
+    params.next_chunks = next.schedule.chunks;
+    params.next_slice_chunks = next.schedule.slice_chunks;
+  }
+  for (size_t tier = 0; tier < kMaxTiers; ++tier) {
+    params.reader_begin[tier] = deal.schedule.reader_begin[tier];
+    params.reader_end[tier] = deal.schedule.reader_end[tier];
+  }
+  launch_sm90_split_matmul(params, weight.dtype(), tile, deal.schedule.thread_blocks,
+                           args.overlap_previous, stream);
+}
+
+}  // namespace dak

@@ -1,0 +1,72 @@
+// Who reads what in a split matmul: row blocks x slices of K, dealt to thread blocks. Host code
+// without CUDA; the kernel only follows it.
+//
+//   slice   a fixed run of K, chosen from the shape alone. A row block's result adds up slice by
+//           slice in one fixed order, whoever computed them: that is why placement never changes a
+//           bit. With merges_slices the sum runs on from slice to slice, so that an item that
+//           starts at slice 0 delivers one piece and a later one a piece a slice; otherwise every
+//           slice is a piece. The last item to arrive adds a row block's pieces in order.
+//   group   row blocks that one thread block multiplies side by side with one x tile.
+//   item    a run of slices of one group.
+//   reader  a thread block that reads only from one remote tier, under that link's window.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "memory/tier.h"
+#include "memory/tiered_tensor.h"
+
+namespace dak {
+
+inline constexpr int kStageChunks = 4;  // chunks that a thread block multiplies at a time
+inline constexpr int kMaxGroupBlocks = 4;
+
+// Row blocks in a group, by batch tile: x tiles grow with the batch, and a wider group shares them.
+constexpr int group_blocks_of(int batch_tile) {
+  return batch_tile <= 16 ? 1 : batch_tile <= 32 ? 2 : 4;
+}
+constexpr bool merges_slices(int batch_tile) { return group_blocks_of(batch_tile) == 1; }
+
+// 16 readers of ~190 KiB of shared memory keep 3 MiB in flight, twice what NVLink needs, and leave
+// 116 SMs, which still reach full HBM speed (68 reach 78 %).
+inline constexpr int kReadersPerTier = 16;
+
+struct alignas(16) WorkItem {
+  const std::byte* blocks[kMaxGroupBlocks];  // each [64, padded cols], weight_layout.h
+  int32_t block_index[kMaxGroupBlocks];      // row block number in the weight
+  int32_t block_count;                       // 1..4
+  int32_t tier;
+  int32_t slice_begin;
+  int32_t slice_end;
+  int32_t next;         // this thread block's next item; -1: none
+  int32_t first_slot;   // of the group; block g's slots start at first_slot + g * piece_count
+  int32_t piece_first;  // of this item, within each block of the group
+  int32_t piece_count;  // of each block of the group; 0: this item covers all of K
+};
+static_assert(sizeof(WorkItem) == 80);
+
+struct SplitSchedule {
+  std::vector<WorkItem> items;  // item i is thread block i's first
+  int thread_blocks = 0;
+  int chunks = 0;        // chunks of 64 columns along K
+  int slice_chunks = 0;  // chunks in a slice; the last slice may have fewer
+  int slot_count = 0;    // tiles of partial sums in the workspace
+  // Thread blocks [reader_begin[t], reader_end[t]) read tier t; the rest read tier 0.
+  std::array<int, kMaxTiers> reader_begin{};
+  std::array<int, kMaxTiers> reader_end{};
+  TierTraffic traffic;  // bytes one call reads from each tier
+};
+
+// Chunks in a slice for a weight [rows, cols] and a batch tile.
+int slice_chunks_of(int64_t rows, int64_t cols, int batch_tile);
+
+// Deals the row blocks of a 16-bit weight to at most `sm_count` thread blocks. Throws
+// kInvalidArgument when the number of blocks contradicts the shape, a block has no address, or an
+// SM count cannot hold the readers of every tier.
+SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count);
+
+}  // namespace dak

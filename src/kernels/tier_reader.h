@@ -1,0 +1,26 @@
+// Bandwidth of a tier as kernels see it: thread blocks that do nothing but bulk-copy into shared
+// memory. The yardstick for every "per cent of the bound", and the engine's probe.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dak {
+
+struct TierRead {
+  const std::byte* data = nullptr;  // readable by the current device, 16-byte aligned
+  int64_t size_bytes = 0;           // a multiple of chunk_bytes
+  int thread_blocks = 132;
+  int chunk_bytes = 16384;
+  int chunks_in_flight = 8;  // per thread block; chunk_bytes * this <= 200 KiB
+};
+
+// Enqueues one pass over the data.
+void read_tier(const TierRead& read, cudaStream_t stream);
+
+// Best of `repeats` passes, bytes per second. Synchronises.
+double measure_read_bandwidth(const TierRead& read, int repeats);
+
+}  // namespace dak

@@ -1,0 +1,28 @@
+#include "ops/embedding.h"
+
+#include "ops/cpu/backend.h"
+
+namespace dak {
+
+void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
+               const Tensor& out, int32_t offset, bool add) {
+  require(out.rank == 2 && out.dtype == DType::kF32 &&
+              out.dim(0) == static_cast<int64_t>(ids.size()) && out.dim(1) == table.cols,
+          "embedding: out must be f32 [ids, cols]");
+  require(table.dtype == DType::kF32 || table.dtype == DType::kF16 || table.dtype == DType::kBF16,
+          "embedding: the table must be f32, f16 or bf16");
+  require(static_cast<int64_t>(table.blocks.size()) == row_blocks_of(table.rows),
+          "embedding: the table lacks row blocks");
+  for (const int32_t id : ids) {
+    const int64_t row = int64_t{id} + offset;
+    require(row >= 0 && row < table.rows, "embedding: id out of range");
+    ctx.traffic.add(table.blocks[static_cast<size_t>(row / kRowBlockRows)].tier,
+                    bytes_of(table.dtype, table.cols));
+  }
+  switch (ctx.backend) {
+    case Backend::kCpu:
+      return cpu::embedding(ctx, ids, table, out, offset, add);
+  }
+}
+
+}  // namespace dak

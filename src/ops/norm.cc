@@ -1,0 +1,36 @@
+#include "ops/norm.h"
+
+#include "ops/cpu/backend.h"
+
+namespace dak {
+namespace {
+
+void check(const Tensor& x, const Tensor& out) {
+  require(x.dtype == DType::kF32 && out.dtype == DType::kF32, "norm: x and out must be f32");
+  require(x.rank >= 1 && x.dim(x.rank - 1) > 0, "norm: x has no columns");
+  require(x.rank == out.rank && x.shape == out.shape, "norm: shapes of x and out differ");
+}
+
+}  // namespace
+
+void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
+              const Tensor& out) {
+  check(x, out);
+  require(weight != nullptr, "rms_norm: no weight");
+  switch (ctx.backend) {
+    case Backend::kCpu:
+      return cpu::rms_norm(ctx, x, weight, epsilon, out);
+  }
+}
+
+void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bias,
+                float epsilon, const Tensor& out) {
+  check(x, out);
+  require(weight != nullptr && bias != nullptr, "layer_norm: no weight or no bias");
+  switch (ctx.backend) {
+    case Backend::kCpu:
+      return cpu::layer_norm(ctx, x, weight, bias, epsilon, out);
+  }
+}
+
+}  // namespace dak

@@ -1,0 +1,41 @@
+// Chat templates: the model's own Jinja source turns messages into a prompt.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace dak {
+
+// Insertion order matters to templates that print tools with `tojson`.
+using OrderedJson = nlohmann::ordered_json;
+
+struct ChatInput {
+  OrderedJson messages = OrderedJson::array();  // [{"role": ..., "content": ..., ...}, ...]
+  OrderedJson tools;                            // null: none given
+  bool add_generation_prompt = true;
+  std::string bos_token;
+  std::string eos_token;
+  OrderedJson extra = OrderedJson::object();  // further variables, e.g. {"enable_thinking": false}
+};
+
+class ChatTemplate {
+ public:
+  // Parses once; throws dak::Error naming `where`, the line and what is wrong.
+  ChatTemplate(std::string_view source, std::string where);
+  ~ChatTemplate();
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+
+  // Throws kInvalidArgument with the template's own message for raise_exception(), and with the
+  // line for anything the template does wrong at run time. Bounded: output beyond 64 MiB, more than
+  // 10 million steps or recursion deeper than 200 is an error.
+  std::string render(const ChatInput& input) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dak

@@ -1,0 +1,131 @@
+// The commands on tiny models, as a user calls them.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "process.h"
+
+namespace dak {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string kModels = std::string(DAK_TEST_DATA) + "/model/";
+const std::string kGguf = kModels + "gguf/llama_mixed.gguf";
+const std::string kFolder = kModels + "hf/smollm2";
+
+Json json_of(const std::vector<std::string>& arguments) {
+  const ProcessResult result = run_dak(arguments);
+  EXPECT_EQ(result.status, 0) << result.err;
+  return Json::parse(result.out);
+}
+
+TEST(Command, VersionSaysHowItWasBuilt) {
+  const ProcessResult result = run_dak({"--version"});
+  EXPECT_EQ(result.status, 0);
+  for (const char* fact : {"dak 0.", "compiler:", "backends: CPU", "prefill GEMM:"}) {
+    EXPECT_NE(result.out.find(fact), std::string::npos) << result.out;
+  }
+}
+
+TEST(Command, HelpNamesEveryCommandAndFlag) {
+  const ProcessResult result = run_dak({"--help"});
+  EXPECT_EQ(result.status, 0);
+  for (const char* command : {"run", "plan", "inspect"}) {
+    EXPECT_NE(result.out.find(command), std::string::npos) << command;
+  }
+  EXPECT_NE(run_dak({"run", "--help"}).out.find("--local-budget"), std::string::npos);
+}
+
+TEST(Run, TextIsOnStdoutAndFiguresOnStderr) {
+  const ProcessResult result =
+      run_dak({"run", kGguf, "-p", "hello", "-n", "5", "--ignore-eos", "--offload-ratio", "0.5"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out.find("tokens/s"), std::string::npos);
+  for (const char* figure : {"prefill", "decode", "tokens/s", "local", "host", "% of the bound"}) {
+    EXPECT_NE(result.err.find(figure), std::string::npos) << result.err;
+  }
+  EXPECT_EQ(result.err.find('\x1b'), std::string::npos) << "colours without a terminal";
+}
+
+TEST(Run, JsonHoldsWhatTheTextSays) {
+  const Json json = json_of(
+      {"run", kGguf, "-p", "hello", "-n", "5", "--ignore-eos", "--offload-ratio", "0.5", "--json"});
+  EXPECT_EQ(json["tokens"].size(), 5u);
+  EXPECT_EQ(json["finish_reason"], "max_tokens");
+  EXPECT_GT(json["decode"]["bytes"]["host"], 0);
+  EXPECT_GT(json["decode"]["bytes"]["local"], 0);
+  EXPECT_GT(json["decode"]["percent_of_bound"], 0);
+  EXPECT_EQ(json["decode"]["tokens"], 4);
+  EXPECT_NEAR(json["offload_ratio"].get<double>(), 0.5, 0.1);
+}
+
+TEST(Run, RatioAndThreadsDoNotChangeTheAnswer) {
+  Json first;
+  for (const char* ratio : {"0", "0.3", "1"}) {
+    for (const char* threads : {"1", "3"}) {
+      const Json json = json_of({"run", kFolder, "-p", "hello", "-n", "16", "--ignore-eos",
+                                 "--offload-ratio", ratio, "--threads", threads, "--json"});
+      if (first.is_null()) first = json;
+      EXPECT_EQ(json["tokens"], first["tokens"]);
+    }
+  }
+}
+
+TEST(Run, ReadsThePromptFromStdin) {
+  const ProcessResult piped = run_dak({"run", kGguf, "-n", "5", "--json"}, "hello");
+  const ProcessResult given = run_dak({"run", kGguf, "-p", "hello", "-n", "5", "--json"});
+  EXPECT_EQ(piped.status, 0) << piped.err;
+  EXPECT_EQ(Json::parse(piped.out)["tokens"], Json::parse(given.out)["tokens"]);
+}
+
+TEST(Run, SeedRepeats) {
+  const std::vector<std::string> base{"run", kGguf,    "-p",           "hi",
+                                      "-n",  "12",     "--ignore-eos", "--temperature",
+                                      "1.2", "--json", "--seed"};
+  const auto with_seed = [&base](const char* seed) {
+    std::vector<std::string> arguments = base;
+    arguments.emplace_back(seed);
+    return json_of(arguments)["tokens"];
+  };
+  EXPECT_EQ(with_seed("1"), with_seed("1"));
+  EXPECT_NE(with_seed("1"), with_seed("2"));
+}
+
+TEST(Plan, KeepsTheBudgetAndSaysWhy) {
+  const Json all = json_of({"plan", kFolder, "--context", "64", "--json"});
+  const int64_t fixed = all["decode"]["smallest_local_budget_bytes"];
+  const int64_t weights = all["weight_bytes"];
+  const std::string budget = std::to_string(fixed + weights / 2);
+  const Json json =
+      json_of({"plan", kFolder, "--context", "64", "--local-budget", budget, "--json"});
+  EXPECT_LE(json["tiers"][0]["bytes"].get<int64_t>(), fixed + weights / 2);
+  EXPECT_EQ(json["tiers"][0]["weight_bytes"].get<int64_t>() +
+                json["tiers"][1]["weight_bytes"].get<int64_t>(),
+            weights);
+  const ProcessResult text =
+      run_dak({"plan", kFolder, "--context", "64", "--local-budget", budget});
+  EXPECT_NE(text.out.find("why: the local budget"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("layers.*.gate_up"), std::string::npos);
+}
+
+TEST(Plan, NeedsOnlyAConfig) {
+  const Json alone = json_of({"plan", kFolder + "/config.json", "--json"});
+  const Json folder = json_of({"plan", kFolder, "--json"});
+  EXPECT_EQ(alone["weight_bytes"], folder["weight_bytes"]);
+  EXPECT_EQ(alone["operands"].size(), folder["operands"].size());
+}
+
+TEST(Inspect, ListsTensorsOfBothFormats) {
+  for (const std::string& model : {kGguf, kFolder}) {
+    const Json json = json_of({"inspect", model, "--json"});
+    EXPECT_EQ(json["family"], "llama");
+    EXPECT_GT(json["tensors"].size(), 10u);
+    EXPECT_GT(json["parameters"], 1000);
+  }
+  EXPECT_NE(run_dak({"inspect", kGguf}).out.find("q4_1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dak

@@ -1,0 +1,90 @@
+// The real SmolLM2-135M-Instruct against transformers in float64 on the same dequantised weights.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "support/golden.h"
+#include "support/loaded_model.h"
+
+namespace dak {
+namespace {
+
+const std::string kGolden = std::string(DAK_TEST_DATA) + "/model/smollm2/smollm2.json";
+
+class SmolLm2 : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    golden_ = new Golden(read_golden(kGolden, DAK_TEST_DATA));
+    engine_ = new Engine(open_model(DAK_MODEL, true),
+                         {.offload_ratio = 0.5, .context = 2048, .kv_dtype = DType::kF32},
+                         cpu_tiers(1e9));
+  }
+  static void TearDownTestSuite() {
+    delete engine_;
+    delete golden_;
+  }
+  static Golden* golden_;
+  static Engine* engine_;
+};
+Golden* SmolLm2::golden_ = nullptr;
+Engine* SmolLm2::engine_ = nullptr;
+
+TEST_F(SmolLm2, LogitsMatchTransformers) {
+  LoadedModel model(DAK_MODEL, {.offload_ratio = 0.5, .context = 2048, .kv_dtype = DType::kF32},
+                    1024);
+  ASSERT_GE(golden_->prompts.size(), 5u);
+  for (const GoldenPrompt& prompt : golden_->prompts) {
+    KvHold hold;
+    const std::vector<float> last = model.run_batch({&hold}, {prompt.ids});
+    const double error = max_abs_error(last.data(), prompt.logits.data(), std::ssize(last));
+    EXPECT_TRUE(error <= prompt.tolerance)
+        << prompt.name << ": error " << error << ", tolerance " << prompt.tolerance;
+    RecordProperty(prompt.name, std::to_string(error / prompt.tolerance));
+    model.cache().release(hold);
+  }
+}
+
+TEST_F(SmolLm2, GreedyTextIsTransformers) {
+  for (const GoldenPrompt& prompt : golden_->prompts) {
+    Session session(*engine_);
+    const GenerateResult result = session.generate(
+        {.prompt = prompt.ids, .max_tokens = std::ssize(prompt.greedy_ids), .ignore_eos = true});
+    EXPECT_EQ(result.tokens, prompt.greedy_ids) << prompt.name;
+    if (prompt.json.contains("text")) {
+      EXPECT_EQ(engine_->tokenizer().decode(result.tokens), prompt.json.at("text"));
+    }
+  }
+}
+
+TEST_F(SmolLm2, TokenizesPromptsAsTransformers) {
+  for (const GoldenPrompt& prompt : golden_->prompts) {
+    if (!prompt.json.contains("prompt")) continue;
+    EXPECT_EQ(engine_->tokenizer().encode(prompt.json.at("prompt").get<std::string>(),
+                                          {.add_special_tokens = false}),
+              prompt.ids);
+    if (!prompt.json.contains("messages")) continue;
+    ChatInput input;
+    input.messages = OrderedJson::parse(prompt.json.at("messages").dump());
+    EXPECT_EQ(engine_->chat_prompt(input), prompt.ids) << prompt.name;
+  }
+}
+
+TEST_F(SmolLm2, PlacementNeverChangesABit) {
+  const GoldenPrompt& prompt = golden_->prompts.front();
+  std::vector<float> reference;
+  for (const double ratio : {0.0, 0.1, 0.5, 0.9, 1.0}) {
+    LoadedModel model(DAK_MODEL, {.offload_ratio = ratio, .context = 1024}, 256);
+    KvHold hold;
+    std::vector<float> logits =
+        model.run(hold, std::span(prompt.ids).first(std::min<size_t>(prompt.ids.size(), 40)));
+    const std::vector<float> step = model.run(hold, {prompt.ids.data(), 1});
+    logits.insert(logits.end(), step.begin(), step.end());
+    if (reference.empty()) reference = logits;
+    EXPECT_EQ(std::memcmp(logits.data(), reference.data(), logits.size() * sizeof(float)), 0)
+        << "ratio " << ratio;
+  }
+}
+
+}  // namespace
+}  // namespace dak

@@ -1,0 +1,92 @@
+// A model loaded under a plan, with the parts a test wants to reach.
+#pragma once
+
+#include <memory>
+
+#include "base/thread_pool.h"
+#include "engine/engine.h"
+#include "model/families.h"
+#include "model/loader.h"
+
+namespace dak {
+
+class LoadedModel {
+ public:
+  static constexpr int64_t kCacheTokens = 2048;  // over all of a test's sequences
+
+  // `threads` and `options` as in Engine; batches of up to `max_rows` tokens, all with logits.
+  LoadedModel(const std::string& path, const EngineOptions& options, int64_t max_rows,
+              int threads = 2)
+      : files_(open_model(path, true)), pool_(threads) {
+    plan_ = plan_model(files_, options, cpu_tiers(1e9));
+    std::vector<std::unique_ptr<Arena>> arenas;
+    for (Tier tier : plan_.tiers) {
+      tier.capacity_bytes = 0;  // the test's own workspace is beside the plan
+      arenas.push_back(make_cpu_arena(tier));
+    }
+    weights_ = std::make_unique<Weights>(std::move(arenas));
+    const Family& family = family_named(files_.config.family);
+    load_weights(family.weights(files_.config, files_.naming), *files_.checkpoint, plan_, pool_, {},
+                 *weights_);
+    model_ = family.make(files_.config, *weights_);
+    workspace_ = std::make_unique<Workspace>(files_.config, max_rows, max_rows, weights_->arena(0));
+    cache_ = std::make_unique<KvCache>(files_.config, kv_cache_dtype(files_.config, options),
+                                       kCacheTokens, weights_->arena(0));
+    ctx_.pool = &pool_;
+  }
+
+  // Logits of every one of `tokens`, appended to the sequence: [tokens, vocabulary].
+  std::vector<float> run(KvHold& hold, std::span<const int32_t> tokens) {
+    const auto rows = static_cast<int64_t>(tokens.size());
+    cache_->reserve(hold, hold.tokens + rows);
+    Batch batch{.tokens = {tokens.begin(), tokens.end()},
+                .sequences = {{.pages = &hold.pages, .past = hold.tokens, .rows = rows}},
+                .kv_dtype = cache_->dtype()};
+    for (int64_t i = 0; i < rows; ++i) {
+      batch.positions.push_back(static_cast<int32_t>(hold.tokens + i));
+      batch.logit_rows.push_back(static_cast<int32_t>(i));
+    }
+    const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+    hold.tokens += rows;
+    return {logits.f32(), logits.f32() + logits.elements()};
+  }
+
+  // Several sequences in one batch; logits of each one's last token, [sequences, vocabulary].
+  std::vector<float> run_batch(std::vector<KvHold*> holds,
+                               const std::vector<std::vector<int32_t>>& tokens) {
+    Batch batch{.kv_dtype = cache_->dtype()};
+    for (size_t s = 0; s < holds.size(); ++s) {
+      const auto rows = static_cast<int64_t>(tokens[s].size());
+      cache_->reserve(*holds[s], holds[s]->tokens + rows);
+      batch.sequences.push_back({.pages = &holds[s]->pages,
+                                 .past = holds[s]->tokens,
+                                 .first_row = batch.rows(),
+                                 .rows = rows});
+      for (int64_t i = 0; i < rows; ++i) {
+        batch.tokens.push_back(tokens[s][static_cast<size_t>(i)]);
+        batch.positions.push_back(static_cast<int32_t>(holds[s]->tokens + i));
+      }
+      batch.logit_rows.push_back(static_cast<int32_t>(batch.rows() - 1));
+      holds[s]->tokens += rows;
+    }
+    const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+    return {logits.f32(), logits.f32() + logits.elements()};
+  }
+
+  const ModelConfig& config() const { return files_.config; }
+  const Plan& plan() const { return plan_; }
+  OpContext& ctx() { return ctx_; }
+  KvCache& cache() { return *cache_; }
+
+ private:
+  ModelFiles files_;
+  ThreadPool pool_;
+  Plan plan_;
+  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<KvCache> cache_;
+  OpContext ctx_;
+};
+
+}  // namespace dak

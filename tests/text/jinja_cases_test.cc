@@ -1,0 +1,98 @@
+// Small templates, each row as jinja2 renders it, and the errors it raises.
+#include <gtest/gtest.h>
+
+#include <ctime>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+#include "text/chat_template.h"
+#include "text/jinja_interpreter.h"
+
+namespace dak {
+namespace {
+
+std::tm golden_time() {  // 2024-07-26 13:05:09, a Friday
+  std::tm time{};
+  time.tm_year = 124;
+  time.tm_mon = 6;
+  time.tm_mday = 26;
+  time.tm_hour = 13;
+  time.tm_min = 5;
+  time.tm_sec = 9;
+  time.tm_wday = 5;
+  time.tm_yday = 207;
+  return time;
+}
+
+std::string render(const std::string& source, const ChatInput& input) {
+  return ChatTemplate(source, "case").render(input);
+}
+
+TEST(JinjaCases, MatchJinja2) {
+  jinja::set_clock(golden_time);
+  std::ifstream file(DAK_TEST_DATA "/text/jinja_cases.json");
+  ASSERT_TRUE(file.good());
+  const OrderedJson cases = OrderedJson::parse(file);
+  ChatInput input;
+  input.bos_token = "<s>";
+  input.eos_token = "</s>";
+  input.extra = cases.at("variables");
+  size_t rows = 0;
+  for (const OrderedJson& row : cases.at("rows")) {
+    ++rows;
+    const auto source = row[0].get<std::string>();
+    if (row[1].is_null()) {
+      EXPECT_THROW(
+          {
+            const std::string text = render(source, input);
+            ADD_FAILURE() << source << " gave " << text;
+          },
+          Error)
+          << source;
+      continue;
+    }
+    try {
+      EXPECT_EQ(render(source, input), row[1].get<std::string>()) << source;
+    } catch (const Error& error) {
+      ADD_FAILURE() << source << ": " << error.what();
+    }
+  }
+  EXPECT_GE(rows, 400u);
+  jinja::set_clock(nullptr);
+}
+
+struct Problem {
+  const char* source;
+  ErrorCode code;
+  const char* line;
+};
+
+TEST(JinjaCases, ErrorsNameTheLineAndTheKind) {
+  const Problem problems[] = {
+      {"\n{% include 'x' %}", ErrorCode::kUnsupported, "chat template line 2"},
+      {"{% extends 'x' %}", ErrorCode::kUnsupported, "chat template line 1"},
+      {"\n\n{{ x | urlize }}", ErrorCode::kUnsupported, "chat template line 3"},
+      {"{% for x in y recursive %}{% endfor %}", ErrorCode::kUnsupported, "chat template line 1"},
+      {"\n{{ 99999999999999999999 }}", ErrorCode::kUnsupported, "chat template line 2"},
+      {"{{ 1 +\n }}", ErrorCode::kCorrupt, "chat template line 2"},
+      {"{% if x %}\n", ErrorCode::kCorrupt, "chat template line 1"},
+      {"\n{{ x.y }}", ErrorCode::kInvalidArgument, "chat template line 2"},
+      {"\n\n{{ 9223372036854775807 + 1 }}", ErrorCode::kInvalidArgument, "chat template line 3"},
+      {"{{ 2 ** 64 }}", ErrorCode::kInvalidArgument, "chat template line 1"},
+      {"{{ cycler('a') }}", ErrorCode::kUnsupported, "chat template line 1"},
+  };
+  for (const Problem& problem : problems) {
+    try {
+      render(problem.source, {});
+      ADD_FAILURE() << problem.source;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), problem.code) << problem.source << ": " << error.what();
+      EXPECT_EQ(error.info().field, problem.line) << problem.source;
+      EXPECT_EQ(error.info().where, "case");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dak
