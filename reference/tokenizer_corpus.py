@@ -55,6 +55,12 @@ def all_characters():
     return " ".join(lines).encode()
 
 
+def later_characters():
+    """Characters that this Python's Unicode does not know yet, the assigned ones among them."""
+    codes = [c for c in range(0x32400) if unicodedata.category(chr(c)) == "Cn"]
+    return "".join(f"{chr(c)}a {chr(c)}1\u0301{chr(c)}!" for c in codes[::3]).encode()
+
+
 WHITE_SPACE = [" ", "  ", "   ", "\t", "\n", "\r", "\r\n", "\n\n", "\u00a0", "\u2003", "\u3000",
                "\u2028", "\u0085", "\x0b", "\x0c", "\u180e", "\u200b", "\ufeff", "\u1680"]
 PIECES = [

@@ -18,11 +18,12 @@ class ThreadPool {
 
   int size() const;
 
-  // Calls body(begin, end, thread) on contiguous shares of [0, count), at least `grain` indices
-  // each; returns when all are done. The first exception thrown by a body is rethrown here.
+  // Calls body(begin, end, share) on contiguous shares of [0, count), at least `grain` indices
+  // each and at most size() of them, numbered from 0: no two calls with the same number run at the
+  // same time. Returns when all are done; the first exception thrown by a body is rethrown here.
   // Not reentrant: a body must not call parallel_for on the same pool.
   void parallel_for(int64_t count, int64_t grain,
-                    const std::function<void(int64_t begin, int64_t end, int thread)>& body);
+                    const std::function<void(int64_t begin, int64_t end, int share)>& body);
 
  private:
   struct State;

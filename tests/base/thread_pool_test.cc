@@ -43,17 +43,29 @@ TEST(ThreadPool, RethrowsAndGoesOn) {
   EXPECT_EQ(sum, 100);
 }
 
+TEST(ThreadPool, SharesAreNumberedOnce) {
+  ThreadPool pool(6);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::atomic<int>> uses(6);
+    pool.parallel_for(6, 1, [&](int64_t begin, int64_t, int share) {
+      EXPECT_EQ(begin, share);
+      ++uses[static_cast<size_t>(share)];
+    });
+    for (const auto& use : uses) EXPECT_EQ(use, 1);
+  }
+}
+
 TEST(ThreadPool, ManyShortLoops) {
   ThreadPool pool(3);
   int64_t total = 0;
   std::vector<int64_t> parts(3);
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < 20000; ++round) {
     pool.parallel_for(3, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) parts[static_cast<size_t>(i)] = round;
     });
     total += parts[0] + parts[1] + parts[2];
   }
-  EXPECT_EQ(total, int64_t{3} * 1999 * 2000 / 2);
+  EXPECT_EQ(total, int64_t{3} * 19999 * 20000 / 2);
 }
 
 }  // namespace

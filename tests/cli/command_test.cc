@@ -24,7 +24,7 @@ Json json_of(const std::vector<std::string>& arguments) {
 TEST(Command, VersionSaysHowItWasBuilt) {
   const ProcessResult result = run_dak({"--version"});
   EXPECT_EQ(result.status, 0);
-  for (const char* fact : {"dak 0.", "compiler:", "backends: CPU", "prefill GEMM:"}) {
+  for (const char* fact : {"dak 0.", "compiler:", "backends: CPU ("}) {
     EXPECT_NE(result.out.find(fact), std::string::npos) << result.out;
   }
 }
