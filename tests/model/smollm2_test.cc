@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "support/golden.h"
 #include "support/loaded_model.h"
@@ -84,6 +85,29 @@ TEST_F(SmolLm2, PlacementNeverChangesABit) {
     EXPECT_EQ(std::memcmp(logits.data(), reference.data(), logits.size() * sizeof(float)), 0)
         << "ratio " << ratio;
   }
+}
+
+int64_t status_kib(const std::string& key) {
+  std::ifstream file("/proc/self/status");
+  std::string word;
+  int64_t value = 0;
+  while (file >> word) {
+    if (word == key + ":" && file >> value) return value;
+  }
+  return -1;
+}
+
+// The peak while loading is the model once, not a second copy of it or of the file.
+TEST_F(SmolLm2, LoadingNeverHoldsTheModelTwice) {
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
+  const int64_t before_kib = status_kib("VmRSS");
+  ASSERT_LT(status_kib("VmHWM"), before_kib + 65536) << "the peak was not reset";
+  const Engine engine(open_model(DAK_MODEL, true), {.offload_ratio = 0.5, .context = 128},
+                      cpu_tiers(1e9));
+  const int64_t grown_bytes = (status_kib("VmHWM") - before_kib) * 1024;
+  const int64_t weights = engine.plan().weight_bytes();
+  EXPECT_GT(grown_bytes, weights / 2);
+  EXPECT_LT(grown_bytes, weights * 5 / 4) << "weights " << weights;
 }
 
 }  // namespace
