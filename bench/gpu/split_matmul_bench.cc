@@ -4,6 +4,7 @@
 //   --batches 1,8  --ratios 0,0.05  --only NAME
 #include <fmt/core.h>
 
+#include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -99,6 +100,7 @@ int run(const Options& options) {
 }  // namespace dak::bench
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a run that is cut off shows how far it came
   try {
     if (!dak::has_cuda_device() || !dak::has_sm90(0)) {
       fmt::print("no CUDA device with sm_90a: skipped\n");

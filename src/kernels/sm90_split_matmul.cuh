@@ -77,23 +77,25 @@ struct StageCursor {
   const WorkItem* items;
   int32_t slice_chunks;
   int32_t chunks;
-  int32_t item = 0;
   int32_t chunk = 0;  // first of the stage
   int32_t end = 0;
   int32_t block_count = 0;
+  int32_t next = -1;
+  const std::byte* blocks[Shape::kRows] = {};
 
   __device__ void load(int32_t index) {
     const WorkItem& work = items[index];
-    item = index;
     chunk = work.slice_begin * slice_chunks;
     end = min(work.slice_end * slice_chunks, chunks);
     block_count = work.block_count;
+    next = work.next;
+#pragma unroll
+    for (int row = 0; row < Shape::kRows; ++row) blocks[row] = work.blocks[row];
   }
   // False at the end of the list.
   __device__ bool advance() {
     chunk += Shape::kCols;
     if (chunk < end) return true;
-    const int32_t next = items[item].next;
     if (next < 0) return false;
     load(next);
     return true;
@@ -107,8 +109,12 @@ struct StageCursor {
     return part;
   }
   __device__ const std::byte* source(int part) const {
-    return items[item].blocks[part % Shape::kRows] +
-           static_cast<int64_t>(chunk + part / Shape::kRows) * Shape::kChunkBytes;
+    const std::byte* block = blocks[0];
+#pragma unroll
+    for (int row = 1; row < Shape::kRows; ++row) {  // an index would put the array in local memory
+      if (part % Shape::kRows == row) block = blocks[row];
+    }
+    return block + static_cast<int64_t>(chunk + part / Shape::kRows) * Shape::kChunkBytes;
   }
 };
 
@@ -193,6 +199,10 @@ __device__ void produce_remote(SplitMatmulShared<kBatch>& shared, std::byte* sta
   uint32_t issued_stages = 0;   // stages begun
   uint32_t arrived_stages = 0;  // stages complete
   uint32_t in_flight = 0;
+  uint32_t samples = 0;
+  uint32_t delay_sum = 0;
+  uint32_t limited = 0;
+  uint32_t min_delay = UINT32_MAX;
   bool more = true;
   bool stage_open = false;
   bool held_back = false;
@@ -200,10 +210,10 @@ __device__ void produce_remote(SplitMatmulShared<kBatch>& shared, std::byte* sta
     if (in_flight > 0 &&
         ptx::mbarrier_test_wait(&shared.ring.full[arrive_at.stage][arrive_part], arrive_at.phase)) {
       const uint32_t delay = ptx::cycle_count() - shared.issue_cycles[arrive_at.stage][arrive_part];
-      box.delay_sum = box.delay_sum + delay;
-      box.min_delay = min(box.min_delay, delay);
-      if (held_back) box.limited = box.limited + 1;
-      box.samples = box.samples + 1;
+      box.delay_sum = delay_sum += delay;
+      box.min_delay = min_delay = min(min_delay, delay);
+      box.limited = limited += held_back ? 1 : 0;
+      box.samples = samples += 1;
       held_back = false;
       --in_flight;
       arrive_part = arriving.next_part(arrive_part + 1);
@@ -267,31 +277,56 @@ __device__ void produce_x(const SplitMatmulParams& params, SplitMatmulShared<kBa
   } while (cursor.advance());
 }
 
-// acc = (or +=) weights[64, 64 chunks] x[kBatch, 64 chunks]^T over `chunks` consecutive chunks.
+// acc[c] = (or +=) weights[64, 64] x[kBatch, 64]^T for each chunk c of the stage. One accumulator a
+// chunk: a wgmma this narrow is all latency, so chains must run side by side. No branches: ptxas
+// serialises wgmmas (C7520) on paths it cannot prove uniform.
 // Weights: core matrices of 128 bytes, 8 along K, so 128 bytes to the next 8 columns and 1024 to
 // the next 8 rows. x: rows of 128 bytes, swizzled.
 template <typename T, int kBatch>
-__device__ void multiply_chunks(float (&acc)[kBatch / 2], const std::byte* weights,
-                                const std::byte* x, int chunks, bool accumulate) {
+__device__ void multiply_stage(
+    float (&acc)[SplitMatmulShape<kBatch>::kCols][SplitMatmulShape<kBatch>::kValues],
+    const std::byte* weights, const std::byte* x, int accumulate) {
   using Shape = SplitMatmulShape<kBatch>;
   const uint64_t a = ptx::matrix_descriptor(weights, 128, 1024, ptx::Swizzle::kNone);
   const uint64_t b = ptx::matrix_descriptor(x, 16, 1024, ptx::Swizzle::k128);
-  for (float& value : acc) ptx::wgmma_pin(value);
-  ptx::wgmma_fence();
 #pragma unroll
   for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
-    if (chunk >= chunks) break;
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
+    for (float& value : acc[chunk]) ptx::wgmma_pin(value);
+  }
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+#pragma unroll
+    for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
       // 16 columns further: 256 bytes of core matrices, 32 bytes of a row; in units of 16 bytes.
       ptx::Wgmma<T, kBatch>::multiply(
-          acc, a + chunk * (Shape::kRows * Shape::kChunkBytes / 16) + step * 16,
-          b + chunk * (Shape::kXTileBytes / 16) + step * 2, accumulate || chunk + step > 0);
+          acc[chunk], a + chunk * (Shape::kRows * Shape::kChunkBytes / 16) + step * 16,
+          b + chunk * (Shape::kXTileBytes / 16) + step * 2, step > 0 ? 1 : accumulate);
     }
   }
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>();
-  for (float& value : acc) ptx::wgmma_pin(value);
+#pragma unroll
+  for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
+#pragma unroll
+    for (float& value : acc[chunk]) ptx::wgmma_pin(value);
+  }
+}
+
+// The last stage of K may have fewer chunks: what it held before must not meet the zeros of x,
+// since it may be NaN. Rare, so simple.
+template <int kBatch>
+__device__ void clear_missing(std::byte* stages, uint32_t stage, int row, int chunks, int thread) {
+  using Shape = SplitMatmulShape<kBatch>;
+  for (int col = chunks; col < Shape::kCols; ++col) {
+    auto* part = reinterpret_cast<uint4*>(part_in<kBatch>(stages, stage, col * Shape::kRows + row));
+    for (uint32_t i = static_cast<uint32_t>(thread); i < Shape::kChunkBytes / 16; i += 128) {
+      part[i] = uint4{};
+    }
+  }
+  ptx::fence_proxy_async();
+  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
 }
 
 // total = the pieces of one row block in order of slices.
@@ -347,8 +382,8 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
                         std::byte* stages, int row, int thread) {
   using Shape = SplitMatmulShape<kBatch>;
   RingPosition<Shape::kStages> at;
-  float acc[Shape::kValues];    // since the last rounding to `total`
-  float total[Shape::kValues];  // in order of K
+  float acc[Shape::kCols][Shape::kValues];  // since they were last added to `total`
+  float total[Shape::kValues];              // in order of K
   ptx::grid_dependency_wait();
   for (int32_t index = static_cast<int32_t>(blockIdx.x); index >= 0;
        index = params.items[index].next) {
@@ -375,13 +410,19 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
             ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);
           }
           const int32_t since_rounding = (chunk - first) % rounding_chunks;
-          multiply_chunks<T, kBatch>(acc, part_in<kBatch>(stages, at.stage, row),
-                                     part_in<kBatch>(stages, at.stage, Shape::kParts), parts,
-                                     since_rounding > 0);
+          if (parts < Shape::kCols) clear_missing<kBatch>(stages, at.stage, row, parts, thread);
+          multiply_stage<T, kBatch>(acc, part_in<kBatch>(stages, at.stage, row),
+                                    part_in<kBatch>(stages, at.stage, Shape::kParts),
+                                    since_rounding > 0 ? 1 : 0);
           if (since_rounding + Shape::kCols >= rounding_chunks || chunk + Shape::kCols >= end) {
             const bool starts = chunk - first < rounding_chunks && (!merged || slice == 0);
 #pragma unroll
-            for (int i = 0; i < Shape::kValues; ++i) total[i] = starts ? acc[i] : total[i] + acc[i];
+            for (int i = 0; i < Shape::kValues; ++i) {
+              float sum = acc[0][i];
+#pragma unroll
+              for (int col = 1; col < Shape::kCols; ++col) sum += acc[col][i];
+              total[i] = starts ? sum : total[i] + sum;
+            }
           }
         }
         __syncwarp();
@@ -420,7 +461,8 @@ __global__ __launch_bounds__(SplitMatmulShape<kBatch>::kThreads, 1) void sm90_sp
       *reinterpret_cast<SplitMatmulShared<kBatch>*>(stages + Shape::kStages * Shape::kStageBytes);
   static_assert(sizeof(shared) <= Shape::kControlBytes);
 
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+  // Through a shuffle, so that the compiler knows it to be the same in all lanes.
+  const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
   if (threadIdx.x == 0) {
     shared.ring.init(Shape::kConsumerWarps);
     shared.mailbox.init();

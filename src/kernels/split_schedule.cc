@@ -144,7 +144,8 @@ int slice_chunks_of(int64_t rows, int64_t cols, int batch_tile) {
   const int64_t most = std::max<int64_t>(1, chunks / kStageChunks);
   int64_t slices = 1;
   while (slices < most && even_shares(groups * slices, kNominalThreadBlocks) == 0) ++slices;
-  return static_cast<int>(ceil_div(chunks, slices));
+  const int stage_cols = kStageChunks / group_blocks_of(batch_tile);
+  return static_cast<int>(ceil_div(ceil_div(chunks, slices), stage_cols)) * stage_cols;
 }
 
 SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count) {
@@ -165,7 +166,13 @@ SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, in
   const auto add_share = [&](int tier, int most) {
     const auto& blocks = by_tier[static_cast<size_t>(tier)];
     if (blocks.empty()) return;
-    const auto groups = group_blocks(blocks, group_blocks_of(batch_tile));
+    int width = group_blocks_of(batch_tile);
+    // A few remote row blocks: rather one reader for each than one for all.
+    while (tier > 0 && width > 1 &&
+           ceil_div(static_cast<int64_t>(blocks.size()), width) * slices < most) {
+      width /= 2;
+    }
+    const auto groups = group_blocks(blocks, width);
     const auto count = static_cast<int64_t>(groups.size());
     int share = static_cast<int>(std::min<int64_t>(most, count * slices));
     // Readers are few and slow, so a rounded share would show; their pieces do not.

@@ -177,8 +177,7 @@ Value Interpreter::evaluate_filter(const Expr& expr, const Value* block_text) {
   // The innermost filter of a block's chain has no input of its own.
   Value input;
   if (expr.items[0] == nullptr) {
-    require(block_text != nullptr, "a filter without input");
-    input = *block_text;
+    if (block_text != nullptr) input = *block_text;
   } else if (block_text != nullptr && expr.items[0]->kind == ExprKind::kFilter) {
     input = evaluate_filter(*expr.items[0], block_text);
   } else {

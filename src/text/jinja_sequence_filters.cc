@@ -195,7 +195,9 @@ Value map(Interpreter& in, const Value& input, const Args& args) {
   }
   Args rest = args;
   rest.positional.erase(rest.positional.begin());
-  for (const Value& item : in.iterate(input)) {
+  const std::vector<Value> items = in.iterate(input);
+  out.reserve(items.size());
+  for (const Value& item : items) {
     out.push_back(in.filter(*as_string(args.positional[0]), item, rest));
   }
   return in.generator(std::move(out));
@@ -260,6 +262,7 @@ Value groupby(Interpreter& in, const Value& input, const Args& args) {
   };
   std::vector<Value> items = in.iterate(input);
   std::vector<Value> keys;
+  keys.reserve(items.size());
   for (const Value& item : items) {
     keys.push_back(case_sensitive ? key_of(item) : fold(in, key_of(item)));
   }

@@ -16,7 +16,7 @@ std::string type_of(const JsonField& field) { return field.at("type").string(); 
 }
 
 std::string one_char(const JsonField& field) {
-  const std::string text = field.string();
+  std::string text = field.string();
   if (text.empty() || utf8_char_at(text, 0).length_bytes != text.size()) {
     field.corrupt("must be one character");
   }

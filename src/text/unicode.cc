@@ -50,12 +50,20 @@ constexpr OlderCharacter kOlder[] = {
     {"Sm", 0x2200, 0x1d6c1},
 };
 
-bool is_normalization_barrier(char32_t code) {
-  const auto barriers = normalization_barriers();
+bool contains(std::span<const CodeRange> ranges, char32_t code) {
   const auto range =
-      std::lower_bound(barriers.begin(), barriers.end(), code,
+      std::lower_bound(ranges.begin(), ranges.end(), code,
                        [](const CodeRange& r, char32_t wanted) { return r.last < wanted; });
-  return range != barriers.end() && code >= range->first;
+  return range != ranges.end() && code >= range->first;
+}
+
+char32_t to_lower(char32_t code) {
+  const auto later = later_lowercase();
+  const auto pair =
+      std::lower_bound(later.begin(), later.end(), code,
+                       [](const CodePair& p, char32_t wanted) { return p.from < wanted; });
+  if (pair != later.end() && pair->from == code) return pair->to;
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
 }
 
 bool is_ascii_punctuation(char32_t code) {
@@ -116,13 +124,15 @@ bool is_white_space(char32_t code) {
 bool is_numeric(char32_t code) {
   if (code < 0x80) return code >= '0' && code <= '9';
   const utf8proc_category_t c = category(code);
-  return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+  const bool numeric = c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO;
+  return numeric != contains(numeric_exceptions(), code);
 }
 
 bool is_punctuation(char32_t code) {
   if (code < 0x80) return is_ascii_punctuation(code);
   const utf8proc_category_t c = category(code);
-  return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+  const bool punctuation = c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+  return punctuation != contains(punctuation_exceptions(), code);
 }
 
 bool is_word_character(char32_t code) {
@@ -133,7 +143,8 @@ bool is_word_character(char32_t code) {
 
 bool is_combining_mark(char32_t code) {
   const utf8proc_category_t c = category(code);
-  return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
+  const bool mark = c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
+  return mark != contains(mark_exceptions(), code);
 }
 
 std::string with_older_characters(std::string_view text) {
@@ -165,7 +176,7 @@ std::string normalize_unicode(std::string_view text, NormalizationForm form) {
   size_t begin = 0;
   for (size_t i = 0; i < text.size();) {
     const Utf8Char c = utf8_char_at(text, i);
-    if (c.code >= 0x300 && is_normalization_barrier(c.code)) {
+    if (c.code >= 0x300 && contains(normalization_barriers(), c.code)) {
       append_normalized(text.substr(begin, i - begin), form, out);
       out += text.substr(i, c.length_bytes);
       begin = i + c.length_bytes;
@@ -185,8 +196,7 @@ std::string lowercase_unicode(std::string_view text) {
     if (c.code == 0x130) {
       out += "i\xcc\x87";  // the one character whose lower case is two: i and a dot above
     } else {
-      append_utf8(out,
-                  static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c.code))));
+      append_utf8(out, to_lower(c.code));
     }
   }
   return out;

@@ -13,7 +13,7 @@ constexpr char32_t kLowChars = 0x180;  // holds GPT-2's byte alphabet
 
 }  // namespace
 
-Vocabulary::Vocabulary(std::vector<std::pair<std::string, TokenId>> tokens) {
+Vocabulary::Vocabulary(std::vector<std::pair<std::string, TokenId>>&& tokens) {
   TokenId largest = -1;
   for (const auto& [text, id] : tokens) largest = std::max(largest, id);
   texts_.resize(static_cast<size_t>(largest) + 1);

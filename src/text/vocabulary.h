@@ -20,7 +20,7 @@ class Vocabulary {
  public:
   // Later texts of an id already used, and later ids of a text already used, lose.
   // Ids must be within 0..kMaxTokenId.
-  explicit Vocabulary(std::vector<std::pair<std::string, TokenId>> tokens);
+  explicit Vocabulary(std::vector<std::pair<std::string, TokenId>>&& tokens);
 
   std::optional<TokenId> find(std::string_view text) const;
   const std::string* text(TokenId token) const;                 // nullptr: no such token

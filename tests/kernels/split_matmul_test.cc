@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -447,6 +448,7 @@ int run_all(bool quick) {
 }  // namespace dak
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a run that is cut off shows how far it came
   if (!dak::has_cuda_device()) {
     fmt::print("no CUDA device: skipped\n");
     return 0;

@@ -9,7 +9,8 @@
 namespace dak {
 namespace {
 
-constexpr auto kLimit = std::chrono::seconds(60);  // about 1 s as built: room for ASan and a busy CI
+constexpr auto kLimit =
+    std::chrono::seconds(60);  // about 1 s as built: room for ASan and a busy CI
 
 std::string repeated(const std::string& text, int count) {
   std::string out;

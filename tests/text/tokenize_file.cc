@@ -88,6 +88,7 @@ int run(const std::vector<std::string_view>& arguments) {
 
   const std::clock_t start = std::clock();
   std::vector<std::vector<dak::TokenId>> encoded;
+  encoded.reserve(documents.size());
   for (const std::string_view document : documents) {
     encoded.push_back(tokenizer.encode(document, options.encode));
   }
