@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/text/jinja_unicode_data.cc: the character properties that Python's str methods use.
+"""Writes src/text/jinja/unicode_data.cc: the character properties that Python's str methods use.
 
-Run: python3 reference/jinja_unicode_data.py > src/text/jinja_unicode_data.cc
+Run: python3 reference/jinja_unicode_data.py > src/text/jinja/unicode_data.cc
 Needs nothing but CPython 3.11 (Unicode 14.0), the version the golden files were made with.
 """
 
@@ -53,7 +53,7 @@ def main():
     if unicodedata.unidata_version != "14.0.0":
         sys.exit(f"this needs Unicode 14.0.0, not {unicodedata.unidata_version}")
     print("// Written by reference/jinja_unicode_data.py from Unicode 14.0.0: do not edit by hand.")
-    print('#include "text/jinja_unicode_data.h"')
+    print('#include "text/jinja/unicode_data.h"')
     print()
     print("// clang-format off")
     print("namespace dak::jinja {")

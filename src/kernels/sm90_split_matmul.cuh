@@ -30,10 +30,6 @@
 
 namespace dak {
 
-// Tensor cores round every product sum towards zero; adding to a rounded-to-nearest total this
-// often keeps the error near that of a plain f32 loop.
-inline constexpr int kRoundingChunks = 8;
-
 // 160 KiB for each of ~130 thread blocks is what HBM delivers in 4-5 us, the gap between kernels.
 inline constexpr int kNextPrefetchChunks = 20;
 
@@ -47,9 +43,6 @@ struct SplitMatmulShape {
   static constexpr int kValues = kBatch / 2;  // of a [64, kBatch] tile in each of 128 threads
   static constexpr int kTileValues = 64 * kBatch;
   static constexpr int kConsumerWarps = 4 * kRows;
-  // One row block: sums run on from slice to slice, and only slices after a cut are stored apart.
-  // More: registers are short, so each slice is stored apart unless there is only one.
-  static constexpr bool kMergesSlices = merges_slices(kBatch);
   static constexpr int kThreads = (kConsumerWarps + 3) * 32;
   static constexpr uint32_t kChunkBytes = kWindowUnitBytes;
   static constexpr uint32_t kXTileBytes = kBatch * 128;
@@ -382,8 +375,8 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
                         std::byte* stages, int row, int thread) {
   using Shape = SplitMatmulShape<kBatch>;
   RingPosition<Shape::kStages> at;
-  float acc[Shape::kCols][Shape::kValues];  // since they were last added to `total`
-  float total[Shape::kValues];              // in order of K
+  float acc[Shape::kCols][Shape::kValues];  // of this slice
+  float total[Shape::kValues];              // of the slices so far, or of one
   ptx::grid_dependency_wait();
   for (int32_t index = static_cast<int32_t>(blockIdx.x); index >= 0;
        index = params.items[index].next) {
@@ -393,9 +386,7 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
     const int32_t slice_begin = item.slice_begin;
     const int32_t slice_end = item.slice_end;
     const int32_t pieces = item.piece_count;
-    const bool merged = Shape::kMergesSlices && slice_begin == 0;
-    // Merged sums must round where separate ones do: at the end of a slice.
-    const int32_t rounding_chunks = Shape::kMergesSlices ? params.slice_chunks : kRoundingChunks;
+    const bool merged = slice_begin == 0;
     float* slots =
         params.partials + static_cast<int64_t>(item.first_slot + row * pieces) * Shape::kTileValues;
     for (int32_t slice = slice_begin; slice < slice_end; ++slice) {
@@ -409,27 +400,24 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
           for (int col = 1; col < parts && !one_copy; ++col) {
             ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);
           }
-          const int32_t since_rounding = (chunk - first) % rounding_chunks;
           if (parts < Shape::kCols) clear_missing<kBatch>(stages, at.stage, row, parts, thread);
           multiply_stage<T, kBatch>(acc, part_in<kBatch>(stages, at.stage, row),
                                     part_in<kBatch>(stages, at.stage, Shape::kParts),
-                                    since_rounding > 0 ? 1 : 0);
-          if (since_rounding + Shape::kCols >= rounding_chunks || chunk + Shape::kCols >= end) {
-            const bool starts = chunk - first < rounding_chunks && (!merged || slice == 0);
-#pragma unroll
-            for (int i = 0; i < Shape::kValues; ++i) {
-              float sum = acc[0][i];
-#pragma unroll
-              for (int col = 1; col < Shape::kCols; ++col) sum += acc[col][i];
-              total[i] = starts ? sum : total[i] + sum;
-            }
-          }
+                                    chunk > first ? 1 : 0);
         }
         __syncwarp();
         if (thread % 32 == 0) ptx::mbarrier_arrive(&shared.ring.empty[at.stage]);
         at.advance();
       }
-      if (has_row && pieces > 0 && !merged) {
+      if (!has_row) continue;
+#pragma unroll
+      for (int i = 0; i < Shape::kValues; ++i) {
+        float sum = acc[0][i];
+#pragma unroll
+        for (int col = 1; col < Shape::kCols; ++col) sum += acc[col][i];
+        total[i] = merged && slice > 0 ? total[i] + sum : sum;
+      }
+      if (!merged) {
         store_piece<kBatch>(total,
                             slots + static_cast<int64_t>(item.piece_first + slice - slice_begin) *
                                         Shape::kTileValues,

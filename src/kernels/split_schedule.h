@@ -3,9 +3,8 @@
 //
 //   slice   a fixed run of K, chosen from the shape alone. A row block's result adds up slice by
 //           slice in one fixed order, whoever computed them: that is why placement never changes a
-//           bit. With merges_slices the sum runs on from slice to slice, so that an item that
-//           starts at slice 0 delivers one piece and a later one a piece a slice; otherwise every
-//           slice is a piece. The last item to arrive adds a row block's pieces in order.
+//           bit. An item that starts at slice 0 adds as it goes and delivers one piece; a later one
+//           delivers a piece a slice. The last item to arrive adds a row block's pieces in order.
 //   group   row blocks that one thread block multiplies side by side with one x tile.
 //   item    a run of slices of one group.
 //   reader  a thread block that reads only from one remote tier, under that link's window.
@@ -29,7 +28,6 @@ inline constexpr int kMaxGroupBlocks = 4;
 constexpr int group_blocks_of(int batch_tile) {
   return batch_tile <= 16 ? 1 : batch_tile <= 32 ? 2 : 4;
 }
-constexpr bool merges_slices(int batch_tile) { return group_blocks_of(batch_tile) == 1; }
 
 // 16 readers of ~190 KiB of shared memory keep 3 MiB in flight, twice what NVLink needs, and leave
 // 116 SMs, which still reach full HBM speed (68 reach 78 %).
@@ -61,8 +59,8 @@ struct SplitSchedule {
   TierTraffic traffic;  // bytes one call reads from each tier
 };
 
-// Chunks in a slice for a weight [rows, cols] and a batch tile.
-int slice_chunks_of(int64_t rows, int64_t cols, int batch_tile);
+// Chunks in a slice for a weight of `cols` columns and a batch tile.
+int slice_chunks_of(int64_t cols, int batch_tile);
 
 // Deals the row blocks of a 16-bit weight to at most `sm_count` thread blocks. Throws
 // kInvalidArgument when the number of blocks contradicts the shape, a block has no address, or an

@@ -3,9 +3,9 @@
 #include <limits>
 #include <utility>
 
-#include "text/jinja_interpreter.h"
-#include "text/jinja_lexer.h"
-#include "text/jinja_parser.h"
+#include "text/jinja/interpreter.h"
+#include "text/jinja/lexer.h"
+#include "text/jinja/parser.h"
 
 namespace dak {
 namespace {

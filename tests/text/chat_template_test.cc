@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "text/jinja_interpreter.h"
+#include "text/jinja/interpreter.h"
 
 namespace dak {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "text/chat_template.h"
-#include "text/jinja_interpreter.h"
+#include "text/jinja/interpreter.h"
 
 namespace dak {
 namespace {
