@@ -1,11 +1,11 @@
 #include "cli/chat.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <optional>
 
 #include "base/error.h"
@@ -24,23 +24,33 @@ struct Line {
   bool interrupted = false;
 };
 
-// The next line; nullopt at the end of input.
-std::optional<Line> read_line() {
-  char* buffer = nullptr;
-  size_t capacity = 0;
-  errno = 0;
-  const ssize_t length = ::getline(&buffer, &capacity, stdin);
-  const bool interrupted = length < 0 && errno == EINTR;
-  Line line{.text = length > 0 ? std::string(buffer, static_cast<size_t>(length)) : "",
-            .interrupted = interrupted};
-  std::free(buffer);
-  if (interrupted) std::clearerr(stdin);
-  if (length < 0 && !interrupted) return std::nullopt;
-  while (!line.text.empty() && (line.text.back() == '\n' || line.text.back() == '\r')) {
-    line.text.pop_back();
+// Lines of standard input. Reads by itself: a stream's buffer would hide from poll() what is there.
+class LineReader {
+ public:
+  // The next line; nullopt at the end of input.
+  std::optional<Line> next(const InterruptGuard& interrupt) {
+    while (buffer_.find('\n') == std::string::npos) {
+      std::array<pollfd, 2> polled{{{STDIN_FILENO, POLLIN, 0}, {interrupt.fd(), POLLIN, 0}}};
+      if (poll(polled.data(), polled.size(), -1) < 0) continue;  // a signal: its pipe is readable
+      if (polled[1].revents != 0) {
+        buffer_.clear();
+        return Line{.text = {}, .interrupted = true};
+      }
+      std::array<char, 4096> piece{};
+      const ssize_t got = read(STDIN_FILENO, piece.data(), piece.size());
+      if (got <= 0) return std::nullopt;
+      buffer_.append(piece.data(), static_cast<size_t>(got));
+    }
+    const size_t end = buffer_.find('\n');
+    Line line{.text = buffer_.substr(0, end)};
+    buffer_.erase(0, end + 1);
+    if (!line.text.empty() && line.text.back() == '\r') line.text.pop_back();
+    return line;
   }
-  return line;
-}
+
+ private:
+  std::string buffer_;
+};
 
 class Chat {
  public:
@@ -61,7 +71,7 @@ class Chat {
       interrupt.reset();
       fmt::print("{}> {}", style_.bold, style_.reset);
       std::fflush(stdout);
-      const std::optional<Line> line = read_line();
+      const std::optional<Line> line = lines_.next(interrupt);
       if (!line) break;
       if (line->interrupted) {
         fmt::print("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
@@ -120,6 +130,7 @@ class Chat {
 
   Engine& engine_;
   Session session_;
+  LineReader lines_;
   GenerateRequest settings_;
   std::string system_;
   ChatInput input_;

@@ -1,13 +1,19 @@
 #include "cli/terminal.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <utility>
 
+#include "base/error.h"
 #include "base/units.h"
 
 namespace dak {
@@ -15,9 +21,16 @@ namespace {
 
 std::atomic<bool> interrupted{false};
 struct sigaction previous_action {};
+std::array<int, 2> interrupt_pipe{-1, -1};
 
 void on_interrupt(int) {
   if (interrupted.exchange(true)) _exit(128 + SIGINT);
+  const int saved_errno = errno;
+  const char byte = 0;
+  if (write(interrupt_pipe[1], &byte, 1) < 0) {
+    // The flag alone must do: the pipe is full or gone, and a handler can say nothing.
+  }
+  errno = saved_errno;
 }
 
 constexpr int kBarWidth = 24;
@@ -69,14 +82,27 @@ void ProgressBar::clear() {
 
 InterruptGuard::InterruptGuard() {
   interrupted = false;
+  if (pipe2(interrupt_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
+    throw Error(ErrorCode::kIo, {"pipe", "", "", std::strerror(errno), "raise ulimit -n"});
+  }
   struct sigaction action {};
-  action.sa_handler = on_interrupt;  // no SA_RESTART: a prompt's read() returns
+  action.sa_handler = on_interrupt;
   sigaction(SIGINT, &action, &previous_action);
 }
 
-InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &previous_action, nullptr); }
+InterruptGuard::~InterruptGuard() {
+  sigaction(SIGINT, &previous_action, nullptr);
+  for (int& end : interrupt_pipe) close(std::exchange(end, -1));
+}
 
 const std::atomic<bool>& InterruptGuard::flag() const { return interrupted; }
-void InterruptGuard::reset() { interrupted = false; }
+int InterruptGuard::fd() const { return interrupt_pipe[0]; }
+
+void InterruptGuard::reset() {
+  char byte = 0;
+  while (read(interrupt_pipe[0], &byte, 1) == 1) {
+  }
+  interrupted = false;
+}
 
 }  // namespace dak

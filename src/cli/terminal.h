@@ -38,6 +38,9 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   const std::atomic<bool>& flag() const;
+  // Readable while an interrupt is pending: what waits for input polls it as well, so that one that
+  // comes just before the wait is not missed.
+  int fd() const;
   void reset();
 };
 

@@ -270,11 +270,11 @@ __device__ void produce_x(const SplitMatmulParams& params, SplitMatmulShared<kBa
   } while (cursor.advance());
 }
 
-// acc[c] = (or +=) weights[64, 64] x[kBatch, 64]^T for each chunk c of the stage. One accumulator a
-// chunk: a wgmma this narrow is all latency, so chains must run side by side. No branches: ptxas
-// serialises wgmmas (C7520) on paths it cannot prove uniform.
-// Weights: core matrices of 128 bytes, 8 along K, so 128 bytes to the next 8 columns and 1024 to
-// the next 8 rows. x: rows of 128 bytes, swizzled.
+// Begins acc[c] = (or +=) weights[64, 64] x[kBatch, 64]^T for each chunk c of the stage. One
+// accumulator a chunk: a wgmma this narrow is all latency, so chains must run side by side. No
+// branches: ptxas serialises wgmmas (C7520) on paths it cannot prove uniform. Weights: core
+// matrices of 128 bytes, 8 along K, so 128 bytes to the next 8 columns and 1024 to the next 8 rows.
+// x: rows of 128 bytes, swizzled.
 template <typename T, int kBatch>
 __device__ void multiply_stage(
     float (&acc)[SplitMatmulShape<kBatch>::kCols][SplitMatmulShape<kBatch>::kValues],
@@ -282,11 +282,6 @@ __device__ void multiply_stage(
   using Shape = SplitMatmulShape<kBatch>;
   const uint64_t a = ptx::matrix_descriptor(weights, 128, 1024, ptx::Swizzle::kNone);
   const uint64_t b = ptx::matrix_descriptor(x, 16, 1024, ptx::Swizzle::k128);
-#pragma unroll
-  for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
-#pragma unroll
-    for (float& value : acc[chunk]) ptx::wgmma_pin(value);
-  }
   ptx::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
@@ -299,12 +294,6 @@ __device__ void multiply_stage(
     }
   }
   ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
-#pragma unroll
-  for (int chunk = 0; chunk < Shape::kCols; ++chunk) {
-#pragma unroll
-    for (float& value : acc[chunk]) ptx::wgmma_pin(value);
-  }
 }
 
 // The last stage of K may have fewer chunks: what it held before must not meet the zeros of x,
@@ -322,27 +311,31 @@ __device__ void clear_missing(std::byte* stages, uint32_t stage, int row, int ch
   ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
 }
 
-// total = the pieces of one row block in order of slices.
+// total = the pieces of one row block in order of slices. 64 loads in flight hide L2's latency.
 template <int kBatch>
 __device__ void reduce_pieces(float (&total)[kBatch / 2], const float* slots, int pieces,
                               int thread) {
   using Shape = SplitMatmulShape<kBatch>;
-  constexpr int kTogether = kBatch >= 64 ? 1 : 64 / kBatch;  // loads in flight hide L2's latency
-  for (int first = 0; first < pieces; first += kTogether) {
-    float values[kTogether][Shape::kValues];
+  constexpr int kTogether = 8;
+  constexpr int kWidth = Shape::kValues < 8 ? Shape::kValues : 8;
 #pragma unroll
-    for (int p = 0; p < kTogether; ++p) {
-      const float* slot =
-          slots + static_cast<int64_t>(min(first + p, pieces - 1)) * Shape::kTileValues;
+  for (int base = 0; base < Shape::kValues; base += kWidth) {
+    for (int first = 0; first < pieces; first += kTogether) {
+      float values[kTogether][kWidth];
 #pragma unroll
-      for (int i = 0; i < Shape::kValues; ++i) values[p][i] = __ldcg(slot + i * 128 + thread);
-    }
+      for (int p = 0; p < kTogether; ++p) {
+        const float* slot =
+            slots + static_cast<int64_t>(min(first + p, pieces - 1)) * Shape::kTileValues;
 #pragma unroll
-    for (int p = 0; p < kTogether; ++p) {
-      if (first + p >= pieces) break;
+        for (int i = 0; i < kWidth; ++i) values[p][i] = __ldcg(slot + (base + i) * 128 + thread);
+      }
 #pragma unroll
-      for (int i = 0; i < Shape::kValues; ++i) {
-        total[i] = first + p == 0 ? values[p][i] : total[i] + values[p][i];
+      for (int p = 0; p < kTogether; ++p) {
+        if (first + p >= pieces) break;
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) {
+          total[base + i] = first + p == 0 ? values[p][i] : total[base + i] + values[p][i];
+        }
       }
     }
   }
@@ -375,6 +368,7 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
                         std::byte* stages, int row, int thread) {
   using Shape = SplitMatmulShape<kBatch>;
   RingPosition<Shape::kStages> at;
+  uint32_t previous = 0;                    // stage whose products may still be in flight
   float acc[Shape::kCols][Shape::kValues];  // of this slice
   float total[Shape::kValues];              // of the slices so far, or of one
   ptx::grid_dependency_wait();
@@ -405,11 +399,20 @@ __device__ void consume(const SplitMatmulParams& params, SplitMatmulShared<kBatc
                                     part_in<kBatch>(stages, at.stage, Shape::kParts),
                                     chunk > first ? 1 : 0);
         }
-        __syncwarp();
-        if (thread % 32 == 0) ptx::mbarrier_arrive(&shared.ring.empty[at.stage]);
+        // One stage's products stay in flight; the one before is done and its stage free.
+        ptx::wgmma_wait<1>();
+        if (chunk > first && thread % 32 == 0) ptx::mbarrier_arrive(&shared.ring.empty[previous]);
+        previous = at.stage;
         at.advance();
       }
+      ptx::wgmma_wait<0>();
+      if (thread % 32 == 0) ptx::mbarrier_arrive(&shared.ring.empty[previous]);
       if (!has_row) continue;
+#pragma unroll
+      for (int col = 0; col < Shape::kCols; ++col) {
+#pragma unroll
+        for (float& value : acc[col]) ptx::wgmma_pin(value);
+      }
 #pragma unroll
       for (int i = 0; i < Shape::kValues; ++i) {
         float sum = acc[0][i];
