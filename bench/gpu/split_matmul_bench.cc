@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "gpu/bench_cases.h"
 #include "kernels/cuda_check.h"
+#include "kernels/tier_reader.h"
 
 namespace dak::bench {
 namespace {
@@ -65,15 +66,27 @@ int run(const Options& options) {
   fmt::print("{}, {} SMs, remote {}: HBM alone {:.1f} GB/s, link alone {:.1f} GB/s\n", machine.gpu,
              machine.sm_count, machine.remote, machine.local_bytes_per_s / 1e9,
              machine.remote_bytes_per_s / 1e9);
+  // How many SMs HBM needs: what a share that leaves some idle may cost.
+  std::string by_blocks;
+  for (const int blocks : {68, 100, 112, 120, 128, machine.sm_count}) {
+    const double rate = measure_read_bandwidth({.data = arenas.local(),
+                                                .size_bytes = arenas.size_bytes(),
+                                                .thread_blocks = blocks,
+                                                .chunks_in_flight = 12},
+                                               5);
+    fmt::print("  HBM read by {} thread blocks: {:.1f} GB/s\n", blocks, rate / 1e9);
+    by_blocks += fmt::format(R"({}"{}":{:.1f})", by_blocks.empty() ? "" : ",", blocks, rate / 1e9);
+  }
   LinkController links;
   cudaStream_t stream = nullptr;
   cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   const Bench bench{options, arenas, machine, links, stream};
   int failures = 0;
   std::string json = fmt::format(
-      R"({{"gpu":"{}","sm_count":{},"remote":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f})",
+      R"({{"gpu":"{}","sm_count":{},"remote":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f},)"
+      R"("local_gb_s_by_thread_blocks":{{{}}})",
       machine.gpu, machine.sm_count, machine.remote, machine.local_bytes_per_s / 1e9,
-      machine.remote_bytes_per_s / 1e9);
+      machine.remote_bytes_per_s / 1e9, by_blocks);
   for (const std::string& section : options.sections) {
     Rows rows;
     if (section == "window") {

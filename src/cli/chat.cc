@@ -77,7 +77,6 @@ class Chat {
         fmt::print("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
         continue;
       }
-      interrupt.reset();
       if (line->text.empty()) continue;
       if (line->text == "/quit" || line->text == "/exit") return 0;
       if (line->text.front() == '/') {

@@ -1,6 +1,7 @@
-// The window of a remote link, seen from inside a kernel. Each reader has one thread that issues
-// copies and times them (ReaderMailbox counts), and one that shares those times with the other
-// readers through LinkState and fetches the reader's share of the window.
+// The window of a remote link, seen from inside a kernel. A reader has one thread that issues
+// copies, one that times their arrival, and one that shares those times with the other readers
+// through LinkState and fetches the reader's share of the window. (One thread for the first two
+// took 470 ns a chunk, too slow for NVLink.)
 #pragma once
 
 #include <cstdint>
@@ -12,19 +13,21 @@ namespace dak {
 
 inline constexpr uint32_t kWindowUnitBytes = 8192;  // one chunk of a row block
 
-// In shared memory; the issuing thread writes all but `quota`. Counts only ever grow.
+// In shared memory. Counts only ever grow.
 struct ReaderMailbox {
-  volatile uint32_t quota;  // chunks this reader may have in flight
-  volatile uint32_t samples;
-  volatile uint32_t delay_sum;  // cycles, wraps
-  volatile uint32_t limited;    // samples while the quota held the reader back
+  volatile uint32_t quota;           // chunks this reader may have in flight; by the controller
+  volatile uint32_t limited;         // chunks that the quota held back; by the issuer
+  volatile uint32_t idle;            // ring full, nothing in flight: others may use this share
+  volatile uint32_t samples;         // chunks arrived; this and the rest by the timer
+  volatile uint32_t arrived_stages;  // ring stages
+  volatile uint32_t delay_sum;       // cycles, wraps
   volatile uint32_t min_delay;
-  volatile uint32_t idle;  // ring full and nothing in flight: others may use this share
   volatile uint32_t finished;
 
   __device__ void init() {
     quota = 0;
     samples = 0;
+    arrived_stages = 0;
     delay_sum = 0;
     limited = 0;
     min_delay = UINT32_MAX;

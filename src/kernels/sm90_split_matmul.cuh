@@ -7,7 +7,7 @@
 //   warpgroups  multiply: warpgroup g takes row block g of the group, m64nMk16 wgmma
 //   next warp   issues the weight copies; for a reader, under the link's window
 //   next        waits for the previous kernel, then issues the x tiles
-//   next        readers only: the window's control loop
+//   next two    readers only: one times the arrivals, one runs the window's control loop
 // Weights do not depend on the previous kernel, so with programmatic dependent launch the ring
 // fills while that one still runs. It can do so only once that one's thread block has left the
 // SM, so each thread block that has issued its last copy also prefetches the next matmul's first
@@ -43,7 +43,7 @@ struct SplitMatmulShape {
   static constexpr int kValues = kBatch / 2;  // of a [64, kBatch] tile in each of 128 threads
   static constexpr int kTileValues = 64 * kBatch;
   static constexpr int kConsumerWarps = 4 * kRows;
-  static constexpr int kThreads = (kConsumerWarps + 3) * 32;
+  static constexpr int kThreads = (kConsumerWarps + 4) * 32;
   static constexpr uint32_t kChunkBytes = kWindowUnitBytes;
   static constexpr uint32_t kXTileBytes = kBatch * 128;
   static constexpr uint32_t kStageBytes = kParts * kChunkBytes + kCols * kXTileBytes;
@@ -58,7 +58,7 @@ struct SplitMatmulShared {
   using Shape = SplitMatmulShape<kBatch>;
   RingBarriers<Shape::kStages, Shape::kParts> ring;
   ReaderMailbox mailbox;
-  uint32_t issue_cycles[Shape::kStages][Shape::kParts];
+  volatile uint32_t issue_cycles[Shape::kStages][Shape::kParts];
   uint32_t is_last[Shape::kRows];
   static_assert(Shape::kStages >= 4);
 };
@@ -176,76 +176,61 @@ __device__ void produce_local(SplitMatmulShared<kBatch>& shared, std::byte* stag
   } while (cursor.advance());
 }
 
-// Never blocks on one thing: watches arrivals in order, to time them, and issues whenever the
-// quota and the ring have room.
+// Issues a reader's copies: as many in flight as its quota allows.
 template <int kBatch>
 __device__ void produce_remote(SplitMatmulShared<kBatch>& shared, std::byte* stages,
                                StageCursor<kBatch> cursor) {
   using Shape = SplitMatmulShape<kBatch>;
   const uint64_t policy = ptx::policy_evict_first();
   ReaderMailbox& box = shared.mailbox;
-  RingPosition<Shape::kStages> issue_at;
-  RingPosition<Shape::kStages> arrive_at;
-  StageCursor<kBatch> arriving = cursor;
-  int issue_part = 0;
-  int arrive_part = 0;
-  uint32_t issued_stages = 0;   // stages begun
-  uint32_t arrived_stages = 0;  // stages complete
-  uint32_t in_flight = 0;
+  RingPosition<Shape::kStages> at;
+  uint32_t issued = 0;
+  uint32_t issued_stages = 0;
+  uint32_t held_back = 0;
+  do {
+    // The stage's previous arrivals must have been timed too, or their phase could be overtaken.
+    while (issued_stages - box.arrived_stages >= Shape::kStages ||
+           !ptx::mbarrier_test_wait(&shared.ring.empty[at.stage], at.phase ^ 1)) {
+      if (issued == box.samples) box.idle = 1;
+    }
+    box.idle = 0;
+    ++issued_stages;
+    for (int part = cursor.next_part(0); part < Shape::kParts; part = cursor.next_part(part + 1)) {
+      if (issued - box.samples >= box.quota) {
+        box.limited = ++held_back;
+        while (issued - box.samples >= box.quota) {
+        }
+      }
+      shared.issue_cycles[at.stage][part] = ptx::cycle_count();
+      issue_parts<kBatch>(shared, stages, at.stage, part, cursor.source(part), Shape::kChunkBytes,
+                          policy);
+      ++issued;
+    }
+    at.advance();
+  } while (cursor.advance());
+}
+
+// Times a reader's copies as they arrive, in order.
+template <int kBatch>
+__device__ void time_arrivals(SplitMatmulShared<kBatch>& shared, StageCursor<kBatch> cursor) {
+  using Shape = SplitMatmulShape<kBatch>;
+  ReaderMailbox& box = shared.mailbox;
+  RingPosition<Shape::kStages> at;
   uint32_t samples = 0;
+  uint32_t arrived_stages = 0;
   uint32_t delay_sum = 0;
-  uint32_t limited = 0;
   uint32_t min_delay = UINT32_MAX;
-  bool more = true;
-  bool stage_open = false;
-  bool held_back = false;
-  while (more || in_flight > 0) {
-    if (in_flight > 0 &&
-        ptx::mbarrier_test_wait(&shared.ring.full[arrive_at.stage][arrive_part], arrive_at.phase)) {
-      const uint32_t delay = ptx::cycle_count() - shared.issue_cycles[arrive_at.stage][arrive_part];
+  do {
+    for (int part = cursor.next_part(0); part < Shape::kParts; part = cursor.next_part(part + 1)) {
+      ptx::mbarrier_wait(&shared.ring.full[at.stage][part], at.phase);
+      const uint32_t delay = ptx::cycle_count() - shared.issue_cycles[at.stage][part];
       box.delay_sum = delay_sum += delay;
       box.min_delay = min_delay = min(min_delay, delay);
-      box.limited = limited += held_back ? 1 : 0;
-      box.samples = samples += 1;
-      held_back = false;
-      --in_flight;
-      arrive_part = arriving.next_part(arrive_part + 1);
-      if (arrive_part == Shape::kParts) {
-        arrive_part = 0;
-        arrive_at.advance();
-        ++arrived_stages;
-        arriving.advance();
-      }
-      continue;
+      box.samples = ++samples;
     }
-    if (!more) continue;
-    if (in_flight >= box.quota) {
-      held_back = true;
-      continue;
-    }
-    if (!stage_open) {
-      // The stage's previous arrivals must have been timed, or their phase could be overtaken.
-      if (issued_stages - arrived_stages >= Shape::kStages ||
-          !ptx::mbarrier_test_wait(&shared.ring.empty[issue_at.stage], issue_at.phase ^ 1)) {
-        if (in_flight == 0) box.idle = 1;
-        continue;
-      }
-      box.idle = 0;
-      stage_open = true;
-      ++issued_stages;
-    }
-    shared.issue_cycles[issue_at.stage][issue_part] = ptx::cycle_count();
-    issue_parts<kBatch>(shared, stages, issue_at.stage, issue_part, cursor.source(issue_part),
-                        Shape::kChunkBytes, policy);
-    ++in_flight;
-    issue_part = cursor.next_part(issue_part + 1);
-    if (issue_part == Shape::kParts) {
-      issue_part = 0;
-      stage_open = false;
-      issue_at.advance();
-      more = cursor.advance();
-    }
-  }
+    box.arrived_stages = ++arrived_stages;
+    at.advance();
+  } while (cursor.advance());
   box.finished = 1;
 }
 
@@ -480,7 +465,11 @@ __global__ __launch_bounds__(SplitMatmulShape<kBatch>::kThreads, 1) void sm90_sp
     prefetch_next<kBatch>(params);
   } else if (warp == Shape::kConsumerWarps + 1) {
     produce_x<kBatch>(params, shared, stages, cursor);
-  } else if (tier > 0) {
+  } else if (tier == 0) {
+    return;
+  } else if (warp == Shape::kConsumerWarps + 2) {
+    time_arrivals<kBatch>(shared, cursor);
+  } else {
     const int32_t begin = params.reader_begin[tier];
     run_window_control(params.links[tier], shared.mailbox,
                        static_cast<uint32_t>(static_cast<int32_t>(blockIdx.x) - begin),

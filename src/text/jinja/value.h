@@ -106,8 +106,8 @@ class Value {
 
   Value() = default;  // undefined
   template <class T>
-  requires(!std::is_same_v<std::decay_t<T>, Value>) Value(T&& value)
-      : data_(std::forward<T>(value)) {}  // implicit: a Value is any of these
+  requires(!std::is_same_v<T, Value>) Value(T value)
+      : data_(std::move(value)) {}  // implicit: a Value is any of these
 
   template <class T>
   const T* get() const {
