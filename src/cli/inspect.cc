@@ -88,7 +88,7 @@ void print_text(const ModelFiles& files, bool tensors) {
   row("context", fmt::format("{} tokens", c.context_length));
   if (!files.checkpoint) return;
   row("parameters",
-      fmt::format("{:.3g} B", static_cast<double>(parameters(*files.checkpoint)) / 1e9));
+      fmt::format("{:.1f} million", static_cast<double>(parameters(*files.checkpoint)) / 1e6));
   for (const auto& [type, total] : totals_by_type(*files.checkpoint)) {
     row(type, fmt::format("{} tensors, {}", total.tensors, format_bytes(total.bytes)));
   }

@@ -20,6 +20,8 @@ void PlacementFlags::add_to(CLI::App& app) {
   app.add_option("--offload-ratio", offload_ratio,
                  "Share of every weight to keep in host memory, 0 to 1, instead of a budget")
       ->excludes(budget);
+  app.add_option("--host-budget", host_budget,
+                 "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option("--context", context,
                  "Tokens of context to make room for (default: the model's, at most 8192)");
   app.add_option("--dtype", dtype,
@@ -36,6 +38,7 @@ EngineOptions PlacementFlags::options() const {
   if (!local_budget.empty()) {
     options.local_budget_bytes = parse_bytes(local_budget, "--local-budget");
   }
+  if (!host_budget.empty()) options.host_budget_bytes = parse_bytes(host_budget, "--host-budget");
   if (offload_ratio != -1) {
     if (!(offload_ratio >= 0 && offload_ratio <= 1)) {
       throw_invalid("--offload-ratio", {}, fmt::format("{}", offload_ratio), "is outside 0 to 1",

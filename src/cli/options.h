@@ -10,6 +10,7 @@ namespace dak {
 
 struct PlacementFlags {
   std::string local_budget;
+  std::string host_budget;
   double offload_ratio = -1;
   int64_t context = 0;
   std::string dtype;

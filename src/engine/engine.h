@@ -23,6 +23,7 @@ struct EngineOptions {
   int threads = 0;                            // 0: all this process may use
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
+  std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
   int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
   std::optional<DType> dtype;                 // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;              // default: the weights'

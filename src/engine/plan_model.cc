@@ -35,6 +35,11 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   }
   const int64_t context =
       options.context > 0 ? options.context : std::min(config.context_length, kDefaultContext);
+  for (Tier& tier : tiers) {
+    if (tier.kind == TierKind::kHost && options.host_budget_bytes) {
+      tier.capacity_bytes = *options.host_budget_bytes;
+    }
+  }
   const int64_t rows = std::min(options.prefill_chunk, context);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   return plan_uniform({

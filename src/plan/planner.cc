@@ -140,7 +140,7 @@ Plan plan_uniform(const PlanRequest& request) {
          .field = {},
          .value = {},
          .problem = fmt::format("are {} too small for this model", format_bytes(missing)),
-         .fix = fmt::format("free host memory, or use at least {} {}", kBudgetFlag, minimum)});
+         .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag, minimum)});
   }
   return plan;
 }

@@ -117,6 +117,18 @@ TEST(Plan, NeedsOnlyAConfig) {
   EXPECT_EQ(alone["operands"].size(), folder["operands"].size());
 }
 
+// A machine that is not here: the budgets are taken as given, nothing is allocated.
+TEST(Plan, AnswersWhatIfs) {
+  const Json json = json_of({"plan", kFolder, "--context", "64", "--local-budget", "400GiB",
+                             "--host-budget", "1TiB", "--json"});
+  EXPECT_EQ(json["tiers"][0]["capacity_bytes"].get<int64_t>(), int64_t{400} << 30);
+  EXPECT_EQ(json["tiers"][1]["capacity_bytes"].get<int64_t>(), int64_t{1} << 40);
+  const ProcessResult small =
+      run_dak({"plan", kFolder, "--offload-ratio", "0.9", "--host-budget", "20k"});
+  EXPECT_EQ(small.status, 1);
+  EXPECT_NE(small.err.find("--host-budget"), std::string::npos) << small.err;
+}
+
 TEST(Inspect, ListsTensorsOfBothFormats) {
   for (const std::string& model : {kGguf, kFolder}) {
     const Json json = json_of({"inspect", model, "--json"});
