@@ -6,11 +6,11 @@
 
 namespace dak {
 
-void cuda_check(cudaError_t status, const std::source_location& where) {
+void cuda_check(cudaError_t status, CallSite where) {
   if (status == cudaSuccess) return;
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorCode::kResourceExhausted : ErrorCode::kIo,
-              {.where = std::string(where.file_name()) + ":" + std::to_string(where.line()),
+              {.where = std::string(where.file) + ":" + std::to_string(where.line),
                .field = "CUDA",
                .value = cudaGetErrorName(status),
                .problem = cudaGetErrorString(status),

@@ -3,14 +3,13 @@
 
 #include <cuda_runtime_api.h>
 
-#include <source_location>
+#include "base/call_site.h"
 
 namespace dak {
 
 // Throws kResourceExhausted for memory that is short and kIo for any other failure, naming CUDA's
 // reason and the caller's file and line.
-void cuda_check(cudaError_t status,
-                const std::source_location& where = std::source_location::current());
+void cuda_check(cudaError_t status, CallSite where = CallSite::current());
 
 // False where there is no driver or no device, without an error.
 bool has_cuda_device();

@@ -20,8 +20,7 @@ struct LaunchShape {
 
 template <typename Params>
 void launch(void (*kernel)(Params), const Params& params, const LaunchShape& shape,
-            cudaStream_t stream,
-            const std::source_location& where = std::source_location::current()) {
+            cudaStream_t stream, CallSite where = CallSite::current()) {
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;

@@ -137,7 +137,7 @@ int slice_chunks_of(int64_t cols, int batch_tile) {
   // a large batch are large, so fewer of them.
   const int64_t slices = batch_tile <= 16 ? 16 : 8;
   const int64_t chunks = padded_cols(cols) / kChunkCols;
-  int slice_chunks = kStageChunks;
+  int slice_chunks = kMinSliceChunks;
   while (slice_chunks * slices < chunks) slice_chunks *= 2;
   return slice_chunks;
 }
@@ -173,7 +173,7 @@ SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, in
     const int64_t whole =
         tier == 0 ? whole_group_shares(count, width * weight.block_bytes(), most, batch_tile) : 0;
     if (whole > 0) share = static_cast<int>(whole);
-    deal.per_thread_block.resize(static_cast<size_t>(next + share));
+    deal.per_thread_block.resize(static_cast<size_t>(next) + static_cast<size_t>(share));
     deal.groups(groups, tier, next, share, whole > 0);
     share = deal.drop_idle(next);
     if (tier > 0) {

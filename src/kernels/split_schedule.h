@@ -21,7 +21,7 @@
 
 namespace dak {
 
-inline constexpr int kStageChunks = 4;  // chunks that a thread block multiplies at a time
+inline constexpr int kMinSliceChunks = 4;
 inline constexpr int kMaxGroupBlocks = 4;
 
 // Row blocks in a group, by batch tile: x tiles grow with the batch, and a wider group shares them.
