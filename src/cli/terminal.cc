@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -66,7 +67,7 @@ void ProgressBar::update(const Progress& progress) {
   const double left =
       rate > 0 ? static_cast<double>(progress.total_bytes - progress.done_bytes) / rate : 0;
   const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
-  const auto seconds = static_cast<int64_t>(left + 0.5);
+  const auto seconds = static_cast<int64_t>(std::lround(left));
   fmt::print(stderr, "\r{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left\x1b[K", progress.what,
              share * 100, std::string(filled, '#'), std::string(kBarWidth - filled, ' '),
              format_bytes(progress.done_bytes), format_bytes(progress.total_bytes),
