@@ -30,6 +30,7 @@ PlanRequest request_of(std::vector<Operand> operands) {
 std::vector<Operand> random_operands(std::mt19937& random) {
   std::vector<Operand> operands;
   const int count = std::uniform_int_distribution(1, 30)(random);
+  operands.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
     operands.push_back({.name = std::to_string(i),
                         .rows = std::uniform_int_distribution(1, 5000)(random),
