@@ -76,7 +76,9 @@ TEST(Matmul, CloseToFp64OverShapesAndTypes) {
 
 TEST(Matmul, SameBitsForEveryPlacementMachineThreadsAndBatch) {
   for (const DType dtype : kFloatTypes) {
-    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{200, 300}, {320, 64}, {80, 1100}}) {
+    for (const auto& shape : {std::pair<int64_t, int64_t>{200, 300}, {320, 64}, {80, 1100}}) {
+      const int64_t n = shape.first;
+      const int64_t k = shape.second;
       const auto w = random_values(n * k, 5);
       constexpr int64_t kMost = 70;
       const auto x = random_values(kMost * k, 6);
