@@ -14,6 +14,8 @@ constexpr int64_t kProbeBytes = int64_t{256} << 20;  // past the last-level cach
 
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
+  app.add_option("--device", device,
+                 "auto (a GPU if there is one that dak can use), cpu, cuda or cuda:N");
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
                                 "weights goes to host memory");
@@ -55,11 +57,15 @@ EngineOptions PlacementFlags::options() const {
   if (!dtype.empty()) options.dtype = parse_compute_dtype(dtype, "--dtype");
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   options.check_finite = check_weights;
+  DeviceSelection selection = select_device(device);
+  options.device = selection.device;
+  if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
   return options;
 }
 
-std::vector<Tier> probe_cpu_tiers(int threads) {
-  ThreadPool pool(threads);
+std::vector<Tier> probe_tiers(const EngineOptions& options) {
+  if (options.device.backend == Backend::kCuda) return cuda_tiers(options.device.ordinal);
+  ThreadPool pool(options.threads);
   return cpu_tiers(measure_read_bandwidth(pool, kProbeBytes));
 }
 

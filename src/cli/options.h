@@ -9,6 +9,7 @@
 namespace dak {
 
 struct PlacementFlags {
+  std::string device = "auto";
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;
@@ -19,11 +20,12 @@ struct PlacementFlags {
   bool check_weights = false;
 
   void add_to(CLI::App& app);
+  // Chooses the device too, and says on stderr if a GPU is there and cannot be used.
   EngineOptions options() const;
 };
 
-// The CPU backend's tiers with their bandwidth, measured now (about 0.2 s).
-std::vector<Tier> probe_cpu_tiers(int threads);
+// The device's tiers with their bandwidth, measured now (about 0.2 s).
+std::vector<Tier> probe_tiers(const EngineOptions& options);
 
 struct SamplingFlags {
   SamplingParams params;

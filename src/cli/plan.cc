@@ -27,7 +27,7 @@ Command add_plan(CLI::App& app) {
   return [flags] {
     const ModelFiles files = open_model(flags->model, /*need_weights=*/false);
     const EngineOptions options = flags->placement.options();
-    const Plan plan = plan_model(files, options, probe_cpu_tiers(options.threads));
+    const Plan plan = plan_model(files, options, probe_tiers(options));
     if (flags->json) {
       nlohmann::json json = plan;
       json["decode"] = prediction_json(plan);

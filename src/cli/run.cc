@@ -90,7 +90,7 @@ int run(Flags& flags) {
   }
   const ModelFiles files = open_model(flags.model, /*need_weights=*/true);
   ProgressBar bar;
-  Engine engine(files, options, probe_cpu_tiers(options.threads),
+  Engine engine(files, options, probe_tiers(options),
                 [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
 

@@ -3,39 +3,15 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/units.h"
-#include "hardware/memory_info.h"
 #include "model/families.h"
 #include "model/loader.h"
+#include "ops/rows.h"
 
 namespace dak {
 namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// On the CPU every tier is the same DRAM: their sum must fit it.
-void check_machine_memory(const Plan& plan) {
-  int64_t total = 0;
-  for (size_t i = 0; i < plan.tiers.size(); ++i) total += plan.bytes_in(static_cast<TierIndex>(i));
-  const int64_t available = available_memory_bytes();
-  if (total > available) {
-    throw Error(ErrorCode::kResourceExhausted,
-                {.where = plan.model,
-                 .field = {},
-                 .value = {},
-                 .problem = fmt::format("needs {}, and {} of memory are available",
-                                        format_bytes(total), format_bytes(available)),
-                 .fix = "use a smaller model or --context"});
-  }
-}
-
-std::unique_ptr<Weights> make_weights(const Plan& plan) {
-  std::vector<std::unique_ptr<Arena>> arenas;
-  arenas.reserve(plan.tiers.size());
-  for (const Tier& tier : plan.tiers) arenas.push_back(make_cpu_arena(tier));
-  return std::make_unique<Weights>(std::move(arenas));
 }
 
 }  // namespace
@@ -49,16 +25,21 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       plan_(plan_model(files, options, std::move(tiers))),
       context_(plan_.fixed.kv_tokens),
       prefill_chunk_(std::min(options.prefill_chunk, context_)) {
-  check_machine_memory(plan_);
+  check_memory(plan_, options.device);
   const auto start = std::chrono::steady_clock::now();
   const Family& family = family_named(config_.family);
-  weights_ = make_weights(plan_);
+  weights_ = std::make_unique<Weights>(make_arenas(plan_, options.device));
   load_weights(family.weights(config_, files.naming), *files.checkpoint, plan_, *pool_,
                {.check_finite = options.check_finite, .progress = progress}, *weights_);
   model_ = family.make(config_, *weights_);
   workspace_ = std::make_unique<Workspace>(config_, prefill_chunk_, 1, weights_->arena(0));
   cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options), context_,
                                      weights_->arena(0));
+  if (options.device.backend == Backend::kCuda) {
+    cuda_ = make_cuda_backend(options.device.ordinal);
+  }
+  ctx_.backend = options.device.backend;
+  ctx_.cuda = cuda_.get();
   ctx_.pool = pool_.get();
   load_seconds_ = seconds_since(start);
 }
@@ -101,6 +82,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
   if (want_logits) batch.logit_rows.push_back(static_cast<int32_t>(rows - 1));
   ctx_.traffic = {};
   const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+  const std::span<const float> values = host_values(ctx_, logits);
   hold.tokens += rows;
   stats.tokens += rows;
   stats.steps += 1;
@@ -108,7 +90,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
   for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
     stats.traffic.add(static_cast<TierIndex>(tier), ctx_.traffic.read_bytes[tier]);
   }
-  return want_logits ? logits.row(0) : std::span<const float>();
+  return values;
 }
 
 }  // namespace dak

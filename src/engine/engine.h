@@ -11,6 +11,7 @@
 
 #include "base/progress.h"
 #include "base/thread_pool.h"
+#include "engine/device.h"
 #include "engine/kv_cache.h"
 #include "engine/model_files.h"
 #include "engine/sampler.h"
@@ -20,6 +21,7 @@
 namespace dak {
 
 struct EngineOptions {
+  Device device;
   int threads = 0;                            // 0: all this process may use
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
@@ -35,10 +37,6 @@ inline constexpr int64_t kDefaultContext = 8192;
 
 // What the KV cache holds: as asked for, else as most of the weights are held.
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
-
-// The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.
-// `read_bytes_per_s` as measured.
-std::vector<Tier> cpu_tiers(double read_bytes_per_s);
 
 // Plans without loading anything; works from config.json alone.
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers);
@@ -134,6 +132,7 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<KvCache> cache_;
+  CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
   OpContext ctx_;
   double load_seconds_ = 0;
 };

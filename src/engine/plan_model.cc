@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/units.h"
 #include "engine/engine.h"
-#include "hardware/memory_info.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "plan/planner.h"
@@ -14,17 +14,32 @@ DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options) {
   return options.dtype.value_or(held_dtype(std::array{config.stored_dtype}));
 }
 
-std::vector<Tier> cpu_tiers(double read_bytes_per_s) {
-  const Tier local{.name = "local",
-                   .kind = TierKind::kLocal,
-                   .capacity_bytes = available_memory_bytes(),
-                   .read_bytes_per_s = read_bytes_per_s,
-                   .channel = "DRAM"};
-  Tier host = local;
-  host.name = "host";
-  host.kind = TierKind::kHost;
-  return {local, host};
+namespace {
+
+// What the CUDA backend cannot run, said before anything is loaded.
+void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& options,
+                    const std::vector<Tier>& tiers) {
+  for (const Operand& operand : operands) {
+    if (operand.use == OperandUse::kMatmul && operand.dtype == DType::kF32) {
+      throw_unsupported(operand.name, "dtype", "f32", "the CUDA backend multiplies bf16 and f16",
+                        "use --dtype bf16 or --device cpu");
+    }
+  }
+  const int64_t budget = options.local_budget_bytes.value_or(0);
+  const int64_t capacity = tiers.at(0).capacity_bytes;
+  if (budget > capacity) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = "--hbm-budget",
+                 .field = {},
+                 .value = format_bytes(budget),
+                 .problem = fmt::format("is more than the {} that the GPU has free, less {} for "
+                                        "CUDA itself",
+                                        format_bytes(capacity), format_bytes(kCudaMarginBytes)),
+                 .fix = "use a smaller budget or free memory of the GPU"});
+  }
 }
+
+}  // namespace
 
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
   const ModelConfig& config = files.config;
@@ -42,10 +57,13 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   }
   const int64_t rows = std::min(options.prefill_chunk, context);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
+  std::vector<Operand> operands =
+      operands_of(specs, options.dtype, config.stored_dtype,
+                  files.checkpoint ? &*files.checkpoint : nullptr);
+  if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   return plan_uniform({
       .model = config.name,
-      .operands = operands_of(specs, options.dtype, config.stored_dtype,
-                              files.checkpoint ? &*files.checkpoint : nullptr),
+      .operands = std::move(operands),
       .fixed = {.vector_bytes = vector_bytes_of(specs),
                 .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), context),
                 .kv_tokens = context,

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "memory/tier.h"
 
@@ -18,6 +19,11 @@ class Arena {
   // when the tier's capacity or the machine's memory would be exceeded.
   virtual std::byte* allocate(int64_t size_bytes) = 0;
 
+  // Whether the CPU may write straight to what `allocate` gave; else bytes arrive through `write`.
+  virtual bool host_writable() const { return true; }
+  // Copies `bytes` to `at`, inside what `allocate` gave; in place on return. Any thread may call.
+  virtual void write(std::byte* at, std::span<const std::byte> bytes);
+
   virtual int64_t used_bytes() const = 0;
   virtual const Tier& tier() const = 0;
 };
@@ -26,5 +32,8 @@ inline constexpr int64_t kArenaAlignment = 4096;
 
 // Host DRAM for either tier of the CPU backend, in huge pages where the system grants them.
 std::unique_ptr<Arena> make_cpu_arena(const Tier& tier);
+
+// Throws kResourceExhausted, naming the tier, when `tier` cannot hold `need` beside `used`.
+void check_capacity(const Tier& tier, int64_t used_bytes, int64_t need_bytes);
 
 }  // namespace dak

@@ -26,15 +26,7 @@ class CpuArena final : public Arena {
 
   std::byte* allocate(int64_t size_bytes) override {
     const int64_t need = round_up(size_bytes, kArenaAlignment);
-    if (tier_.capacity_bytes > 0 && used_ + need > tier_.capacity_bytes) {
-      throw Error(ErrorCode::kResourceExhausted,
-                  {.where = "tier " + tier_.name,
-                   .field = "capacity",
-                   .value = format_bytes(tier_.capacity_bytes),
-                   .problem = fmt::format("cannot hold {} more beside {}", format_bytes(need),
-                                          format_bytes(used_)),
-                   .fix = "raise the tier's budget"});
-    }
+    check_capacity(tier_, used_, need);
     if (slabs_.empty() || slabs_.back().bytes - slabs_.back().used < need) map_slab(need);
     Slab& slab = slabs_.back();
     std::byte* data = slab.data + slab.used;

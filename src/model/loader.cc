@@ -109,26 +109,32 @@ class Loader {
     const TieredTensor& added = weights.add_matrix(std::move(tensor));
     pool.parallel_for(plan.operand.blocks(), 1, [&](int64_t begin, int64_t end, int) {
       std::vector<float> rows(static_cast<size_t>(kRowBlockRows * spec.cols));
-      for (int64_t block = begin; block < end; ++block) load_block(spec, added, block, rows);
+      std::vector<std::byte> packed;  // for arenas that the CPU cannot write to
+      for (int64_t block = begin; block < end; ++block) {
+        load_block(spec, added, block, rows, packed,
+                   weights.arena(added.blocks[static_cast<size_t>(block)].tier));
+      }
     });
   }
 
   void load_vector(const VectorSpec& spec, Weights& weights) {
     std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, spec.size()));
-    auto* values = reinterpret_cast<float*>(data);
-    weights.add_vector(spec.name, values);
+    weights.add_vector(spec.name, reinterpret_cast<const float*>(data));
+    std::vector<float> loaded(static_cast<size_t>(spec.size()));
+    float* values = loaded.data();
     for (const WeightPart& part : spec.parts) {
       const std::span<float> out(values, static_cast<size_t>(part.rows));
       read_rows(tensor_of(checkpoint_, part), 0, 1, out);
       if (part.rope_pair_heads > 0) unpair(part, out);
       values += part.rows;
     }
+    weights.arena(0).write(data, std::as_bytes(std::span(loaded)));
     progress_.add(bytes_of(DType::kF32, spec.size()));
   }
 
  private:
   void load_block(const MatrixSpec& spec, const TieredTensor& tensor, int64_t block,
-                  std::vector<float>& rows) {
+                  std::vector<float>& rows, std::vector<std::byte>& packed, Arena& arena) {
     const int64_t first = block * kRowBlockRows;
     const int64_t count = tensor.rows_in_block(block);
     for (int64_t row = 0; row < count;) {
@@ -145,8 +151,14 @@ class Loader {
                                         static_cast<size_t>(run * spec.cols)));
       row += run;
     }
-    pack_row_block(rows.data(), count, spec.cols, tensor.dtype,
-                   tensor.blocks[static_cast<size_t>(block)].data);
+    std::byte* place = tensor.blocks[static_cast<size_t>(block)].data;
+    if (arena.host_writable()) {
+      pack_row_block(rows.data(), count, spec.cols, tensor.dtype, place);
+    } else {
+      packed.resize(static_cast<size_t>(tensor.block_bytes()));
+      pack_row_block(rows.data(), count, spec.cols, tensor.dtype, packed.data());
+      arena.write(place, packed);
+    }
     progress_.add(tensor.block_bytes());
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cpu/backend.h"
+#include "ops/cuda/backend.h"
 
 namespace dak {
 namespace {
@@ -53,6 +54,8 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::store_kv(ctx, config, sequences, k, v);
+    case Backend::kCuda:
+      return cuda::store_kv(ctx, config, sequences, k, v);
   }
 }
 
@@ -66,6 +69,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::attention(ctx, config, sequences, q, out);
+    case Backend::kCuda:
+      return cuda::attention(ctx, config, sequences, q, out);
   }
 }
 

@@ -7,15 +7,20 @@
 
 #include "base/thread_pool.h"
 #include "memory/tier.h"
+#include "ops/cuda_backend.h"
 
 namespace dak {
 
-enum class Backend : uint8_t { kCpu };
+enum class Backend : uint8_t { kCpu, kCuda };
 
 // One per engine. Operations are called from one thread at a time.
 struct OpContext {
   Backend backend = Backend::kCpu;
   ThreadPool* pool = nullptr;
+  CudaBackend* cuda = nullptr;  // with kCuda: tensors, weights and pages must be device-readable
+  // CPU backend: rounds the inputs of products with 16-bit weights to the weight's type, as the
+  // matrix units of a GPU want them. For tests: a naive implementation of the same precision.
+  bool round_matmul_inputs = false;
   TierTraffic traffic;  // weight and KV bytes that operations read, by tier; the caller resets it
 
   // Scratch that grows and is kept, so that a decode step allocates nothing. 64-byte aligned.

@@ -1,6 +1,7 @@
 #include "ops/embedding.h"
 
 #include "ops/cpu/backend.h"
+#include "ops/cuda/backend.h"
 
 namespace dak {
 
@@ -22,6 +23,8 @@ void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor&
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::embedding(ctx, ids, table, out, offset, add);
+    case Backend::kCuda:
+      return cuda::embedding(ctx, ids, table, out, offset, add);
   }
 }
 

@@ -1,6 +1,8 @@
 #include "ops/matmul.h"
 
+#include "base/half.h"
 #include "ops/cpu/backend.h"
+#include "ops/cuda/backend.h"
 
 namespace dak {
 namespace {
@@ -22,6 +24,20 @@ void count_traffic(OpContext& ctx, const TieredTensor& w) {
   for (const RowBlock& block : w.blocks) ctx.traffic.add(block.tier, w.block_bytes());
 }
 
+// x, or a copy of it in the weight's precision if the context asks for one.
+Tensor cpu_input(OpContext& ctx, const Tensor& x, DType dtype) {
+  if (!ctx.round_matmul_inputs || dtype == DType::kF32) return x;
+  Tensor copy = x;
+  float* values = ctx.scratch(cpu::kRoundedSlot, x.elements());
+  copy.data = reinterpret_cast<std::byte*>(values);
+  const float* from = x.f32();
+  for (int64_t i = 0; i < x.elements(); ++i) {
+    values[i] = dtype == DType::kF16 ? f16_to_f32(f32_to_f16(from[i]))
+                                     : bf16_to_f32(f32_to_bf16(from[i]));
+  }
+  return copy;
+}
+
 }  // namespace
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
@@ -31,7 +47,9 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
   count_traffic(ctx, w);
   switch (ctx.backend) {
     case Backend::kCpu:
-      return cpu::matmul(ctx, x, w, out, epilogue);
+      return cpu::matmul(ctx, cpu_input(ctx, x, w.dtype), w, out, epilogue);
+    case Backend::kCuda:
+      return cuda::matmul(ctx, x, w, out, epilogue);
   }
 }
 
@@ -44,7 +62,9 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
   count_traffic(ctx, gate_up);
   switch (ctx.backend) {
     case Backend::kCpu:
-      return cpu::matmul_gated(ctx, x, gate_up, out, activation);
+      return cpu::matmul_gated(ctx, cpu_input(ctx, x, gate_up.dtype), gate_up, out, activation);
+    case Backend::kCuda:
+      return cuda::matmul_gated(ctx, x, gate_up, out, activation);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 
 #include "ops/cpu/backend.h"
+#include "ops/cuda/backend.h"
 
 namespace dak {
 namespace {
@@ -20,6 +21,8 @@ void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilo
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::rms_norm(ctx, x, weight, epsilon, out);
+    case Backend::kCuda:
+      return cuda::rms_norm(ctx, x, weight, epsilon, out);
   }
 }
 
@@ -30,6 +33,8 @@ void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const floa
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::layer_norm(ctx, x, weight, bias, epsilon, out);
+    case Backend::kCuda:
+      return cuda::layer_norm(ctx, x, weight, bias, epsilon, out);
   }
 }
 

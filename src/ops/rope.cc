@@ -1,6 +1,7 @@
 #include "ops/rope.h"
 
 #include "ops/cpu/backend.h"
+#include "ops/cuda/backend.h"
 
 namespace dak {
 
@@ -13,6 +14,8 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::rope(ctx, positions, frequencies, x);
+    case Backend::kCuda:
+      return cuda::rope(ctx, positions, frequencies, x);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/cuda/backend.h"
+
 namespace dak {
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -11,6 +13,7 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     columns += part.elements() / std::max<int64_t>(1, part.dim(0));
   }
   require(columns == x.dim(1), "split_columns: widths do not add up");
+  if (ctx.backend == Backend::kCuda) return cuda::split_columns(ctx, x, parts);
   ctx.pool->parallel_for(x.dim(0), 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x.row(row).data();
@@ -23,13 +26,23 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
   });
 }
 
-void gather_rows(OpContext&, const Tensor& x, std::span<const int32_t> rows, const Tensor& out) {
+void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows, const Tensor& out) {
   require(x.dim(1) == out.dim(1) && out.dim(0) == static_cast<int64_t>(rows.size()),
           "gather_rows: shapes differ");
+  for (const int32_t row : rows) {
+    require(row >= 0 && row < x.dim(0), "gather_rows: row outside x");
+  }
+  if (ctx.backend == Backend::kCuda) return cuda::gather_rows(ctx, x, rows, out);
   for (size_t i = 0; i < rows.size(); ++i) {
-    require(rows[i] >= 0 && rows[i] < x.dim(0), "gather_rows: row outside x");
     std::ranges::copy(x.row(rows[i]), out.row(static_cast<int64_t>(i)).data());
   }
+}
+
+std::span<const float> host_values(OpContext& ctx, const Tensor& x) {
+  const float* values = ctx.backend == Backend::kCuda && x.elements() > 0
+                            ? cuda::host_values(ctx, x)
+                            : x.f32();
+  return {values, static_cast<size_t>(x.elements())};
 }
 
 }  // namespace dak

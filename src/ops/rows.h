@@ -15,4 +15,8 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
 // out[i, :] = x[rows[i], :].  x: f32 [m, d]; out: f32 [rows, d].
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows, const Tensor& out);
 
+// x's values where the CPU can read them, once every operation before has finished: x itself, or a
+// copy that is good until the next call.
+std::span<const float> host_values(OpContext& ctx, const Tensor& x);
+
 }  // namespace dak

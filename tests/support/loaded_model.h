@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "model/families.h"
 #include "model/loader.h"
+#include "ops/rows.h"
 
 namespace dak {
 
@@ -19,12 +20,9 @@ class LoadedModel {
               int threads = 2)
       : files_(open_model(path, true)), pool_(threads) {
     plan_ = plan_model(files_, options, cpu_tiers(1e9));
-    std::vector<std::unique_ptr<Arena>> arenas;
-    for (Tier tier : plan_.tiers) {
-      tier.capacity_bytes = 0;  // the test's own workspace is beside the plan
-      arenas.push_back(make_cpu_arena(tier));
-    }
-    weights_ = std::make_unique<Weights>(std::move(arenas));
+    Plan unbounded = plan_;  // the test's own workspace is beside the plan
+    for (Tier& tier : unbounded.tiers) tier.capacity_bytes = 0;
+    weights_ = std::make_unique<Weights>(make_arenas(unbounded, options.device));
     const Family& family = family_named(files_.config.family);
     load_weights(family.weights(files_.config, files_.naming), *files_.checkpoint, plan_, pool_, {},
                  *weights_);
@@ -33,6 +31,11 @@ class LoadedModel {
     cache_ = std::make_unique<KvCache>(files_.config, kv_cache_dtype(files_.config, options),
                                        kCacheTokens, weights_->arena(0));
     ctx_.pool = &pool_;
+    if (options.device.backend == Backend::kCuda) {
+      cuda_ = make_cuda_backend(options.device.ordinal);
+    }
+    ctx_.backend = options.device.backend;
+    ctx_.cuda = cuda_.get();
   }
 
   // Logits of every one of `tokens`, appended to the sequence: [tokens, vocabulary].
@@ -46,9 +49,9 @@ class LoadedModel {
       batch.positions.push_back(static_cast<int32_t>(hold.tokens + i));
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
-    const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+    const auto logits = host_values(ctx_, model_->forward(ctx_, batch, *workspace_));
     hold.tokens += rows;
-    return {logits.f32(), logits.f32() + logits.elements()};
+    return {logits.begin(), logits.end()};
   }
 
   // Several sequences in one batch; logits of each one's last token, [sequences, vocabulary].
@@ -69,8 +72,8 @@ class LoadedModel {
       batch.logit_rows.push_back(static_cast<int32_t>(batch.rows() - 1));
       holds[s]->tokens += rows;
     }
-    const Tensor logits = model_->forward(ctx_, batch, *workspace_);
-    return {logits.f32(), logits.f32() + logits.elements()};
+    const auto logits = host_values(ctx_, model_->forward(ctx_, batch, *workspace_));
+    return {logits.begin(), logits.end()};
   }
 
   const ModelConfig& config() const { return files_.config; }
@@ -86,6 +89,7 @@ class LoadedModel {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<KvCache> cache_;
+  CudaBackendPtr cuda_;
   OpContext ctx_;
 };
 

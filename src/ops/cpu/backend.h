@@ -14,7 +14,7 @@
 namespace dak::cpu {
 
 // OpContext's scratch slots that operations use; a slot is free again when its operation returns.
-enum Slot : size_t { kInputSlot, kThreadSlot, kStateSlot, kTableSlot };
+enum Slot : size_t { kInputSlot, kThreadSlot, kStateSlot, kTableSlot, kRoundedSlot };
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue);

@@ -1,0 +1,149 @@
+#include "engine/device.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "hardware/cuda_device.h"
+#include "hardware/memory_info.h"
+#include "memory/arena_cuda.h"
+
+namespace dak {
+namespace {
+
+constexpr std::string_view kFlag = "--device";
+constexpr std::string_view kCuda = "cuda";
+
+int parse_ordinal(std::string_view text) {
+  std::string_view number = text.substr(kCuda.size());
+  if (number.empty()) return 0;
+  number.remove_prefix(1);
+  int ordinal = -1;
+  const auto [end, status] =
+      std::from_chars(number.data(), number.data() + number.size(), ordinal);
+  if (status != std::errc() || end != number.data() + number.size() || ordinal < 0) {
+    throw_invalid(kFlag, {}, text, "is not a GPU", "use auto, cpu, cuda or cuda:N");
+  }
+  return ordinal;
+}
+
+std::string usable_or_throw(std::string_view text, int ordinal) {
+  const std::vector<CudaDevice> devices = cuda_devices();
+  if (devices.empty()) {
+    throw_unsupported(kFlag, {}, text, no_cuda_reason(), "use --device cpu");
+  }
+  if (ordinal >= std::ssize(devices)) {
+    throw_unsupported(kFlag, {}, text, fmt::format("there are {} GPUs", devices.size()),
+                      "count them from cuda:0");
+  }
+  const CudaDevice& device = devices[static_cast<size_t>(ordinal)];
+  if (!device.unusable.empty()) {
+    throw_unsupported(kFlag, {}, text, fmt::format("{}: {}", device.name, device.unusable),
+                      "use --device cpu");
+  }
+  return device.name;
+}
+
+DeviceSelection select_automatically() {
+  DeviceSelection selection;
+  const std::vector<CudaDevice> devices = cuda_devices();
+  for (const CudaDevice& device : devices) {
+    if (!device.unusable.empty()) continue;
+    selection.device = {.backend = Backend::kCuda, .ordinal = device.ordinal};
+    return selection;
+  }
+  if (!devices.empty()) {
+    selection.note = fmt::format("using the CPU: {} cannot be used: {}", devices[0].name,
+                                 devices[0].unusable);
+  }
+  return selection;
+}
+
+[[noreturn]] void throw_too_large(const Plan& plan, int64_t need, int64_t available,
+                                  std::string_view whose, std::string fix) {
+  throw Error(ErrorCode::kResourceExhausted,
+              {.where = plan.model,
+               .field = {},
+               .value = {},
+               .problem = fmt::format("needs {}, and {} of {} memory are available",
+                                      format_bytes(need), format_bytes(available), whose),
+               .fix = std::move(fix)});
+}
+
+}  // namespace
+
+DeviceSelection select_device(std::string_view text) {
+  if (text == "cpu") return {};
+  if (text.empty() || text == "auto") return select_automatically();
+  if (text != kCuda && !text.starts_with("cuda:")) {
+    throw_invalid(kFlag, {}, text, "is not a device", "use auto, cpu, cuda or cuda:N");
+  }
+  const int ordinal = parse_ordinal(text);
+  usable_or_throw(text, ordinal);
+  return {.device = {.backend = Backend::kCuda, .ordinal = ordinal}, .note = {}};
+}
+
+std::vector<Tier> cpu_tiers(double read_bytes_per_s) {
+  const Tier local{.name = "local",
+                   .kind = TierKind::kLocal,
+                   .capacity_bytes = available_memory_bytes(),
+                   .read_bytes_per_s = read_bytes_per_s,
+                   .channel = "DRAM"};
+  Tier host = local;
+  host.name = "host";
+  host.kind = TierKind::kHost;
+  return {local, host};
+}
+
+std::vector<Tier> cuda_tiers(int ordinal) {
+  const CudaBandwidth bandwidth = measure_cuda_bandwidth(ordinal);
+  const CudaDevice device = cuda_devices().at(static_cast<size_t>(ordinal));
+  return {{.name = "local",
+           .kind = TierKind::kLocal,
+           .node = ordinal,
+           .capacity_bytes = std::max<int64_t>(1, device.free_bytes - kCudaMarginBytes),
+           .read_bytes_per_s = bandwidth.local,
+           .channel = "HBM"},
+          {.name = "host",
+           .kind = TierKind::kHost,
+           .capacity_bytes = available_memory_bytes(),
+           .read_bytes_per_s = bandwidth.host,
+           .channel = "host link"}};
+}
+
+void check_memory(const Plan& plan, const Device& device) {
+  int64_t on_host = 0;
+  for (size_t i = 0; i < plan.tiers.size(); ++i) {
+    const int64_t bytes = plan.bytes_in(static_cast<TierIndex>(i));
+    // On the CPU backend every tier is the same DRAM: their sum must fit it.
+    if (device.backend == Backend::kCpu || plan.tiers[i].kind == TierKind::kHost) {
+      on_host += bytes;
+    } else if (plan.tiers[i].capacity_bytes > 0 && bytes > plan.tiers[i].capacity_bytes) {
+      throw_too_large(plan, bytes, plan.tiers[i].capacity_bytes, plan.tiers[i].name,
+                      "offload more, or use a smaller --context");
+    }
+  }
+  const int64_t available = available_memory_bytes();
+  if (on_host > available) {
+    throw_too_large(plan, on_host, available, "host", "use a smaller model or --context");
+  }
+}
+
+std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device) {
+  std::vector<std::unique_ptr<Arena>> arenas;
+  for (size_t i = 0; i < plan.tiers.size(); ++i) {
+    const Tier& tier = plan.tiers[i];
+    const int64_t bytes = plan.bytes_in(static_cast<TierIndex>(i));
+    if (device.backend == Backend::kCpu) {
+      arenas.push_back(make_cpu_arena(tier));
+    } else if (tier.kind == TierKind::kHost) {
+      arenas.push_back(make_pinned_arena(tier, device.ordinal, bytes));
+    } else {
+      arenas.push_back(make_device_arena(tier, device.ordinal, bytes));
+    }
+  }
+  return arenas;
+}
+
+}  // namespace dak

@@ -1,0 +1,48 @@
+// Where a model runs: which backend, which GPU, and with what tiers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "memory/arena.h"
+#include "ops/context.h"
+#include "plan/plan.h"
+
+namespace dak {
+
+struct Device {
+  Backend backend = Backend::kCpu;
+  int ordinal = 0;  // of the GPU
+};
+
+// Kept free of a GPU's memory beside the plan: the CUDA context, schedules, partial sums and the
+// 16-bit copy of a matmul's input.
+inline constexpr int64_t kCudaMarginBytes = int64_t{1} << 30;
+
+struct DeviceSelection {
+  Device device;
+  std::string note;  // for the user, once: a GPU is there and cannot be used; may be empty
+};
+
+// "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". Throws kInvalidArgument for
+// anything else and kUnsupported, with the reason, for a GPU that is not there or not usable.
+DeviceSelection select_device(std::string_view text);
+
+// The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.
+// `read_bytes_per_s` as measured.
+std::vector<Tier> cpu_tiers(double read_bytes_per_s);
+
+// The tiers of a GPU: its free memory less kCudaMarginBytes, and pinned host memory. Measures their
+// bandwidth now.
+std::vector<Tier> cuda_tiers(int ordinal);
+
+// Throws kResourceExhausted, before anything is loaded, when the plan exceeds what the device or
+// the host has.
+void check_memory(const Plan& plan, const Device& device);
+
+// One arena for each of the plan's tiers.
+std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device);
+
+}  // namespace dak

@@ -1,0 +1,81 @@
+#include "hardware/cuda_device.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "kernels/cuda_check.h"
+#include "kernels/device_buffer.h"
+#include "kernels/tier_reader.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kLocalProbeBytes = int64_t{1} << 30;  // far past any L2
+constexpr int64_t kHostProbeBytes = int64_t{128} << 20;
+constexpr int kRepeats = 3;
+constexpr int kHostReaders = 16;  // thread blocks; more only queue up on the link
+
+CudaDevice describe(int ordinal) {
+  CudaDevice device{.ordinal = ordinal};
+  cudaDeviceProp properties{};
+  if (const cudaError_t status = cudaGetDeviceProperties(&properties, ordinal);
+      status != cudaSuccess) {
+    device.unusable = cudaGetErrorString(status);
+    return device;
+  }
+  device.name = properties.name;
+  if (properties.major != 9 || properties.minor != 0) {
+    device.unusable = fmt::format("compute capability {}.{}, and dak's kernels need 9.0",
+                                  properties.major, properties.minor);
+    return device;
+  }
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  cudaError_t status = cudaSetDevice(ordinal);
+  if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
+  if (status != cudaSuccess) device.unusable = cudaGetErrorString(status);
+  device.free_bytes = static_cast<int64_t>(free_bytes);
+  device.total_bytes = static_cast<int64_t>(total_bytes);
+  return device;
+}
+
+}  // namespace
+
+std::vector<CudaDevice> cuda_devices() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  std::vector<CudaDevice> devices;
+  for (int i = 0; i < count; ++i) devices.push_back(describe(i));
+  cudaGetLastError();  // forget what a query left: an unusable GPU is no error
+  return devices;
+}
+
+std::string no_cuda_reason() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  return status == cudaSuccess ? "there is no GPU" : cudaGetErrorString(status);
+}
+
+CudaBandwidth measure_cuda_bandwidth(int ordinal) {
+  cuda_check(cudaSetDevice(ordinal));
+  CudaBandwidth bandwidth;
+  {
+    const DeviceBuffer local(kLocalProbeBytes);
+    cuda_check(cudaMemset(local.as(), 1, static_cast<size_t>(kLocalProbeBytes)));
+    bandwidth.local = measure_read_bandwidth(
+        {.data = local.as(), .size_bytes = kLocalProbeBytes}, kRepeats);
+  }
+  void* host = nullptr;
+  cuda_check(cudaHostAlloc(&host, static_cast<size_t>(kHostProbeBytes), cudaHostAllocDefault));
+  const std::unique_ptr<void, decltype(&cudaFreeHost)> owner(host, cudaFreeHost);
+  bandwidth.host = measure_read_bandwidth({.data = static_cast<std::byte*>(host),
+                                           .size_bytes = kHostProbeBytes,
+                                           .thread_blocks = kHostReaders},
+                                          kRepeats);
+  return bandwidth;
+}
+
+}  // namespace dak

@@ -1,0 +1,25 @@
+#include "memory/arena.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace dak {
+
+void Arena::write(std::byte* at, std::span<const std::byte> bytes) {
+  std::memcpy(at, bytes.data(), bytes.size());
+}
+
+void check_capacity(const Tier& tier, int64_t used_bytes, int64_t need_bytes) {
+  if (tier.capacity_bytes <= 0 || used_bytes + need_bytes <= tier.capacity_bytes) return;
+  throw Error(ErrorCode::kResourceExhausted,
+              {.where = "tier " + tier.name,
+               .field = "capacity",
+               .value = format_bytes(tier.capacity_bytes),
+               .problem = fmt::format("cannot hold {} more beside {}", format_bytes(need_bytes),
+                                      format_bytes(used_bytes)),
+               .fix = "raise the tier's budget"});
+}
+
+}  // namespace dak

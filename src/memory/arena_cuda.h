@@ -1,0 +1,21 @@
+// Arenas of the CUDA backend. A build without CUDA has them too: there they throw kUnsupported.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "memory/arena.h"
+
+namespace dak {
+
+// Memory of GPU `ordinal`, zeroed. The first `expected_bytes` are one allocation, so that a budget
+// that was planned to the byte is kept to the byte; later ones come in slabs. Not host_writable:
+// `write` passes through small pinned buffers.
+std::unique_ptr<Arena> make_device_arena(const Tier& tier, int ordinal, int64_t expected_bytes);
+
+// Host memory that GPU `ordinal` reads at the same addresses, pinned in pieces of 1 GiB by several
+// threads at once. Throws kResourceExhausted where the system refuses to pin, saying how to raise
+// the limit, and kUnsupported where host addresses are not device addresses.
+std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int ordinal, int64_t expected_bytes);
+
+}  // namespace dak

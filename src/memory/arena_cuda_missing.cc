@@ -1,0 +1,17 @@
+#include "base/error.h"
+#include "memory/arena_cuda.h"
+
+namespace dak {
+namespace {
+
+[[noreturn]] void refuse(const Tier& tier) {
+  throw_unsupported("tier " + tier.name, {}, {}, "this build of dak has no CUDA",
+                    "use --device cpu, or build with -DDAK_CUDA=ON");
+}
+
+}  // namespace
+
+std::unique_ptr<Arena> make_device_arena(const Tier& tier, int, int64_t) { refuse(tier); }
+std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int, int64_t) { refuse(tier); }
+
+}  // namespace dak

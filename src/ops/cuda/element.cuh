@@ -1,0 +1,31 @@
+// One element of a plain type, as f32.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace dak::cuda {
+
+__device__ inline float load_element(const void* data, int64_t index, DType dtype) {
+  if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
+  if (dtype == DType::kBF16) {
+    return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[index]);
+  }
+  return __half2float(static_cast<const __half*>(data)[index]);
+}
+
+__device__ inline void store_element(void* data, int64_t index, DType dtype, float value) {
+  if (dtype == DType::kF32) {
+    static_cast<float*>(data)[index] = value;
+  } else if (dtype == DType::kBF16) {
+    static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
+  } else {
+    static_cast<__half*>(data)[index] = __float2half_rn(value);
+  }
+}
+
+}  // namespace dak::cuda

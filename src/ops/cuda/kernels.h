@@ -1,0 +1,117 @@
+// Parameters and launches of the small kernels; no device code, so that host code can include it.
+// All f32 unless said; each output element is computed in an order fixed by the shape alone.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace dak::cuda {
+
+// out[i, :] (+)= row `rows[i].row` of the row block at rows[i].block.
+struct TableRow {
+  const std::byte* block;  // [64, padded cols] of `dtype`, weight_layout.h
+  int64_t row;             // in the block
+};
+struct EmbeddingParams {
+  const TableRow* rows;  // [m]
+  float* out;            // [m, cols]
+  int64_t m;
+  int64_t cols;
+  DType dtype;
+  bool add;
+};
+void launch_embedding(const EmbeddingParams& params, cudaStream_t stream);
+
+struct NormParams {
+  const float* x;       // [rows, cols]; may be `out`
+  const float* weight;  // [cols]
+  const float* bias;    // [cols]; null: RMS norm
+  float* out;           // [rows, cols]
+  int64_t rows;
+  int64_t cols;
+  float epsilon;
+};
+void launch_norm(const NormParams& params, cudaStream_t stream);
+
+struct RopeParams {
+  const int32_t* positions;  // [m]
+  const float* inverse;      // [half]
+  float* x;                  // [m, heads, head_size], in place
+  int64_t m;
+  int64_t heads;
+  int64_t head_size;
+  int64_t half;
+  float magnitude;
+};
+void launch_rope(const RopeParams& params, cudaStream_t stream);
+
+inline constexpr size_t kMaxColumnParts = 4;
+struct SplitColumnsParams {
+  const float* x;                                 // [m, columns]
+  std::array<float*, kMaxColumnParts> parts;      // [m, its columns]
+  std::array<int64_t, kMaxColumnParts> part_end;  // first column of x after each part
+  int64_t m;
+  int64_t columns;
+};
+void launch_split_columns(const SplitColumnsParams& params, cudaStream_t stream);
+
+struct GatherRowsParams {
+  const float* x;       // [.., cols]
+  const int32_t* rows;  // [m]
+  float* out;           // [m, cols]
+  int64_t m;
+  int64_t cols;
+};
+void launch_gather_rows(const GatherRowsParams& params, cudaStream_t stream);
+
+// out[i, j] = x[i, j] rounded to nearest even.
+struct NarrowParams {
+  const float* x;      // [m, cols]
+  void* out;           // [m, out_stride] bf16 or f16
+  int64_t m;
+  int64_t cols;
+  int64_t out_stride;  // elements; what lies past `cols` is left alone
+  DType dtype;
+};
+void launch_narrow(const NarrowParams& params, cudaStream_t stream);
+
+// Where a row of the batch stands in its sequence.
+struct KvRow {
+  int32_t first_page;  // of its sequence, in `pages`
+  int32_t token;       // its own index; -1: the row belongs to no sequence
+};
+
+struct KvParams {
+  std::byte* const* pages;  // each [2][kv_heads][kPageTokens][head_size] of kv_dtype
+  const KvRow* rows;        // [m]
+  int64_t m;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_size;
+  int64_t window;  // 0: none
+  float scale;
+  DType kv_dtype;
+};
+
+struct StoreKvParams {
+  KvParams kv;
+  const float* k;  // [m, kv_heads, head_size]
+  const float* v;
+};
+void launch_store_kv(const StoreKvParams& params, cudaStream_t stream);
+
+inline constexpr int kMaxHeadSize = 256;
+
+struct AttentionParams {
+  KvParams kv;
+  const float* q;  // [m, heads, head_size]
+  float* out;      // [m, heads, head_size]
+};
+void launch_attention(const AttentionParams& params, cudaStream_t stream);
+
+}  // namespace dak::cuda

@@ -1,0 +1,49 @@
+// Stands in for the CUDA backend in a build without CUDA.
+#include "base/error.h"
+#include "ops/cuda/backend.h"
+#include "ops/cuda_backend.h"
+
+namespace dak {
+namespace {
+
+[[noreturn]] void refuse() {
+  throw_unsupported("--device", {}, "cuda", "this build of dak has no CUDA",
+                    "use --device cpu, or build with -DDAK_CUDA=ON");
+}
+
+}  // namespace
+
+void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever made
+CudaBackendPtr make_cuda_backend(int) { refuse(); }
+
+namespace cuda {
+
+void matmul(OpContext&, const Tensor&, const TieredTensor&, const Tensor&, const MatmulEpilogue&) {
+  refuse();
+}
+void matmul_gated(OpContext&, const Tensor&, const TieredTensor&, const Tensor&, Activation) {
+  refuse();
+}
+void embedding(OpContext&, std::span<const int32_t>, const TieredTensor&, const Tensor&, int32_t,
+               bool) {
+  refuse();
+}
+void rms_norm(OpContext&, const Tensor&, const float*, float, const Tensor&) { refuse(); }
+void layer_norm(OpContext&, const Tensor&, const float*, const float*, float, const Tensor&) {
+  refuse();
+}
+void rope(OpContext&, std::span<const int32_t>, const RopeFrequencies&, const Tensor&) { refuse(); }
+void split_columns(OpContext&, const Tensor&, std::span<const Tensor>) { refuse(); }
+void gather_rows(OpContext&, const Tensor&, std::span<const int32_t>, const Tensor&) { refuse(); }
+void store_kv(OpContext&, const AttentionConfig&, std::span<const KvSequence>, const Tensor&,
+              const Tensor&) {
+  refuse();
+}
+void attention(OpContext&, const AttentionConfig&, std::span<const KvSequence>, const Tensor&,
+               const Tensor&) {
+  refuse();
+}
+const float* host_values(OpContext&, const Tensor&) { refuse(); }
+
+}  // namespace cuda
+}  // namespace dak

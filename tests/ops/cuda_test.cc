@@ -1,0 +1,464 @@
+// Every operation on a GPU against fp64, by the rule of tests/support/compare.h, and bit by bit
+// against itself over placements and batches.
+#include "tests/support/cuda.h"
+
+#include "ops/attention.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/rope.h"
+#include "tests/ops/support.h"
+
+namespace dak::test {
+namespace {
+
+constexpr DType kHalfTypes[] = {DType::kBF16, DType::kF16};
+
+class CudaOps : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+TieredTensor place_weight(Gpu& gpu, const std::vector<float>& values, int64_t rows, int64_t cols,
+                          DType dtype, double ratio) {
+  const Weight packed = make_weight(values, rows, cols, dtype, ratio);
+  TieredTensor placed = packed.tensor;
+  for (RowBlock& block : placed.blocks) {
+    block.data =
+        gpu.place({block.data, static_cast<size_t>(packed.tensor.block_bytes())}, block.tier);
+  }
+  return placed;
+}
+
+double exact_activation(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kNone:
+      return x;
+    case Activation::kRelu:
+      return std::max(x, 0.0);
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  }
+  return x;
+}
+
+struct Product {
+  int64_t m;
+  int64_t n;  // rows of the weight
+  int64_t k;
+  DType dtype;
+  bool bias = false;
+  bool residual = false;
+  bool gated = false;
+  Activation activation = Activation::kNone;
+};
+
+// The GPU's product and what it should be; x is rounded to the weight's type on both sides.
+struct ProductResult {
+  std::vector<float> gpu;
+  std::vector<float> naive;
+  std::vector<double> exact;
+  std::vector<double> magnitude;
+};
+
+ProductResult run_product(const Product& p, double ratio) {
+  Gpu gpu;
+  const auto seed = static_cast<uint32_t>(p.n * 31 + p.k * 7 + p.m);
+  const auto x = random_values(p.m * p.k, seed);
+  const auto w = rounded(random_values(p.n * p.k, seed + 1), p.dtype);
+  const auto bias = random_values(p.n, seed + 2);
+  const int64_t outputs = p.gated ? p.n / 2 : p.n;
+  const auto residual = random_values(p.m * outputs, seed + 3);
+  const TieredTensor weight = place_weight(gpu, w, p.n, p.k, p.dtype, ratio);
+  const Tensor out = gpu.tensor(
+      {p.m, outputs},
+      p.residual ? residual : std::vector<float>(static_cast<size_t>(p.m * outputs), kPoison));
+  const Tensor input = gpu.tensor({p.m, p.k}, x);
+  if (p.gated) {
+    matmul_gated(gpu.ctx, input, weight, out, p.activation);
+  } else {
+    matmul(gpu.ctx, input, weight, out,
+           {.bias = p.bias ? gpu.place(bias) : nullptr,
+            .activation = p.activation,
+            .add_to_output = p.residual});
+  }
+  ProductResult r{.gpu = gpu.values(out), .naive = {}, .exact = {}, .magnitude = {}};
+  const auto rounded_x = rounded(x, p.dtype);
+  for (int64_t i = 0; i < p.m; ++i) {
+    const auto dot = [&](int64_t row, float& naive, double& exact, double& size) {
+      naive = 0;
+      exact = 0;
+      size = 0;
+      for (int64_t c = 0; c < p.k; ++c) {
+        const float a = rounded_x[static_cast<size_t>(i * p.k + c)];
+        const float b = w[static_cast<size_t>(row * p.k + c)];
+        naive += a * b;
+        exact += static_cast<double>(a) * b;
+        size += std::abs(static_cast<double>(a) * b);
+      }
+      if (p.bias) {
+        naive += bias[static_cast<size_t>(row)];
+        exact += static_cast<double>(bias[static_cast<size_t>(row)]);
+        size += std::abs(static_cast<double>(bias[static_cast<size_t>(row)]));
+      }
+    };
+    for (int64_t o = 0; o < outputs; ++o) {
+      float naive = 0;
+      double exact = 0;
+      double size = 0;
+      dot(p.gated ? o / 8 * 16 + o % 8 : o, naive, exact, size);
+      naive = static_cast<float>(exact_activation(p.activation, static_cast<double>(naive)));
+      exact = exact_activation(p.activation, exact);
+      if (p.gated) {
+        float up = 0;
+        double exact_up = 0;
+        double up_size = 0;
+        dot(o / 8 * 16 + o % 8 + 8, up, exact_up, up_size);
+        naive *= up;
+        size = std::abs(exact) * up_size + std::abs(exact_up) * size;
+        exact *= exact_up;
+      }
+      if (p.residual) {
+        const float before = residual[static_cast<size_t>(i * outputs + o)];
+        naive += before;
+        exact += static_cast<double>(before);
+        size += std::abs(static_cast<double>(before));
+      }
+      r.naive.push_back(naive);
+      r.exact.push_back(exact);
+      r.magnitude.push_back(size);
+    }
+  }
+  return r;
+}
+
+void expect_close(const Product& p) {
+  SCOPED_TRACE(testing::Message() << name(p.dtype) << " m " << p.m << " n " << p.n << " k " << p.k);
+  const ProductResult r = run_product(p, 0.5);
+  const Comparison c = compare(r.gpu, r.naive, r.exact, r.magnitude);
+  EXPECT_TRUE(c.ok) << c.message;
+}
+
+TEST_F(CudaOps, MatmulIsCloseToFp64) {
+  for (const DType dtype : kHalfTypes) {
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {65, 63}, {200, 300}, {576, 72}}) {
+      for (const int64_t m : {1, 3, 64, 65, 130}) expect_close({m, n, k, dtype});
+    }
+    expect_close({.m = 5, .n = 200, .k = 300, .dtype = dtype, .bias = true});
+    expect_close({.m = 70, .n = 200, .k = 300, .dtype = dtype, .bias = true, .residual = true,
+                  .activation = Activation::kRelu});
+    expect_close({.m = 3, .n = 192, .k = 64, .dtype = dtype, .gated = true,
+                  .activation = Activation::kSilu});
+    expect_close({.m = 66, .n = 48, .k = 128, .dtype = dtype, .gated = true,
+                  .activation = Activation::kGeluTanh});
+  }
+}
+
+TEST_F(CudaOps, MatmulHasTheSameBitsForEveryPlacement) {
+  for (const int64_t m : {1, 20, 70}) {
+    const Product p{.m = m, .n = 330, .k = 520, .dtype = DType::kBF16, .bias = true};
+    const std::vector<float> expected = run_product(p, kRatios[0]).gpu;
+    for (const double ratio : kRatios) {
+      EXPECT_TRUE(same_bits(run_product(p, ratio).gpu, expected)) << "m " << m << " " << ratio;
+    }
+  }
+}
+
+TEST_F(CudaOps, MatmulRefusesF32Weights) {
+  Gpu gpu;
+  const TieredTensor weight =
+      place_weight(gpu, random_values(64 * 64, 1), 64, 64, DType::kF32, 0.0);
+  const Tensor x = gpu.tensor({1, 64}, random_values(64, 2));
+  EXPECT_THROW(matmul(gpu.ctx, x, weight, x), Error);
+}
+
+TEST_F(CudaOps, EmbeddingGathersRowsFromAnyTier) {
+  for (const DType dtype : kFloatTypes) {
+    Gpu gpu;
+    const int64_t rows = 200;
+    const int64_t cols = 70;
+    const auto table = rounded(random_values(rows * cols, 1), dtype);
+    const TieredTensor placed = place_weight(gpu, table, rows, cols, dtype, 0.5);
+    const std::vector<int32_t> ids{0, 199, 64, 63, 64, 5};
+    const auto before = random_values(std::ssize(ids) * cols, 2);
+    for (const bool add : {false, true}) {
+      const Tensor out = gpu.tensor({std::ssize(ids), cols}, before);
+      embedding(gpu.ctx, ids, placed, out, /*offset=*/0, add);
+      std::vector<float> expected;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        for (int64_t c = 0; c < cols; ++c) {
+          const float value = table[static_cast<size_t>(ids[i] * cols + c)];
+          expected.push_back(add ? before[i * 70 + static_cast<size_t>(c)] + value : value);
+        }
+      }
+      EXPECT_TRUE(same_bits(gpu.values(out), expected));
+    }
+  }
+}
+
+// x and its f32 and fp64 norms, one row at a time.
+template <class T>
+std::vector<T> norm_of(const std::vector<float>& x, const std::vector<float>& weight,
+                       const std::vector<float>& bias, int64_t cols, T epsilon) {
+  std::vector<T> out;
+  for (size_t row = 0; row < x.size(); row += static_cast<size_t>(cols)) {
+    T mean = 0;
+    T squares = 0;
+    for (int64_t i = 0; i < cols; ++i) mean += x[row + static_cast<size_t>(i)];
+    mean = bias.empty() ? 0 : mean / static_cast<T>(cols);
+    for (int64_t i = 0; i < cols; ++i) {
+      const T centred = x[row + static_cast<size_t>(i)] - mean;
+      squares += centred * centred;
+    }
+    const T factor = 1 / std::sqrt(squares / static_cast<T>(cols) + epsilon);
+    for (int64_t i = 0; i < cols; ++i) {
+      const auto c = static_cast<size_t>(i);
+      out.push_back((x[row + c] - mean) * factor * weight[c] + (bias.empty() ? T{0} : T{bias[c]}));
+    }
+  }
+  return out;
+}
+
+TEST_F(CudaOps, NormsAreCloseToFp64AlsoInPlace) {
+  for (const bool layer : {false, true}) {
+    for (const int64_t cols : {1, 8, 64, 100, 576, 5000}) {
+      Gpu gpu;
+      constexpr int64_t kRows = 3;
+      const auto x = random_values(kRows * cols, 1, 3.0f);
+      const auto weight = random_values(cols, 2);
+      const auto bias = layer ? random_values(cols, 3) : std::vector<float>();
+      const Tensor in = gpu.tensor({kRows, cols}, x);
+      const Tensor out = gpu.tensor({kRows, cols}, std::vector<float>(x.size(), kPoison));
+      for (const Tensor& target : {out, in}) {
+        if (layer) {
+          layer_norm(gpu.ctx, in, gpu.place(weight), gpu.place(bias), 1e-5f, target);
+        } else {
+          rms_norm(gpu.ctx, in, gpu.place(weight), 1e-5f, target);
+        }
+        const auto exact = norm_of<double>(x, weight, bias, cols, 1e-5);
+        std::vector<double> magnitude;
+        for (const double value : exact) magnitude.push_back(1 + std::abs(value));
+        const Comparison c = compare(gpu.values(target),
+                                     norm_of<float>(x, weight, bias, cols, 1e-5f), exact, magnitude);
+        EXPECT_TRUE(c.ok) << "cols " << cols << " layer " << layer << ": " << c.message;
+      }
+    }
+  }
+}
+
+template <class T>
+std::vector<T> rope_of(const std::vector<float>& x, const std::vector<int32_t>& positions,
+                       const RopeFrequencies& f, int64_t heads, int64_t head_size) {
+  std::vector<T> out(x.begin(), x.end());
+  const auto half = f.inverse.size();
+  for (size_t row = 0; row < positions.size(); ++row) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const size_t at = (row * static_cast<size_t>(heads) + static_cast<size_t>(head)) *
+                        static_cast<size_t>(head_size);
+      for (size_t i = 0; i < half; ++i) {
+        // The angle is f32 by definition: positions are large and inverse is f32.
+        const float angle = static_cast<float>(positions[row]) * f.inverse[i];
+        const T cosine = std::cos(static_cast<T>(angle)) * static_cast<T>(f.magnitude);
+        const T sine = std::sin(static_cast<T>(angle)) * static_cast<T>(f.magnitude);
+        const T a = x[at + i];
+        const T b = x[at + i + half];
+        out[at + i] = a * cosine - b * sine;
+        out[at + i + half] = b * cosine + a * sine;
+      }
+    }
+  }
+  return out;
+}
+
+TEST_F(CudaOps, RopeIsCloseToFp64) {
+  for (const int64_t rotary : {8, 64, 80}) {
+    Gpu gpu;
+    const RopeFrequencies frequencies = rope_frequencies({.rotary_dims = rotary});
+    const std::vector<int32_t> positions{0, 1, 77, 8191, 131071};
+    const auto x = random_values(std::ssize(positions) * 3 * 80, 5);
+    const Tensor t = gpu.tensor({std::ssize(positions), 3, 80}, x);
+    rope(gpu.ctx, positions, frequencies, t);
+    const std::vector<double> magnitude(x.size(), 2.0);
+    const Comparison c =
+        compare(gpu.values(t), rope_of<float>(x, positions, frequencies, 3, 80),
+                rope_of<double>(x, positions, frequencies, 3, 80), magnitude);
+    EXPECT_TRUE(c.ok) << c.message;
+  }
+}
+
+TEST_F(CudaOps, RowsAndColumnsMoveUnchanged) {
+  Gpu gpu;
+  const auto x = random_values(5 * 30, 3);
+  const Tensor in = gpu.tensor({5, 30}, x);
+  const auto poison = [&gpu](int64_t rows, int64_t cols) {
+    return gpu.tensor({rows, cols}, std::vector<float>(static_cast<size_t>(rows * cols), kPoison));
+  };
+  const std::array parts{poison(5, 16), poison(5, 8), poison(5, 6)};
+  split_columns(gpu.ctx, in, parts);
+  int64_t begin = 0;
+  for (const Tensor& part : parts) {
+    std::vector<float> expected;
+    for (int64_t row = 0; row < 5; ++row) {
+      for (int64_t c = 0; c < part.dim(1); ++c) {
+        expected.push_back(x[static_cast<size_t>(row * 30 + begin + c)]);
+      }
+    }
+    EXPECT_TRUE(same_bits(gpu.values(part), expected));
+    begin += part.dim(1);
+  }
+  const Tensor gathered = poison(2, 30);
+  gather_rows(gpu.ctx, in, std::array{4, 1}, gathered);
+  std::vector<float> expected(x.begin() + 120, x.end());
+  expected.insert(expected.end(), x.begin() + 30, x.begin() + 60);
+  EXPECT_TRUE(same_bits(gpu.values(gathered), expected));
+}
+
+struct SequenceShape {
+  int64_t past;
+  int64_t rows;
+};
+
+// Keys, values and queries of one sequence, from its own shape alone.
+struct SequenceData {
+  std::vector<float> k;  // [past + rows, kv_heads, head_size]
+  std::vector<float> v;
+  std::vector<float> q;  // [rows, heads, head_size]
+};
+
+SequenceData data_of(const AttentionConfig& c, const SequenceShape& shape) {
+  const auto seed = static_cast<uint32_t>(shape.past * 100 + shape.rows);
+  const int64_t tokens = shape.past + shape.rows;
+  return {.k = random_values(tokens * c.kv_heads * c.head_size, seed),
+          .v = random_values(tokens * c.kv_heads * c.head_size, seed + 1),
+          .q = random_values(shape.rows * c.heads * c.head_size, seed + 2)};
+}
+
+std::vector<float> run_attention(const AttentionConfig& c, const std::vector<SequenceShape>& shapes,
+                                 TierIndex tier) {
+  Gpu gpu;
+  std::vector<std::vector<KvPage>> pages(shapes.size());
+  std::vector<KvSequence> sequences;
+  const std::vector<std::byte> poison(static_cast<size_t>(c.page_bytes()), std::byte{0xff});
+  std::vector<float> q;
+  std::vector<float> k;
+  std::vector<float> v;
+  int64_t rows = 0;
+  const int64_t width = c.kv_heads * c.head_size;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const auto [past, fresh] = shapes[i];
+    for (int64_t t = 0; t < past + fresh; t += kPageTokens) {
+      pages[i].push_back({.data = gpu.place(poison, tier), .tier = tier});
+    }
+    const SequenceData data = data_of(c, shapes[i]);
+    if (past > 0) {
+      const KvSequence before{.pages = pages[i], .past = 0, .first_row = 0, .rows = past};
+      store_kv(gpu.ctx, c, {&before, 1},
+               gpu.tensor({past, c.kv_heads, c.head_size},
+                          {data.k.begin(), data.k.begin() + past * width}),
+               gpu.tensor({past, c.kv_heads, c.head_size},
+                          {data.v.begin(), data.v.begin() + past * width}));
+    }
+    k.insert(k.end(), data.k.begin() + past * width, data.k.end());
+    v.insert(v.end(), data.v.begin() + past * width, data.v.end());
+    q.insert(q.end(), data.q.begin(), data.q.end());
+    sequences.push_back({.pages = pages[i], .past = past, .first_row = rows, .rows = fresh});
+    rows += fresh;
+  }
+  store_kv(gpu.ctx, c, sequences, gpu.tensor({rows, c.kv_heads, c.head_size}, k),
+           gpu.tensor({rows, c.kv_heads, c.head_size}, v));
+  const Tensor out =
+      gpu.tensor({rows, c.heads, c.head_size}, std::vector<float>(q.size(), kPoison));
+  attention(gpu.ctx, c, sequences, gpu.tensor({rows, c.heads, c.head_size}, q), out);
+  return gpu.values(out);
+}
+
+template <class T>
+void attention_of(const AttentionConfig& c, const SequenceShape& shape, std::vector<T>& out,
+                  std::vector<double>& magnitude) {
+  SequenceData data = data_of(c, shape);
+  data.k = rounded(std::move(data.k), c.kv_dtype);
+  data.v = rounded(std::move(data.v), c.kv_dtype);
+  for (int64_t i = 0; i < shape.rows * c.heads; ++i) {
+    const int64_t end = shape.past + i / c.heads + 1;
+    const int64_t begin = c.window > 0 ? std::max<int64_t>(0, end - c.window) : 0;
+    const int64_t kv_head = i % c.heads / (c.heads / c.kv_heads);
+    const auto at = [&](int64_t t, int64_t d) {
+      return static_cast<size_t>((t * c.kv_heads + kv_head) * c.head_size + d);
+    };
+    std::vector<T> p;
+    for (int64_t t = begin; t < end; ++t) {
+      T dot = 0;
+      for (int64_t d = 0; d < c.head_size; ++d) {
+        dot += static_cast<T>(data.q[static_cast<size_t>(i * c.head_size + d)]) * data.k[at(t, d)];
+      }
+      p.push_back(dot * c.scale);
+    }
+    const T most = *std::max_element(p.begin(), p.end());
+    T sum = 0;
+    for (T& value : p) sum += value = std::exp(value - most);
+    for (int64_t d = 0; d < c.head_size; ++d) {
+      T value = 0;
+      double size = 0;
+      for (int64_t t = begin; t < end; ++t) {
+        const T weight = p[static_cast<size_t>(t - begin)] / sum;
+        value += weight * data.v[at(t, d)];
+        size += static_cast<double>(weight) * std::abs(data.v[at(t, d)]);
+      }
+      out.push_back(value);
+      magnitude.push_back(size);
+    }
+  }
+}
+
+AttentionConfig attention_config(int64_t heads, int64_t kv_heads, int64_t head_size, DType dtype,
+                                 int64_t window = 0) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_size = head_size,
+          .scale = 1.0f / std::sqrt(static_cast<float>(head_size)),
+          .window = window,
+          .kv_dtype = dtype};
+}
+
+TEST_F(CudaOps, AttentionIsCloseToFp64) {
+  const std::vector<SequenceShape> shapes{{0, 1}, {0, 70}, {63, 2}, {700, 1}, {64, 1}};
+  for (const DType dtype : kFloatTypes) {
+    for (const AttentionConfig& c :
+         {attention_config(2, 2, 8, dtype), attention_config(6, 2, 64, dtype),
+          attention_config(4, 1, 80, dtype, 100), attention_config(2, 1, 256, dtype, 1),
+          attention_config(3, 3, 128, dtype, 64)}) {
+      std::vector<float> naive;
+      std::vector<double> exact;
+      std::vector<double> magnitude;
+      std::vector<double> unused;
+      for (const SequenceShape& shape : shapes) {
+        attention_of(c, shape, naive, unused);
+        attention_of(c, shape, exact, magnitude);
+      }
+      const Comparison r = compare(run_attention(c, shapes, 0), naive, exact, magnitude);
+      EXPECT_TRUE(r.ok) << name(dtype) << " head size " << c.head_size << ": " << r.message;
+    }
+  }
+}
+
+TEST_F(CudaOps, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
+  const AttentionConfig c = attention_config(4, 2, 64, DType::kBF16);
+  const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 90}};
+  const std::vector<float> together = run_attention(c, shapes, 0);
+  EXPECT_TRUE(same_bits(run_attention(c, shapes, 1), together));
+  std::vector<float> alone;
+  for (const SequenceShape& shape : shapes) {
+    const auto part = run_attention(c, {shape}, 0);
+    alone.insert(alone.end(), part.begin(), part.end());
+  }
+  EXPECT_TRUE(same_bits(alone, together));
+}
+
+}  // namespace
+}  // namespace dak::test
