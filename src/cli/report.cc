@@ -54,6 +54,14 @@ std::string tier_columns(const std::vector<int64_t>& bytes) {
   return columns;
 }
 
+// Of the channel that limits: tiers on one channel have the same rate.
+double rate_of(const std::vector<Tier>& tiers, std::string_view channel) {
+  for (const Tier& tier : tiers) {
+    if (tier.channel == channel) return tier.read_bytes_per_s;
+  }
+  return 0;
+}
+
 std::string fixed_row(std::string_view label, int64_t bytes, size_t tiers) {
   std::vector<int64_t> columns(tiers);
   columns[0] = bytes;
@@ -108,9 +116,10 @@ std::string prediction_text(const Plan& plan) {
   if (seconds > 0) {
     text += fmt::format(" at least {:.2f} ms: at most {:.1f} tokens/s for one sequence\n",
                         seconds * 1e3, 1 / seconds);
-    text += fmt::format("bound by {} at {} (measured now), weights only\n",
-                        prediction["bottleneck"].get<std::string>(),
-                        format_rate(plan.tiers[0].read_bytes_per_s));
+    text +=
+        fmt::format("bound by {} at {} (measured now), weights only\n",
+                    prediction["bottleneck"].get<std::string>(),
+                    format_rate(rate_of(plan.tiers, prediction["bottleneck"].get<std::string>())));
   } else {
     text += " bandwidth unknown\n";
   }
@@ -148,7 +157,7 @@ std::string run_table(const GenerateResult& result, const Plan& plan) {
   }
   text += fmt::format("\nbound    {} together, {:.0f} % of the bound: {} reads {} (measured now)\n",
                       format_rate(decode.bytes_per_s), decode.percent_of_bound, decode.bottleneck,
-                      format_rate(plan.tiers[0].read_bytes_per_s));
+                      format_rate(rate_of(plan.tiers, decode.bottleneck)));
   return text;
 }
 

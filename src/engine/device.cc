@@ -20,29 +20,27 @@ int parse_ordinal(std::string_view text) {
   if (number.empty()) return 0;
   number.remove_prefix(1);
   int ordinal = -1;
-  const auto [end, status] =
-      std::from_chars(number.data(), number.data() + number.size(), ordinal);
+  const auto [end, status] = std::from_chars(number.data(), number.data() + number.size(), ordinal);
   if (status != std::errc() || end != number.data() + number.size() || ordinal < 0) {
     throw_invalid(kFlag, {}, text, "is not a GPU", "use auto, cpu, cuda or cuda:N");
   }
   return ordinal;
 }
 
-std::string usable_or_throw(std::string_view text, int ordinal) {
+void check_usable(std::string_view text, int ordinal) {
   const std::vector<CudaDevice> devices = cuda_devices();
   if (devices.empty()) {
     throw_unsupported(kFlag, {}, text, no_cuda_reason(), "use --device cpu");
   }
   if (ordinal >= std::ssize(devices)) {
-    throw_unsupported(kFlag, {}, text, fmt::format("there are {} GPUs", devices.size()),
-                      "count them from cuda:0");
+    throw_unsupported(kFlag, {}, text, "there is no such GPU",
+                      fmt::format("use cuda:0 to cuda:{}, or --device cpu", devices.size() - 1));
   }
   const CudaDevice& device = devices[static_cast<size_t>(ordinal)];
   if (!device.unusable.empty()) {
     throw_unsupported(kFlag, {}, text, fmt::format("{}: {}", device.name, device.unusable),
                       "use --device cpu");
   }
-  return device.name;
 }
 
 DeviceSelection select_automatically() {
@@ -54,8 +52,8 @@ DeviceSelection select_automatically() {
     return selection;
   }
   if (!devices.empty()) {
-    selection.note = fmt::format("using the CPU: {} cannot be used: {}", devices[0].name,
-                                 devices[0].unusable);
+    selection.note =
+        fmt::format("using the CPU: {} cannot be used: {}", devices[0].name, devices[0].unusable);
   }
   return selection;
 }
@@ -80,7 +78,7 @@ DeviceSelection select_device(std::string_view text) {
     throw_invalid(kFlag, {}, text, "is not a device", "use auto, cpu, cuda or cuda:N");
   }
   const int ordinal = parse_ordinal(text);
-  usable_or_throw(text, ordinal);
+  check_usable(text, ordinal);
   return {.device = {.backend = Backend::kCuda, .ordinal = ordinal}, .note = {}};
 }
 

@@ -57,9 +57,8 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   }
   const int64_t rows = std::min(options.prefill_chunk, context);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
-  std::vector<Operand> operands =
-      operands_of(specs, options.dtype, config.stored_dtype,
-                  files.checkpoint ? &*files.checkpoint : nullptr);
+  std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
+                                              files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   return plan_uniform({
       .model = config.name,

@@ -65,8 +65,8 @@ CudaBandwidth measure_cuda_bandwidth(int ordinal) {
   {
     const DeviceBuffer local(kLocalProbeBytes);
     cuda_check(cudaMemset(local.as(), 1, static_cast<size_t>(kLocalProbeBytes)));
-    bandwidth.local = measure_read_bandwidth(
-        {.data = local.as(), .size_bytes = kLocalProbeBytes}, kRepeats);
+    bandwidth.local =
+        measure_read_bandwidth({.data = local.as(), .size_bytes = kLocalProbeBytes}, kRepeats);
   }
   void* host = nullptr;
   cuda_check(cudaHostAlloc(&host, static_cast<size_t>(kHostProbeBytes), cudaHostAllocDefault));

@@ -164,9 +164,10 @@ class PinnedArena final : public SlabArena {
     cuda_check(cudaDeviceGetAttribute(&same_address, cudaDevAttrCanUseHostPointerForRegisteredMem,
                                       ordinal()));
     if (same_address == 0) {
-      throw_unsupported("tier " + tier().name, {}, {},
-                        fmt::format("GPU {} cannot read host memory at its own addresses", ordinal()),
-                        "use --offload-ratio 0 or --device cpu");
+      throw_unsupported(
+          "tier " + tier().name, {}, {},
+          fmt::format("GPU {} cannot read host memory at its own addresses", ordinal()),
+          "use --offload-ratio 0 or --device cpu");
     }
     void* data = mmap(nullptr, static_cast<size_t>(size_bytes), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -26,7 +26,8 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
   });
 }
 
-void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows, const Tensor& out) {
+void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
+                 const Tensor& out) {
   require(x.dim(1) == out.dim(1) && out.dim(0) == static_cast<int64_t>(rows.size()),
           "gather_rows: shapes differ");
   for (const int32_t row : rows) {
@@ -39,9 +40,8 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
 }
 
 std::span<const float> host_values(OpContext& ctx, const Tensor& x) {
-  const float* values = ctx.backend == Backend::kCuda && x.elements() > 0
-                            ? cuda::host_values(ctx, x)
-                            : x.f32();
+  const float* values =
+      ctx.backend == Backend::kCuda && x.elements() > 0 ? cuda::host_values(ctx, x) : x.f32();
   return {values, static_cast<size_t>(x.elements())};
 }
 

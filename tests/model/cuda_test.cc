@@ -4,12 +4,13 @@
 // Tolerance, by the rule "twice the error of a naive implementation of the same precision": `exact`
 // is the CPU backend on the same 16-bit weights with f32 activations; `naive` is the same with the
 // inputs of every matmul rounded to the weights' type, as the matrix units take them. What the GPU
-// adds on its own (f32 accumulation in another order, which flips some of those roundings) must stay
-// within twice the error of `naive`, both against `exact`.
+// adds on its own (f32 accumulation in another order, which flips some of those roundings) must
+// stay within twice the error of `naive`, both against `exact`.
+#include "support/cuda.h"
+
 #include <cstring>
 
 #include "plan/bound.h"
-#include "support/cuda.h"
 #include "support/golden.h"
 #include "support/loaded_model.h"
 
@@ -200,32 +201,36 @@ TEST_F(CudaModel, GreedyTextOfARealModelIsTheCpus) {
     KvHold rounded_hold;
     KvHold on_gpu;
     std::vector<int32_t> tokens = prompt.ids;
-    std::vector<int32_t> greedy;
-    int64_t close_calls = 0;
-    double worst = 0;
+    std::vector<int32_t> wanted;
+    std::vector<int32_t> chosen;
+    std::vector<double> margins;
+    double naive_error = 0;  // the largest over all steps: that of a single step is a lottery
+    double error = 0;
     for (size_t step = 0; step < prompt.greedy_ids.size(); ++step) {
       const auto exact = cpu.run_batch({&on_cpu}, {tokens});
       cpu.ctx().round_matmul_inputs = true;
       const auto naive = cpu.run_batch({&rounded_hold}, {tokens});
       cpu.ctx().round_matmul_inputs = false;
       const auto ours = gpu.run_batch({&on_gpu}, {tokens});
-      const double tolerance = 2 * max_abs_error(naive.data(), exact.data(), width);
-      const double error = max_abs_error(ours.data(), exact.data(), width);
-      EXPECT_TRUE(error <= tolerance)
-          << prompt.name << " step " << step << ": error " << error << ", tolerance " << tolerance;
-      worst = std::max(worst, error / tolerance);
-      const int32_t wanted = argmax(exact.data(), width);
-      const int32_t chosen = argmax(ours.data(), width);
-      if (margin(exact.data(), width) <= 2 * tolerance) {
-        close_calls += chosen != wanted;
-      } else {
-        EXPECT_EQ(chosen, wanted) << prompt.name << " step " << step;
-      }
-      greedy.push_back(chosen);
-      tokens = {wanted};
+      naive_error = std::max(naive_error, max_abs_error(naive.data(), exact.data(), width));
+      const double step_error = max_abs_error(ours.data(), exact.data(), width);
+      ASSERT_TRUE(std::isfinite(step_error)) << prompt.name << " step " << step;
+      error = std::max(error, step_error);
+      wanted.push_back(argmax(exact.data(), width));
+      chosen.push_back(argmax(ours.data(), width));
+      margins.push_back(margin(exact.data(), width));
+      tokens = {wanted.back()};
     }
-    std::printf("  %s: %zu steps, %lld other tokens at close calls, error / tolerance %.2f\n",
-                prompt.name.c_str(), greedy.size(), static_cast<long long>(close_calls), worst);
+    EXPECT_TRUE(error <= 2 * naive_error)
+        << prompt.name << ": error " << error << ", naive " << naive_error;
+    int64_t different = 0;
+    for (size_t step = 0; step < wanted.size(); ++step) {
+      different += chosen[step] != wanted[step];
+      if (margins[step] <= 2 * 2 * naive_error) continue;
+      EXPECT_EQ(chosen[step], wanted[step]) << prompt.name << " step " << step;
+    }
+    std::printf("  %s: %zu steps, %lld other tokens, error %.3f, naive %.3f\n", prompt.name.c_str(),
+                wanted.size(), static_cast<long long>(different), error, naive_error);
     for (KvHold* hold : {&on_cpu, &rounded_hold}) cpu.cache().release(*hold);
     gpu.cache().release(on_gpu);
   }

@@ -147,15 +147,29 @@ void expect_close(const Product& p) {
 
 TEST_F(CudaOps, MatmulIsCloseToFp64) {
   for (const DType dtype : kHalfTypes) {
-    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {65, 63}, {200, 300}, {576, 72}}) {
+    for (const auto& [n, k] :
+         {std::pair<int64_t, int64_t>{1, 1}, {65, 63}, {200, 300}, {576, 72}}) {
       for (const int64_t m : {1, 3, 64, 65, 130}) expect_close({m, n, k, dtype});
     }
     expect_close({.m = 5, .n = 200, .k = 300, .dtype = dtype, .bias = true});
-    expect_close({.m = 70, .n = 200, .k = 300, .dtype = dtype, .bias = true, .residual = true,
+    expect_close({.m = 70,
+                  .n = 200,
+                  .k = 300,
+                  .dtype = dtype,
+                  .bias = true,
+                  .residual = true,
                   .activation = Activation::kRelu});
-    expect_close({.m = 3, .n = 192, .k = 64, .dtype = dtype, .gated = true,
+    expect_close({.m = 3,
+                  .n = 192,
+                  .k = 64,
+                  .dtype = dtype,
+                  .gated = true,
                   .activation = Activation::kSilu});
-    expect_close({.m = 66, .n = 48, .k = 128, .dtype = dtype, .gated = true,
+    expect_close({.m = 66,
+                  .n = 48,
+                  .k = 128,
+                  .dtype = dtype,
+                  .gated = true,
                   .activation = Activation::kGeluTanh});
   }
 }
@@ -168,6 +182,50 @@ TEST_F(CudaOps, MatmulHasTheSameBitsForEveryPlacement) {
       EXPECT_TRUE(same_bits(run_product(p, ratio).gpu, expected)) << "m " << m << " " << ratio;
     }
   }
+}
+
+// Host memory is pinned in pieces of 1 GiB: a row block may lie across two of them.
+TEST_F(CudaOps, MatmulReadsAcrossPinnedPieces) {
+  constexpr int64_t kPiece = int64_t{1} << 30;
+  Gpu gpu;
+  const std::unique_ptr<Arena> arena =
+      make_pinned_arena({.name = "host"}, 0, kPiece + (int64_t{1} << 20));
+  const auto w = random_values(64 * 520, 1);
+  const Weight packed = make_weight(w, 64, 520, DType::kBF16, 1.0);
+  const std::span<const std::byte> bytes(packed.tensor.blocks[0].data,
+                                         static_cast<size_t>(packed.tensor.block_bytes()));
+  std::byte* first = arena->allocate(kPiece - 9 * kArenaAlignment);
+  std::byte* block = arena->allocate(std::ssize(bytes));
+  ASSERT_LT(block - first, kPiece);
+  ASSERT_GT(block + std::ssize(bytes) - first, kPiece);
+  arena->write(block, bytes);
+  const Tensor x = gpu.tensor({2, 520}, random_values(2 * 520, 2));
+  std::vector<std::vector<float>> results;
+  for (std::byte* place : {block, gpu.place(bytes)}) {
+    TieredTensor weight = packed.tensor;
+    weight.blocks[0].data = place;
+    weight.blocks[0].tier = place == block ? 1 : 0;
+    const Tensor out = gpu.tensor({2, 64}, std::vector<float>(128, kPoison));
+    matmul(gpu.ctx, x, weight, out);
+    results.push_back(gpu.values(out));
+  }
+  EXPECT_TRUE(same_bits(results[0], results[1]));
+}
+
+TEST_F(CudaOps, DeviceArenaKeepsItsBudgetAndIsZeroed) {
+  const Tier tier{.name = "local", .capacity_bytes = int64_t{1} << 20};
+  const std::unique_ptr<Arena> arena = make_device_arena(tier, 0, 0);
+  Tensor t{.data = arena->allocate(4096), .rank = 2, .shape = {32, 32, 1}};
+  Gpu gpu;
+  EXPECT_EQ(gpu.values(t), std::vector<float>(1024, 0.0f));
+  try {
+    arena->allocate(int64_t{1} << 20);
+    FAIL() << "the budget was exceeded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+    EXPECT_NE(std::string(error.what()).find("local"), std::string::npos);
+  }
+  EXPECT_THROW(make_device_arena({.name = "local"}, 0, 0)->allocate(int64_t{1} << 42), Error);
 }
 
 TEST_F(CudaOps, MatmulRefusesF32Weights) {
@@ -244,8 +302,8 @@ TEST_F(CudaOps, NormsAreCloseToFp64AlsoInPlace) {
         const auto exact = norm_of<double>(x, weight, bias, cols, 1e-5);
         std::vector<double> magnitude;
         for (const double value : exact) magnitude.push_back(1 + std::abs(value));
-        const Comparison c = compare(gpu.values(target),
-                                     norm_of<float>(x, weight, bias, cols, 1e-5f), exact, magnitude);
+        const Comparison c = compare(
+            gpu.values(target), norm_of<float>(x, weight, bias, cols, 1e-5f), exact, magnitude);
         EXPECT_TRUE(c.ok) << "cols " << cols << " layer " << layer << ": " << c.message;
       }
     }
@@ -285,9 +343,8 @@ TEST_F(CudaOps, RopeIsCloseToFp64) {
     const Tensor t = gpu.tensor({std::ssize(positions), 3, 80}, x);
     rope(gpu.ctx, positions, frequencies, t);
     const std::vector<double> magnitude(x.size(), 2.0);
-    const Comparison c =
-        compare(gpu.values(t), rope_of<float>(x, positions, frequencies, 3, 80),
-                rope_of<double>(x, positions, frequencies, 3, 80), magnitude);
+    const Comparison c = compare(gpu.values(t), rope_of<float>(x, positions, frequencies, 3, 80),
+                                 rope_of<double>(x, positions, frequencies, 3, 80), magnitude);
     EXPECT_TRUE(c.ok) << c.message;
   }
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "kernels/launch.h"
-#include "ops/attention.h"
 #include "ops/cuda/element.cuh"
 #include "ops/cuda/kernels.h"
 
@@ -14,7 +13,7 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kLanes = 32;
 constexpr int kDimsPerLane = kMaxHeadSize / kLanes;
-constexpr int kTokensPerLane = kPageTokens / kLanes;
+constexpr int kTokensPerLane = kKvPageTokens / kLanes;
 constexpr uint32_t kAll = 0xffffffffu;
 
 struct Shared {
@@ -126,15 +125,15 @@ __global__ void __launch_bounds__(kWarps* kLanes)
   const int64_t end = row.token + 1;
   const int64_t begin = p.kv.window > 0 && end > p.kv.window ? end - p.kv.window : 0;
   Running state;
-  int64_t page = begin / kPageTokens / kWarps * kWarps + warp;
-  if (page < begin / kPageTokens) page += kWarps;
-  for (; page * kPageTokens < end; page += kWarps) {
+  int64_t page = begin / kKvPageTokens / kWarps * kWarps + warp;
+  if (page < begin / kKvPageTokens) page += kWarps;
+  for (; page * kKvPageTokens < end; page += kWarps) {
     const T* keys = reinterpret_cast<const T*>(p.kv.pages[row.first_page + page]) +
-                    kv_head * kPageTokens * head_size;
-    const T* values = keys + p.kv.kv_heads * kPageTokens * head_size;
-    const int64_t first = page * kPageTokens;
+                    kv_head * kKvPageTokens * head_size;
+    const T* values = keys + p.kv.kv_heads * kKvPageTokens * head_size;
+    const int64_t first = page * kKvPageTokens;
     add_page(p, shared.q, keys, values, static_cast<int>(max(begin - first, int64_t{0})),
-             static_cast<int>(min(end - first, kPageTokens)), state);
+             static_cast<int>(min(end - first, kKvPageTokens)), state);
   }
   if (lane == 0) {
     shared.most[warp] = state.most;

@@ -71,8 +71,8 @@ void launch_gather_rows(const GatherRowsParams& params, cudaStream_t stream);
 
 // out[i, j] = x[i, j] rounded to nearest even.
 struct NarrowParams {
-  const float* x;      // [m, cols]
-  void* out;           // [m, out_stride] bf16 or f16
+  const float* x;  // [m, cols]
+  void* out;       // [m, out_stride] bf16 or f16
   int64_t m;
   int64_t cols;
   int64_t out_stride;  // elements; what lies past `cols` is left alone
@@ -86,8 +86,11 @@ struct KvRow {
   int32_t token;       // its own index; -1: the row belongs to no sequence
 };
 
+// kPageTokens of ops/attention.h, whose headers nvcc 13 cannot read (fmt's consteval checks).
+inline constexpr int64_t kKvPageTokens = 64;
+
 struct KvParams {
-  std::byte* const* pages;  // each [2][kv_heads][kPageTokens][head_size] of kv_dtype
+  std::byte* const* pages;  // each [2][kv_heads][kKvPageTokens][head_size] of kv_dtype
   const KvRow* rows;        // [m]
   int64_t m;
   int64_t heads;

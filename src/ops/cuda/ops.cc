@@ -9,6 +9,8 @@
 namespace dak::cuda {
 namespace {
 
+static_assert(kKvPageTokens == kPageTokens);
+
 CudaBackend& backend_of(OpContext& ctx) {
   require(ctx.cuda != nullptr, "a CUDA operation without a CUDA backend");
   ctx.cuda->enter();
@@ -24,13 +26,9 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
   const int64_t m = x.dim(0);
   const int64_t stride = (w.cols + 7) / 8 * 8;
   auto* narrow = static_cast<std::byte*>(backend.scratch(bytes_of(w.dtype, m * stride)));
-  launch_narrow({.x = x.f32(),
-                 .out = narrow,
-                 .m = m,
-                 .cols = w.cols,
-                 .out_stride = stride,
-                 .dtype = w.dtype},
-                backend.stream());
+  launch_narrow(
+      {.x = x.f32(), .out = narrow, .m = m, .cols = w.cols, .out_stride = stride, .dtype = w.dtype},
+      backend.stream());
   const int64_t outputs = out.dim(1);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     float* target = out.f32() + row * outputs;
@@ -67,8 +65,7 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
   std::ranges::copy(std::as_bytes(std::span(pages)), blob.begin());
   std::ranges::copy(std::as_bytes(std::span(rows)),
                     blob.begin() + static_cast<std::ptrdiff_t>(page_bytes));
-  const std::byte* device =
-      backend.upload(CudaBackend::kKv, std::span<const std::byte>(blob));
+  const std::byte* device = backend.upload(CudaBackend::kKv, std::span<const std::byte>(blob));
   return {.pages = reinterpret_cast<std::byte* const*>(device),
           .rows = reinterpret_cast<const KvRow*>(device + page_bytes),
           .m = m,
@@ -192,10 +189,9 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                       fmt::format("is above {}, the CUDA backend's most", kMaxHeadSize),
                       "use --device cpu");
   }
-  launch_attention({.kv = kv_params(backend, config, sequences, q.dim(0)),
-                    .q = q.f32(),
-                    .out = out.f32()},
-                   backend.stream());
+  launch_attention(
+      {.kv = kv_params(backend, config, sequences, q.dim(0)), .q = q.f32(), .out = out.f32()},
+      backend.stream());
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

@@ -5,7 +5,6 @@
 
 #include "kernels/launch.h"
 #include "memory/weight_layout.h"
-#include "ops/attention.h"
 #include "ops/cuda/element.cuh"
 #include "ops/cuda/kernels.h"
 
@@ -106,14 +105,14 @@ __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   const KvParams& kv = p.kv;
   const KvRow row = kv.rows[blockIdx.x];
   if (row.token < 0) return;
-  std::byte* page = kv.pages[row.first_page + row.token / kPageTokens];
+  std::byte* page = kv.pages[row.first_page + row.token / kKvPageTokens];
   const int64_t width = kv.kv_heads * kv.head_size;
   for (int64_t i = threadIdx.x; i < width; i += kThreads) {
     const int64_t head = i / kv.head_size;
     const int64_t at =
-        (head * kPageTokens + row.token % kPageTokens) * kv.head_size + i % kv.head_size;
+        (head * kKvPageTokens + row.token % kKvPageTokens) * kv.head_size + i % kv.head_size;
     store_element(page, at, kv.kv_dtype, p.k[blockIdx.x * width + i]);
-    store_element(page, width * kPageTokens + at, kv.kv_dtype, p.v[blockIdx.x * width + i]);
+    store_element(page, width * kKvPageTokens + at, kv.kv_dtype, p.v[blockIdx.x * width + i]);
   }
 }
 

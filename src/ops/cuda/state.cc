@@ -28,9 +28,7 @@ int chosen(int ordinal) {
 
 void CudaBackendDeleter::operator()(CudaBackend* backend) const { delete backend; }
 
-CudaBackendPtr make_cuda_backend(int ordinal) {
-  return CudaBackendPtr(new CudaBackend(ordinal));
-}
+CudaBackendPtr make_cuda_backend(int ordinal) { return CudaBackendPtr(new CudaBackend(ordinal)); }
 
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
   void* memory = nullptr;
