@@ -15,16 +15,15 @@ endif()
 
 add_library(dak_flags INTERFACE)
 target_include_directories(dak_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
-set(cxx_flags -Wall -Wextra -Wpedantic -Wshadow -Werror)
+target_compile_options(dak_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror)
 # Designated initialisers leave members at their defaults on purpose.
-list(APPEND cxx_flags -Wno-missing-field-initializers)
+target_compile_options(dak_flags INTERFACE -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # False positives inside std::string: GCC bug 105651.
-  list(APPEND cxx_flags -Wno-restrict)
+  target_compile_options(dak_flags INTERFACE -Wno-restrict)
 endif()
 # The answer must not depend on what a compiler contracts into FMA: kernels that want one ask for it.
-list(APPEND cxx_flags -ffp-contract=off)
-target_compile_options(dak_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxx_flags}>")
+target_compile_options(dak_flags INTERFACE -ffp-contract=off)
 if(DAK_SANITIZE)
   target_compile_options(dak_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                              -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)

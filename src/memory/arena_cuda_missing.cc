@@ -6,7 +6,7 @@ namespace {
 
 [[noreturn]] void refuse(const Tier& tier) {
   throw_unsupported("tier " + tier.name, {}, {}, "this build of dak has no CUDA",
-                    "use --device cpu, or build with -DDAK_CUDA=ON");
+                    "use --device cpu, or build where nvcc is");
 }
 
 }  // namespace

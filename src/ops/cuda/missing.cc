@@ -8,7 +8,7 @@ namespace {
 
 [[noreturn]] void refuse() {
   throw_unsupported("--device", {}, "cuda", "this build of dak has no CUDA",
-                    "use --device cpu, or build with -DDAK_CUDA=ON");
+                    "use --device cpu, or build where nvcc is");
 }
 
 }  // namespace
