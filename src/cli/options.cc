@@ -14,8 +14,10 @@ constexpr int64_t kProbeBytes = int64_t{256} << 20;  // past the last-level cach
 
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
-  app.add_option("--device", device,
-                 "auto (a GPU if there is one that dak can use), cpu, cuda or cuda:N");
+  app.add_option(
+      "--device", device,
+      "cpu (default), cuda, cuda:N or auto (a GPU if there is one that dak can use); GPUs are "
+      "new: see docs/progress.md");
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
                                 "weights goes to host memory");

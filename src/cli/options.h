@@ -9,7 +9,7 @@
 namespace dak {
 
 struct PlacementFlags {
-  std::string device = "auto";
+  std::string device = "cpu";
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;

@@ -47,6 +47,7 @@ std::vector<CudaDevice> cuda_devices() {
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
   std::vector<CudaDevice> devices;
+  devices.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) devices.push_back(describe(i));
   cudaGetLastError();  // forget what a query left: an unusable GPU is no error
   return devices;

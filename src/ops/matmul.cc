@@ -19,9 +19,13 @@ void check(const Tensor& x, const TieredTensor& w, const Tensor& out, int64_t ou
           "matmul: the weight lacks row blocks");
 }
 
-// Every row block is read once per call, padding included, however many rows x has.
-void count_traffic(OpContext& ctx, const TieredTensor& w) {
-  for (const RowBlock& block : w.blocks) ctx.traffic.add(block.tier, w.block_bytes());
+// Every row block is read once per call, padding included, however many rows x has; on the GPU, for
+// now, once for each 64 rows.
+void count_traffic(OpContext& ctx, const Tensor& x, const TieredTensor& w) {
+  const int64_t readings = ctx.backend == Backend::kCuda
+                               ? (x.dim(0) + cuda::kRowsPerReading - 1) / cuda::kRowsPerReading
+                               : 1;
+  for (const RowBlock& block : w.blocks) ctx.traffic.add(block.tier, readings * w.block_bytes());
 }
 
 // x, or a copy of it in the weight's precision if the context asks for one.
@@ -44,7 +48,7 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
             const MatmulEpilogue& epilogue) {
   check(x, w, out, w.rows);
   if (x.dim(0) == 0) return;
-  count_traffic(ctx, w);
+  count_traffic(ctx, x, w);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::matmul(ctx, cpu_input(ctx, x, w.dtype), w, out, epilogue);
@@ -59,7 +63,7 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
           "matmul_gated: rows must alternate 8 of gate with 8 of up");
   check(x, gate_up, out, gate_up.rows / 2);
   if (x.dim(0) == 0) return;
-  count_traffic(ctx, gate_up);
+  count_traffic(ctx, x, gate_up);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::matmul_gated(ctx, cpu_input(ctx, x, gate_up.dtype), gate_up, out, activation);

@@ -146,6 +146,8 @@ std::vector<Case> cases() {
       flag_case("ratio_nan", {"--offload-ratio", "nan"}, {"--offload-ratio"}),
       flag_case("ratio_and_budget", {"--offload-ratio", "0.5", "--local-budget", "1g"},
                 {"--offload-ratio", "--local-budget"}),
+      flag_case("unknown_device", {"--device", "tpu"}, {"--device", "tpu", "cuda:N"}),
+      flag_case("impossible_gpu", {"--device", "cuda:999"}, {"--device", "cuda:999"}),
       flag_case("unknown_dtype", {"--dtype", "int3"}, {"--dtype", "int3", "bf16"}),
       flag_case("unknown_kv_dtype", {"--kv-dtype", "q4"}, {"--kv-dtype", "q4"}),
       flag_case("threads_negative", {"--threads", "-1"}, {"--threads", "-1"}),

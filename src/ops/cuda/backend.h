@@ -14,6 +14,9 @@
 
 namespace dak::cuda {
 
+// Rows of x that one reading of a weight serves; more rows read it again.
+inline constexpr int64_t kRowsPerReading = 64;
+
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue);
 void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, const Tensor& out,

@@ -19,6 +19,8 @@ CudaBackend& backend_of(OpContext& ctx) {
 
 // x in the weight's type, then the product in slices of what the kernel takes at a time. Every
 // slice reads the whole weight again, remote blocks included: fit for decode, poor for prefill.
+static_assert(kRowsPerReading == kMaxSplitBatch, "what matmul counts is what the kernel does");
+
 void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
               const MatmulEpilogue& epilogue, bool gated) {
   CudaBackend& backend = backend_of(ctx);
