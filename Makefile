@@ -22,7 +22,7 @@ asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSa
 	@scripts/test packages model venv asan_build asan_test
 
 lint: ## clang-tidy over what changed since it last passed
-	@scripts/test packages model venv build lint
+	@scripts/test packages model venv build lint_all
 
 format: ## Formats the sources
 	@scripts/install_packages test
