@@ -1,11 +1,9 @@
 // What happens to a finished sum before it is stored: bias, activation, gating, residual.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <cstdint>
 
+#include "kernels/element.cuh"
 #include "kernels/sm90_split_matmul.h"
 
 namespace dak {
@@ -26,31 +24,13 @@ __device__ inline float activate(Activation activation, float x) {
   return x;
 }
 
-__device__ inline float load_as_f32(const void* data, int64_t index, DType dtype) {
-  if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
-  if (dtype == DType::kBF16) {
-    return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[index]);
-  }
-  return __half2float(static_cast<const __half*>(data)[index]);
-}
-
-__device__ inline void store_from_f32(void* data, int64_t index, DType dtype, float value) {
-  if (dtype == DType::kF32) {
-    static_cast<float*>(data)[index] = value;
-  } else if (dtype == DType::kBF16) {
-    static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
-  } else {
-    static_cast<__half*>(data)[index] = __float2half_rn(value);
-  }
-}
-
 __device__ inline void store_output(const SplitEpilogue& epilogue, int batch_row, int column,
                                     float value) {
   const int64_t index = batch_row * epilogue.out_stride + column;
   if (epilogue.residual != nullptr) {
-    value += load_as_f32(epilogue.residual, index, epilogue.out_dtype);
+    value += load_element(epilogue.residual, index, epilogue.out_dtype);
   }
-  store_from_f32(epilogue.out, index, epilogue.out_dtype, value);
+  store_element(epilogue.out, index, epilogue.out_dtype, value);
 }
 
 // `total` in the fragment order of wgmma m64nNk16: value 4j + q of thread t is row

@@ -3,12 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
+#include "golden_time.h"
 #include "text/jinja/interpreter.h"
 
 namespace dak {
@@ -22,20 +22,6 @@ std::string read_file(const std::filesystem::path& path) {
   std::stringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-// 2024-07-26 13:05:09, a Friday: the time of the golden file.
-std::tm golden_time() {
-  std::tm time{};
-  time.tm_year = 124;
-  time.tm_mon = 6;
-  time.tm_mday = 26;
-  time.tm_hour = 13;
-  time.tm_min = 5;
-  time.tm_sec = 9;
-  time.tm_wday = 5;
-  time.tm_yday = 207;
-  return time;
 }
 
 ChatInput input_of(const OrderedJson& conversation, bool add_generation_prompt) {

@@ -1,29 +1,16 @@
 // Small templates, each row as jinja2 renders it, and the errors it raises.
 #include <gtest/gtest.h>
 
-#include <ctime>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
+#include "golden_time.h"
 #include "text/chat_template.h"
 #include "text/jinja/interpreter.h"
 
 namespace dak {
 namespace {
-
-std::tm golden_time() {  // 2024-07-26 13:05:09, a Friday
-  std::tm time{};
-  time.tm_year = 124;
-  time.tm_mon = 6;
-  time.tm_mday = 26;
-  time.tm_hour = 13;
-  time.tm_min = 5;
-  time.tm_sec = 9;
-  time.tm_wday = 5;
-  time.tm_yday = 207;
-  return time;
-}
 
 std::string render(const std::string& source, const ChatInput& input) {
   return ChatTemplate(source, "case").render(input);

@@ -3,8 +3,8 @@
 // order of w. So the order of every sum follows from token indices alone, whatever the batch.
 #include <cmath>
 
+#include "kernels/element.cuh"
 #include "kernels/launch.h"
-#include "ops/cuda/element.cuh"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {

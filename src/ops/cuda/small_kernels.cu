@@ -3,9 +3,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "kernels/element.cuh"
 #include "kernels/launch.h"
 #include "memory/weight_layout.h"
-#include "ops/cuda/element.cuh"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {

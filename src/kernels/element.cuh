@@ -8,7 +8,7 @@
 
 #include "base/dtype.h"
 
-namespace dak::cuda {
+namespace dak {
 
 __device__ inline float load_element(const void* data, int64_t index, DType dtype) {
   if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
@@ -28,4 +28,4 @@ __device__ inline void store_element(void* data, int64_t index, DType dtype, flo
   }
 }
 
-}  // namespace dak::cuda
+}  // namespace dak
