@@ -23,6 +23,7 @@ DecodeResult measure_decode(OpContext& ctx, std::string_view model, const Shape*
     layer_bytes += weight_bytes(layer[i], DType::kBF16);
     widest = std::max({widest, layer[i].rows, layer[i].cols});
   }
+  require(layer_bytes > 0, "a layer without shapes");
   const int64_t layers = (bytes + layer_bytes - 1) / layer_bytes;
   const auto count = static_cast<size_t>(layers) * shapes;
   const int64_t total = layers * layer_bytes;

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "gpu/random_fill.h"
 #include "kernels/cuda_check.h"
+#include "kernels/random_fill.h"
 #include "kernels/tier_reader.h"
 
 namespace dak::bench {
@@ -44,7 +44,7 @@ double median(std::vector<double> values) {
 
 Arenas::Arenas(const std::string& remote, int64_t size_bytes)
     : local_(size_bytes), peer_(remote == "peer") {
-  random_fill(local_.as(), size_bytes / 2, DType::kBF16, 1, nullptr);
+  random_fill(local_.as(), {.seed = 1, .count = size_bytes / 2}, nullptr);
   if (peer_) {
     int devices = 0;
     cuda_check(cudaGetDeviceCount(&devices));
@@ -129,7 +129,7 @@ Chain::Chain(const std::vector<TieredTensor>& weights, int64_t batch, int sm_cou
   }
   x_ = DeviceBuffer(batch * x_stride_ * 2);
   out_ = DeviceBuffer(batch * out_stride_ * 2);
-  random_fill(x_.as(), batch * x_stride_, DType::kBF16, 2, stream_);
+  random_fill(x_.as(), {.seed = 2, .count = batch * x_stride_}, stream_);
   cuda_check(cudaStreamSynchronize(stream_));
 }
 

@@ -1,5 +1,7 @@
 #include "cli/options.h"
 
+#include <charconv>
+
 #include "base/error.h"
 #include "base/units.h"
 #include "hardware/read_bandwidth.h"
@@ -9,6 +11,16 @@ namespace {
 
 constexpr int kMostThreads = 4096;
 constexpr int64_t kProbeBytes = int64_t{256} << 20;  // past the last-level cache
+
+uint64_t parse_seed(std::string_view text) {
+  uint64_t seed = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (status != std::errc() || end != text.data() + text.size()) {
+    throw_invalid("--synthetic", {}, text, "is not a seed",
+                  fmt::format("use a number from 0 to {}", UINT64_MAX));
+  }
+  return seed;
+}
 
 }  // namespace
 
@@ -33,6 +45,14 @@ void PlacementFlags::add_to(CLI::App& app) {
   app.add_option("--kv-dtype", kv_dtype,
                  "Type of the KV cache: f32, f16, bf16 (default: the weights')");
   app.add_option("--threads", threads, "CPU threads (default: all this process may use)");
+  app.add_option("--mode", mode,
+                 "How weights in host memory are read: direct (default), prefetch, uva; resident: "
+                 "there are none");
+  app.add_option("--window", window,
+                 "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
+  app.add_flag("--synthetic{0}", synthetic_seed,
+               "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
+               "for measurements");
   app.add_flag("--check-weights", check_weights, "Refuse weights that are NaN or infinite");
   app.option_defaults()->group("Options");
 }
@@ -58,6 +78,12 @@ EngineOptions PlacementFlags::options() const {
   options.context = context;
   if (!dtype.empty()) options.dtype = parse_compute_dtype(dtype, "--dtype");
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
+  if (!mode.empty()) options.mode = parse_access_mode(mode, "--mode");
+  if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
+  if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
+  if (options.synthetic_seed && check_weights) {
+    throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");
+  }
   options.check_finite = check_weights;
   DeviceSelection selection = select_device(device);
   options.device = selection.device;

@@ -16,6 +16,9 @@ struct PlacementFlags {
   int64_t context = 0;
   std::string dtype;
   std::string kv_dtype;
+  std::string mode;
+  std::string window;
+  std::string synthetic_seed;  // empty: weights from the files
   int threads = 0;
   bool check_weights = false;
 

@@ -88,7 +88,7 @@ int run(Flags& flags) {
     throw_invalid(flags.json ? "--json" : "--raw", {}, {}, "needs a prompt",
                   "give one with -p or on standard input");
   }
-  const ModelFiles files = open_model(flags.model, /*need_weights=*/true);
+  const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
   ProgressBar bar;
   Engine engine(files, options, probe_tiers(options),
                 [&bar](const Progress& progress) { bar.update(progress); });

@@ -57,7 +57,10 @@ ProgressBar::ProgressBar() : terminal_(is_terminal(STDERR_FILENO)) {}
 void ProgressBar::update(const Progress& progress) {
   if (!terminal_) return;
   const bool done = progress.done_bytes >= progress.total_bytes;
-  if (!done && progress.seconds - drawn_at_ < kRedrawSeconds) return;
+  // Seconds that fall back: other work has begun.
+  const bool drawn_lately =
+      progress.seconds >= drawn_at_ && progress.seconds - drawn_at_ < kRedrawSeconds;
+  if (!done && drawn_lately) return;
   drawn_at_ = progress.seconds;
   const double share = progress.total_bytes > 0 ? static_cast<double>(progress.done_bytes) /
                                                       static_cast<double>(progress.total_bytes)

@@ -124,11 +124,14 @@ void check_memory(const Plan& plan, const Device& device) {
   }
   const int64_t available = available_memory_bytes();
   if (on_host > available) {
-    throw_too_large(plan, on_host, available, "host", "use a smaller model or --context");
+    throw_too_large(plan, on_host, available, "host",
+                    "use a smaller model or --context, or raise the limit if a container sets one "
+                    "(docker -m)");
   }
 }
 
-std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device) {
+std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device,
+                                                const ProgressFn& progress) {
   std::vector<std::unique_ptr<Arena>> arenas;
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     const Tier& tier = plan.tiers[i];
@@ -136,7 +139,7 @@ std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& 
     if (device.backend == Backend::kCpu) {
       arenas.push_back(make_cpu_arena(tier));
     } else if (tier.kind == TierKind::kHost) {
-      arenas.push_back(make_pinned_arena(tier, device.ordinal, bytes));
+      arenas.push_back(make_pinned_arena(tier, device.ordinal, bytes, progress));
     } else {
       arenas.push_back(make_device_arena(tier, device.ordinal, bytes));
     }

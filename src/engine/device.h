@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/progress.h"
 #include "memory/arena.h"
 #include "ops/context.h"
 #include "plan/plan.h"
@@ -42,7 +43,9 @@ std::vector<Tier> cuda_tiers(int ordinal);
 // the host has.
 void check_memory(const Plan& plan, const Device& device);
 
-// One arena for each of the plan's tiers.
-std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device);
+// One arena for each of the plan's tiers. Pins what the plan puts in host memory of a GPU, which
+// takes a while and is reported to `progress`.
+std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& device,
+                                                const ProgressFn& progress = {});
 
 }  // namespace dak

@@ -5,6 +5,7 @@
 
 #include "model/families.h"
 #include "model/loader.h"
+#include "model/synthetic.h"
 #include "ops/rows.h"
 
 namespace dak {
@@ -14,29 +15,45 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Synthetic weights need no tokenizer.
+std::optional<Tokenizer> load_tokenizer(const ModelFiles& files, const EngineOptions& options) {
+  if (options.synthetic_seed && !files.checkpoint) return std::nullopt;
+  return files.load_tokenizer();
+}
+
 }  // namespace
 
 Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers,
                const ProgressFn& progress)
     : config_(files.config),
-      tokenizer_(files.load_tokenizer()),
+      tokenizer_(load_tokenizer(files, options)),
       chat_template_(files.load_chat_template()),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       plan_(plan_model(files, options, std::move(tiers))),
-      context_(plan_.fixed.kv_tokens),
+      sequences_(options.sequences),
+      context_(plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(std::min(options.prefill_chunk, context_)) {
   check_memory(plan_, options.device);
   const auto start = std::chrono::steady_clock::now();
   const Family& family = family_named(config_.family);
-  weights_ = std::make_unique<Weights>(make_arenas(plan_, options.device));
-  load_weights(family.weights(config_, files.naming), *files.checkpoint, plan_, *pool_,
-               {.check_finite = options.check_finite, .progress = progress}, *weights_);
+  weights_ = std::make_unique<Weights>(make_arenas(plan_, options.device, progress));
+  const WeightSpecs specs = family.weights(config_, files.naming);
+  if (options.synthetic_seed) {
+    load_synthetic(specs, plan_, *options.synthetic_seed, *pool_, progress, *weights_);
+  } else {
+    load_weights(specs, *files.checkpoint, plan_, *pool_,
+                 {.check_finite = options.check_finite, .progress = progress}, *weights_);
+  }
   model_ = family.make(config_, *weights_);
-  workspace_ = std::make_unique<Workspace>(config_, prefill_chunk_, 1, weights_->arena(0));
-  cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options), context_,
-                                     weights_->arena(0));
+  workspace_ = std::make_unique<Workspace>(config_, std::max(prefill_chunk_, sequences_),
+                                           sequences_, weights_->arena(0), input_dtype(options));
+  cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options),
+                                     plan_.fixed.kv_tokens, weights_->arena(0));
   if (options.device.backend == Backend::kCuda) {
     cuda_ = make_cuda_backend(options.device.ordinal);
+    for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
+      set_fixed_window(*cuda_, static_cast<TierIndex>(tier), *options.window_bytes);
+    }
   }
   ctx_.backend = options.device.backend;
   ctx_.cuda = cuda_.get();
@@ -46,6 +63,23 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
 
 Engine::~Engine() = default;
 
+DType Engine::input_dtype(const EngineOptions& options) const {
+  std::vector<Operand> operands;
+  for (const OperandPlan& entry : plan_.operands) operands.push_back(entry.operand);
+  return matmul_input_dtype(options.device.backend, config_, operands);
+}
+
+const Tokenizer& Engine::tokenizer() const {
+  if (!tokenizer_) {
+    throw Error(ErrorCode::kNotFound, {.where = config_.name,
+                                       .field = "tokenizer",
+                                       .value = {},
+                                       .problem = "there is none beside the configuration",
+                                       .fix = "synthetic weights are for `dak bench`"});
+  }
+  return *tokenizer_;
+}
+
 std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
   if (!chat_template_) {
     throw_unsupported(config_.name, "chat_template", {}, "the model has none",
@@ -53,17 +87,17 @@ std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
   }
   ChatInput filled = input;
   const auto spelling = [this](std::optional<TokenId> token) {
-    return token ? tokenizer_.token_text(*token).value_or("") : std::string();
+    return token ? tokenizer().token_text(*token).value_or("") : std::string();
   };
-  if (filled.bos_token.empty()) filled.bos_token = spelling(tokenizer_.bos_token());
-  if (filled.eos_token.empty()) filled.eos_token = spelling(tokenizer_.eos_token());
+  if (filled.bos_token.empty()) filled.bos_token = spelling(tokenizer().bos_token());
+  if (filled.eos_token.empty()) filled.eos_token = spelling(tokenizer().eos_token());
   // The template writes the special tokens itself.
-  return tokenizer_.encode(chat_template_->render(filled), {.add_special_tokens = false});
+  return tokenizer().encode(chat_template_->render(filled), {.add_special_tokens = false});
 }
 
 bool Engine::is_end_token(TokenId token) const {
   return std::ranges::find(config_.eos_tokens, token) != config_.eos_tokens.end() ||
-         tokenizer_.eos_token() == token;
+         (tokenizer_ && tokenizer_->eos_token() == token);
 }
 
 std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,6 +17,8 @@
 #include "engine/model_files.h"
 #include "engine/sampler.h"
 #include "model/model.h"
+#include "ops/access_mode.h"
+#include "ops/decode_graph.h"
 #include "plan/plan.h"
 
 namespace dak {
@@ -27,13 +30,20 @@ struct EngineOptions {
   std::optional<double> offload_ratio;        // instead of a budget
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
   int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
-  std::optional<DType> dtype;                 // of weights; default: see held_dtype
-  std::optional<DType> kv_dtype;              // default: the weights'
-  int64_t prefill_chunk = 512;                // most tokens in one forward pass
-  bool check_finite = false;                  // refuse NaN weights
+  int64_t sequences = 1;                      // decoded side by side, each with room for `context`
+  AccessMode mode = AccessMode::kDirect;
+  std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
+  std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
+  std::optional<DType> dtype;              // of weights; default: see held_dtype
+  std::optional<DType> kv_dtype;           // default: the weights'
+  int64_t prefill_chunk = 512;             // most tokens in one forward pass
+  bool check_finite = false;               // refuse NaN weights
 };
 
 inline constexpr int64_t kDefaultContext = 8192;
+
+// More sequences than one reading of a weight serves are decoded without a graph.
+inline constexpr int64_t kMaxGraphRows = 64;
 
 // What the KV cache holds: as asked for, else as most of the weights are held.
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
@@ -71,6 +81,7 @@ struct GenerateResult {
   PhaseStats decode;
 };
 
+class Decoder;
 class Engine;
 
 // A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
@@ -89,6 +100,7 @@ class Session {
  private:
   // Logits of the prompt's last token; empty when cancelled.
   std::span<const float> prefill(const GenerateRequest& request, GenerateResult& result);
+  TokenId decode_ahead(Decoder& decoder, PhaseStats& stats);
 
   Engine& engine_;
   KvHold hold_;
@@ -104,11 +116,14 @@ class Engine {
 
   const ModelConfig& config() const { return config_; }
   const Plan& plan() const { return plan_; }
-  const Tokenizer& tokenizer() const { return tokenizer_; }
+  // Throws kNotFound for a model without one (synthetic weights from a config.json alone).
+  const Tokenizer& tokenizer() const;
   const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
-  int64_t context() const { return context_; }
+  int64_t sequences() const { return sequences_; }
+  int64_t context() const { return context_; }  // of each sequence
   ThreadPool& pool() { return *pool_; }
   double load_seconds() const { return load_seconds_; }
+  const CudaBackend* cuda() const { return cuda_.get(); }  // null on the CPU
 
   // The prompt of a conversation, by the model's own template; throws kUnsupported without one.
   std::vector<TokenId> chat_prompt(const ChatInput& input) const;
@@ -116,16 +131,27 @@ class Engine {
 
  private:
   friend class Session;
+  friend class Decoder;
+  friend class DecodeLoop;
+
+  // A decode step for so many sequences, whichever they are.
+  struct StepGraph {
+    std::unique_ptr<DecodeGraph> graph;
+    TierTraffic weight_traffic;  // of a step
+  };
+
+  DType input_dtype(const EngineOptions& options) const;
 
   // One forward pass over `tokens` of one sequence; logits of the last when `want_logits`.
   std::span<const float> run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,
                              PhaseStats& stats);
 
   ModelConfig config_;
-  Tokenizer tokenizer_;
+  std::optional<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
   std::unique_ptr<ThreadPool> pool_;
   Plan plan_;
+  int64_t sequences_;
   int64_t context_;
   int64_t prefill_chunk_;
   std::unique_ptr<Weights> weights_;
@@ -134,6 +160,7 @@ class Engine {
   std::unique_ptr<KvCache> cache_;
   CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
   OpContext ctx_;
+  std::map<int64_t, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;
 };
 

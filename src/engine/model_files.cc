@@ -82,6 +82,8 @@ std::optional<ChatTemplate> folder_chat_template(const fs::path& folder) {
 
 }  // namespace
 
+bool ModelFiles::has_tokenizer() const { return metadata || fs::exists(path / "tokenizer.json"); }
+
 Tokenizer ModelFiles::load_tokenizer() const {
   if (metadata) return load_gguf_tokenizer(*metadata);
   return load_tokenizer_json(path);
@@ -109,7 +111,7 @@ ModelFiles open_model(const fs::path& path, bool need_weights) {
     if (path.extension() != ".json") return open_gguf_model(path);
     if (need_weights) {
       throw_invalid(path.string(), {}, {}, "is a configuration without weights",
-                    "give the folder that holds it, or use `dak plan`");
+                    "give the folder that holds it, or use --synthetic or `dak plan`");
     }
     return open_config(path);
   }();

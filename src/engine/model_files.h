@@ -1,5 +1,5 @@
-// What MODEL on the command line can be: a Hugging Face folder, a .gguf file, or, for planning, a
-// config.json alone.
+// What MODEL on the command line can be: a Hugging Face folder, a .gguf file, or, for planning and
+// synthetic weights, a config.json alone (or its folder).
 #pragma once
 
 #include <filesystem>
@@ -23,6 +23,8 @@ struct ModelFiles {
   std::optional<Checkpoint> checkpoint = {};  // none: config.json alone
   std::optional<GgufMetadata> metadata = {};  // GGUF only
 
+  // Whether load_tokenizer would find one; a config.json alone needs none.
+  bool has_tokenizer() const;
   // Throw kNotFound naming the file that would hold it.
   Tokenizer load_tokenizer() const;
   // nullopt: the model has none and cannot chat.

@@ -16,6 +16,8 @@ DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options) {
 
 namespace {
 
+constexpr int64_t kLeastWindowBytes = 8192;  // a kernel's remote reads are of this size
+
 // What the CUDA backend cannot run, said before anything is loaded.
 void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& options,
                     const std::vector<Tier>& tiers) {
@@ -39,9 +41,60 @@ void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& o
   }
 }
 
+// A flag that the backend or another flag would leave without effect is refused.
+void check_access(const EngineOptions& options) {
+  const bool cpu = options.device.backend == Backend::kCpu;
+  if (cpu && (options.mode == AccessMode::kPrefetch || options.mode == AccessMode::kUva)) {
+    throw_unsupported("--mode", {}, name(options.mode),
+                      "the CPU backend reads every tier where it lies",
+                      "use --mode direct, or --device cuda");
+  }
+  if (!options.window_bytes) return;
+  const std::string window = format_bytes(*options.window_bytes);
+  if (cpu) {
+    throw_unsupported("--window", {}, window, "the CPU backend has no link to a remote tier",
+                      "use --device cuda");
+  }
+  if (options.mode != AccessMode::kDirect) {
+    throw_invalid("--window", {}, window,
+                  fmt::format("has no effect with --mode {}", name(options.mode)),
+                  "use --mode direct");
+  }
+  if (*options.window_bytes < kLeastWindowBytes) {
+    throw_invalid("--window", {}, window,
+                  fmt::format("is less than one read of {}", format_bytes(kLeastWindowBytes)),
+                  "or leave it away: the window adapts");
+  }
+}
+
+// Nothing remote: everything fits, or the error says what is missing.
+void check_resident(const EngineOptions& options, const std::vector<Operand>& operands,
+                    const FixedMemory& fixed, const Tier& local) {
+  if (options.offload_ratio.value_or(0) > 0) {
+    throw_invalid("--offload-ratio", {}, fmt::format("{}", *options.offload_ratio),
+                  "contradicts --mode resident, which keeps every weight local",
+                  "use --offload-ratio 0 or --mode direct");
+  }
+  int64_t need = fixed.total_bytes();
+  for (const Operand& operand : operands) need += operand.size_bytes();
+  const int64_t capacity = options.local_budget_bytes.value_or(local.capacity_bytes);
+  if (need <= capacity) return;
+  throw Error(
+      ErrorCode::kResourceExhausted,
+      {.where = "--mode",
+       .field = {},
+       .value = "resident",
+       .problem = fmt::format("needs {} in tier {}, {} more than its {}", format_bytes(need),
+                              local.name, format_bytes(need - capacity), format_bytes(capacity)),
+       .fix = fmt::format("use --mode direct, a smaller --context or, where there is so "
+                          "much, --local-budget {}",
+                          need)});
+}
+
 }  // namespace
 
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
+  check_access(options);
   const ModelConfig& config = files.config;
   if (options.context < 0 || options.context > config.context_length) {
     throw_invalid(
@@ -55,18 +108,27 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       tier.capacity_bytes = *options.host_budget_bytes;
     }
   }
-  const int64_t rows = std::min(options.prefill_chunk, context);
+  // Each sequence's pages are its own.
+  const int64_t kv_tokens =
+      options.sequences * ((context + kPageTokens - 1) / kPageTokens * kPageTokens);
+  const int64_t rows = std::max(std::min(options.prefill_chunk, context), options.sequences);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
                                               files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
+  const DType input = matmul_input_dtype(options.device.backend, config, operands);
+  const FixedMemory fixed{
+      .vector_bytes = vector_bytes_of(specs),
+      .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), kv_tokens),
+      .kv_tokens = options.sequences == 1 ? context : kv_tokens,
+      .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input)};
+  if (options.mode == AccessMode::kResident) {
+    check_resident(options, operands, fixed, tiers.at(0));
+  }
   return plan_uniform({
       .model = config.name,
       .operands = std::move(operands),
-      .fixed = {.vector_bytes = vector_bytes_of(specs),
-                .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), context),
-                .kv_tokens = context,
-                .activation_bytes = Workspace::size_bytes(config, rows, 1)},
+      .fixed = fixed,
       .tiers = std::move(tiers),
       .local_budget_bytes = options.local_budget_bytes,
       .offload_ratio = options.offload_ratio,

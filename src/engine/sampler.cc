@@ -53,20 +53,6 @@ double weight(float logit, float largest, double temperature) {
                           temperature);
 }
 
-// Lowest id of the largest logit; NaN is never larger.
-TokenId argmax(std::span<const float> logits) {
-  float best = kNever;
-  size_t token = logits.size();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > best) {
-      best = logits[i];
-      token = i;
-    }
-  }
-  require(token != logits.size(), "every logit is NaN or -inf");
-  return static_cast<TokenId>(token);
-}
-
 // A candidate as one integer, in the order of likelihood: larger logit first, then lower id.
 // Sorting these is several times faster than sorting ids by a look-up, and alike with every
 // library.
@@ -103,6 +89,20 @@ void check(bool valid, std::string_view field, double value, std::string_view pr
 
 }  // namespace
 
+// Lowest id of the largest logit; NaN is never larger.
+TokenId most_likely(std::span<const float> logits) {
+  float best = kNever;
+  size_t token = logits.size();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > best) {
+      best = logits[i];
+      token = i;
+    }
+  }
+  require(token != logits.size(), "every logit is NaN or -inf");
+  return static_cast<TokenId>(token);
+}
+
 void SamplingParams::validate() const {
   // Written so that NaN fails.
   check(temperature >= 0.0f && std::isfinite(temperature), "temperature", temperature,
@@ -130,17 +130,15 @@ void Sampler::observe_prompt(std::span<const TokenId> tokens) {
 
 TokenId Sampler::sample(std::span<const float> logits) {
   const bool greedy = params_.temperature == 0.0f;
-  const bool penalised = params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
-                         params_.frequency_penalty != 0.0f;
   TokenId token = 0;
-  if (greedy && !penalised) {
-    token = argmax(logits);
+  if (params_.plain_greedy()) {
+    token = most_likely(logits);
   } else {
     scratch_.resize(logits.size());
     std::transform(logits.begin(), logits.end(), scratch_.begin(),
                    [](float logit) { return std::isnan(logit) ? kNever : logit; });
-    if (penalised) apply_penalties();
-    token = greedy ? argmax(scratch_) : draw();
+    if (params_.penalised()) apply_penalties();
+    token = greedy ? most_likely(scratch_) : draw();
   }
   count(generated_counts_, token);
   return token;
@@ -163,7 +161,7 @@ void Sampler::apply_penalties() {
 }
 
 TokenId Sampler::draw() {
-  float largest = scratch_[static_cast<size_t>(argmax(scratch_))];
+  float largest = scratch_[static_cast<size_t>(most_likely(scratch_))];
   if (std::isinf(largest)) {  // certain: whatever is not infinite cannot be drawn
     for (float& logit : scratch_) logit = logit == largest ? 0.0f : kNever;
     largest = 0.0f;
@@ -247,7 +245,7 @@ void Sampler::keep_top_p() {
 
 float Sampler::log_probability(std::span<const float> logits, TokenId token) {
   require(token >= 0 && static_cast<size_t>(token) < logits.size(), "token id out of range");
-  const float largest = logits[static_cast<size_t>(argmax(logits))];
+  const float largest = logits[static_cast<size_t>(most_likely(logits))];
   const float logit = logits[static_cast<size_t>(token)];
   if (std::isnan(logit) || logit == kNever) return kNever;
   if (std::isinf(largest)) {  // shared by all that are infinite

@@ -25,7 +25,16 @@ struct SamplingParams {
 
   // Throws kInvalidArgument naming the field, its value and the range.
   void validate() const;
+  // Whether every choice is the most likely token of the unmodified logits.
+  bool plain_greedy() const { return temperature == 0.0f && !penalised(); }
+  bool penalised() const {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
 };
+
+// The most likely token, as a greedy Sampler without penalties chooses it. Throws kInternal when
+// every logit is NaN or -inf.
+TokenId most_likely(std::span<const float> logits);
 
 class Sampler {
  public:

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/stop.h"
 
@@ -100,6 +101,19 @@ std::span<const float> Session::prefill(const GenerateRequest& request, Generate
   return logits;
 }
 
+// The next token of the device's choice, with the step after it already enqueued.
+TokenId Session::decode_ahead(Decoder& decoder, PhaseStats& stats) {
+  while (decoder.in_flight() <= decoder.ahead() && hold_.tokens < engine_.context()) {
+    decoder.enqueue();
+  }
+  const Decoder::Step step = decoder.finish();
+  stats.tokens += 1;
+  stats.steps += 1;
+  stats.seconds += step.seconds;
+  stats.traffic.add_all(step.traffic);
+  return step.tokens[0];
+}
+
 GenerateResult Session::generate(const GenerateRequest& request) {
   check_prompt(request, engine_);
   GenerateResult result;
@@ -110,8 +124,13 @@ GenerateResult Session::generate(const GenerateRequest& request) {
 
   TokenId next = request.prompt.back();
   std::span<const float> logits = prefill(request, result);
+  if (!logits.empty()) next = sampler.sample(logits);
+  std::optional<Decoder> decoder;  // where the device chooses the tokens
+  if (!logits.empty() && engine_.cuda_ != nullptr && request.sampling.plain_greedy() &&
+      hold_.tokens < engine_.context()) {
+    decoder.emplace(engine_, std::vector<KvHold*>{&hold_}, std::vector<TokenId>{next});
+  }
   while (!logits.empty() && !cancelled(request)) {
-    next = sampler.sample(logits);
     result.tokens.push_back(next);
     if (!request.ignore_eos && engine_.is_end_token(next)) {
       result.reason = FinishReason::kEos;
@@ -125,13 +144,19 @@ GenerateResult Session::generate(const GenerateRequest& request) {
       result.reason = FinishReason::kMaxTokens;
       break;
     }
-    if (hold_.tokens == engine_.context()) {
+    if (std::ssize(tokens_) == engine_.context()) {
       result.reason = FinishReason::kContextFull;
       break;
     }
-    logits = engine_.run(hold_, {&next, 1}, /*want_logits=*/true, result.decode);
     tokens_.push_back(next);
+    if (decoder) {
+      next = decode_ahead(*decoder, result.decode);
+    } else {
+      logits = engine_.run(hold_, {&next, 1}, /*want_logits=*/true, result.decode);
+      next = sampler.sample(logits);
+    }
   }
+  decoder.reset();
   answer.finish(next);
   return result;
 }

@@ -26,6 +26,8 @@ CudaDevice describe(int ordinal) {
     return device;
   }
   device.name = properties.name;
+  device.pci_bus_id = fmt::format("{:08x}:{:02x}:{:02x}.0", properties.pciDomainID,
+                                  properties.pciBusID, properties.pciDeviceID);
   if (properties.major != 9 || properties.minor != 0) {
     device.unusable = fmt::format("compute capability {}.{}, and dak's kernels need 9.0",
                                   properties.major, properties.minor);

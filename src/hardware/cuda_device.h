@@ -10,6 +10,7 @@ namespace dak {
 struct CudaDevice {
   int ordinal = 0;
   std::string name;
+  std::string pci_bus_id;  // "00000000:1b:00.0", as NVML and lspci name it
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
   std::string unusable;  // why dak cannot use it; empty: it can

@@ -65,14 +65,20 @@ int64_t SplitWeight::partial_bytes(int64_t batch) const {
   return bytes;
 }
 
-void SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
+bool SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
+  bool moved = false;
   const int64_t partial_bytes = std::max<int64_t>(weight.partial_bytes(batch), 16);
-  if (partial_bytes > partials_.size_bytes()) partials_ = DeviceBuffer(partial_bytes);
+  if (partial_bytes > partials_.size_bytes()) {
+    partials_ = DeviceBuffer(partial_bytes);
+    moved = true;
+  }
   const int64_t arrival_bytes = row_blocks_of(weight.rows()) * 4;
   if (arrival_bytes > arrivals_.size_bytes()) {
     arrivals_ = DeviceBuffer(arrival_bytes);
     cuda_check(cudaMemset(arrivals_.as(), 0, static_cast<size_t>(arrival_bytes)));
+    moved = true;
   }
+  return moved;
 }
 
 void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,

@@ -51,9 +51,9 @@ class SplitWeight {
 // Partial sums and arrival counters, shared by all matmuls of one stream.
 class SplitWorkspace {
  public:
-  // Grows to serve `weight` up to `batch`. Not while work or a captured graph that uses it is
-  // alive: the addresses change.
-  void reserve(const SplitWeight& weight, int64_t batch);
+  // Grows to serve `weight` up to `batch`; true if that changed the addresses. Not while work that
+  // uses it is in flight.
+  bool reserve(const SplitWeight& weight, int64_t batch);
 
   float* partials() const { return partials_.as<float>(); }
   uint32_t* arrivals() const { return arrivals_.as<uint32_t>(); }

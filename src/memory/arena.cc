@@ -11,6 +11,11 @@ void Arena::write(std::byte* at, std::span<const std::byte> bytes) {
   std::memcpy(at, bytes.data(), bytes.size());
 }
 
+void Arena::fill_random(std::byte* at, const RandomValues& values) {
+  require(host_writable(), "an arena the CPU cannot write must fill itself");
+  fill_random_cpu(at, values);
+}
+
 void check_capacity(const Tier& tier, int64_t used_bytes, int64_t need_bytes) {
   if (tier.capacity_bytes <= 0 || used_bytes + need_bytes <= tier.capacity_bytes) return;
   throw Error(ErrorCode::kResourceExhausted,

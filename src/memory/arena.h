@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "memory/random_values.h"
 #include "memory/tier.h"
 
 namespace dak {
@@ -23,6 +24,10 @@ class Arena {
   virtual bool host_writable() const { return true; }
   // Copies `bytes` to `at`, inside what `allocate` gave; in place on return. Any thread may call.
   virtual void write(std::byte* at, std::span<const std::byte> bytes);
+
+  // Fills `at`, inside what `allocate` gave, with the numbers of random_values.h: the same bits
+  // whichever arena. Any thread may call.
+  virtual void fill_random(std::byte* at, const RandomValues& values);
 
   virtual int64_t used_bytes() const = 0;
   virtual const Tier& tier() const = 0;

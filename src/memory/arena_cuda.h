@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/progress.h"
 #include "memory/arena.h"
 
 namespace dak {
@@ -13,9 +14,13 @@ namespace dak {
 // `write` passes through small pinned buffers.
 std::unique_ptr<Arena> make_device_arena(const Tier& tier, int ordinal, int64_t expected_bytes);
 
-// Host memory that GPU `ordinal` reads at the same addresses, pinned in pieces of 1 GiB by several
-// threads at once. Throws kResourceExhausted where the system refuses to pin, saying how to raise
-// the limit, and kUnsupported where host addresses are not device addresses.
-std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int ordinal, int64_t expected_bytes);
+// Host memory that GPU `ordinal` reads at the same addresses, on the NUMA node that the tier names,
+// by default the GPU's. `expected_bytes` are pinned now: pages are faulted in by several threads,
+// reported to `progress` as they come, then registered, 256 GiB at a time. What a span of 256 GiB
+// cannot hold whole goes to the next, and memory past the expected comes in small slabs. Throws
+// kResourceExhausted where the system refuses to pin, saying how to raise the limit, and
+// kUnsupported where host addresses are not device addresses.
+std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int ordinal, int64_t expected_bytes,
+                                         const ProgressFn& progress = {});
 
 }  // namespace dak

@@ -12,6 +12,8 @@ namespace {
 }  // namespace
 
 std::unique_ptr<Arena> make_device_arena(const Tier& tier, int, int64_t) { refuse(tier); }
-std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int, int64_t) { refuse(tier); }
+std::unique_ptr<Arena> make_pinned_arena(const Tier& tier, int, int64_t, const ProgressFn&) {
+  refuse(tier);
+}
 
 }  // namespace dak

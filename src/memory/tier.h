@@ -36,6 +36,9 @@ struct TierTraffic {
   std::array<int64_t, kMaxTiers> read_bytes{};
 
   void add(TierIndex tier, int64_t bytes) { read_bytes[tier] += bytes; }
+  void add_all(const TierTraffic& other) {
+    for (size_t i = 0; i < read_bytes.size(); ++i) read_bytes[i] += other.read_bytes[i];
+  }
   int64_t total_bytes() const {
     int64_t total = 0;
     for (const int64_t bytes : read_bytes) total += bytes;

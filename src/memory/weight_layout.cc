@@ -49,6 +49,15 @@ void pack_row_block(const float* values, int64_t rows, int64_t cols, DType dtype
   }
 }
 
+void clear_padding(std::byte* block, int64_t rows, int64_t cols, DType dtype) {
+  const int64_t element = bytes_of(dtype, 1);
+  for (int64_t row = 0; row < kRowBlockRows; ++row) {
+    for (int64_t col = row < rows ? cols : 0; col < padded_cols(cols); ++col) {
+      std::memset(block + offset_in_block(row, col) * element, 0, static_cast<size_t>(element));
+    }
+  }
+}
+
 void unpack_row_block(const std::byte* block, int64_t rows, int64_t cols, DType dtype, float* out) {
   switch (dtype) {
     case DType::kF32:

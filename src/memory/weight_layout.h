@@ -45,7 +45,10 @@ inline int64_t row_block_bytes(int64_t cols, DType dtype) {
 // (f32, f16 or bf16), padding with zeros.
 void pack_row_block(const float* values, int64_t rows, int64_t cols, DType dtype, std::byte* out);
 
-// The reverse: the first `rows` rows as row-major f32 [rows, cols].
+// Zeroes what lies past `rows` and `cols` in the block at `block`, as pack_row_block leaves it.
+void clear_padding(std::byte* block, int64_t rows, int64_t cols, DType dtype);
+
+// The reverse of packing: the first `rows` rows as row-major f32 [rows, cols].
 void unpack_row_block(const std::byte* block, int64_t rows, int64_t cols, DType dtype, float* out);
 
 }  // namespace dak

@@ -24,6 +24,7 @@ struct Batch {
   std::vector<BatchSequence> sequences;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
   DType kv_dtype = DType::kF32;     // of the cache
+  int64_t table_pages = 0;          // a GPU's page table has room for so many of each sequence
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 };

@@ -1,9 +1,8 @@
 #include "model/gated_decoder.h"
 
-#include <array>
-
 #include "model/pass.h"
 #include "ops/embedding.h"
+#include "ops/heads.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
@@ -55,8 +54,8 @@ class GatedDecoder final : public Model {
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
     if (batch.logit_rows.empty()) return pass.logits;
     gather_rows(ctx, pass.hidden, batch.logit_rows, pass.last);
-    rms_norm(ctx, pass.last, norm_, config_.norm_epsilon, pass.last);
-    matmul(ctx, pass.last, *lm_head_, pass.logits);
+    rms_norm(ctx, pass.last, norm_, config_.norm_epsilon, pass.last_normed);
+    matmul(ctx, pass.last_normed, *lm_head_, pass.logits);
     return pass.logits;
   }
 
@@ -68,12 +67,8 @@ class GatedDecoder final : public Model {
 
     rms_norm(ctx, p.hidden, w.attention_norm, epsilon, p.normed);
     matmul(ctx, p.normed, *w.qkv, p.qkv, {.bias = w.qkv_bias});
-    split_columns(ctx, p.qkv, std::array{p.q, p.k, p.v});
-    if (w.q_norm != nullptr) rms_norm(ctx, p.q, w.q_norm, epsilon, p.q);
-    if (w.k_norm != nullptr) rms_norm(ctx, p.k, w.k_norm, epsilon, p.k);
-    rope(ctx, p.positions, frequencies_, p.q);
-    rope(ctx, p.positions, frequencies_, p.k);
-    store_kv(ctx, cache, p.sequences, p.k, p.v);
+    const HeadTransform transform{w.q_norm, w.k_norm, epsilon, &frequencies_};
+    split_heads(ctx, cache, p.sequences, p.positions, transform, p.qkv, p.heads());
     attention(ctx, cache, p.sequences, p.q, p.attended);
     matmul(ctx, p.attended.as_matrix(), *w.output, p.hidden,
            {.bias = w.output_bias, .add_to_output = true});

@@ -1,11 +1,10 @@
 #include "model/loader.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <mutex>
 
 #include "base/error.h"
+#include "base/progress_counter.h"
 
 namespace dak {
 namespace {
@@ -49,31 +48,6 @@ void check_part(const Checkpoint& checkpoint, std::string_view where, const Weig
   }
 }
 
-// Adds up bytes from many threads and reports them from one at a time.
-class LoadProgress {
- public:
-  LoadProgress(const ProgressFn& report, int64_t total_bytes)
-      : report_(report), total_bytes_(total_bytes) {}
-
-  void add(int64_t bytes) {
-    if (!report_) return;
-    const std::lock_guard lock(mutex_);
-    done_bytes_ += bytes;
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-    report_({.what = "loading weights",
-             .done_bytes = done_bytes_,
-             .total_bytes = total_bytes_,
-             .seconds = elapsed.count()});
-  }
-
- private:
-  const ProgressFn& report_;
-  int64_t total_bytes_;
-  int64_t done_bytes_ = 0;
-  std::mutex mutex_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
 void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int64_t row,
                   std::span<const float> values) {
   for (size_t i = 0; i < values.size(); ++i) {
@@ -89,24 +63,13 @@ void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int6
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const LoadOptions& options, int64_t total_bytes)
-      : checkpoint_(checkpoint), options_(options), progress_(options.progress, total_bytes) {}
+      : checkpoint_(checkpoint),
+        options_(options),
+        progress_("loading weights", total_bytes, options.progress) {}
 
   void load_matrix(const MatrixSpec& spec, const OperandPlan& plan, ThreadPool& pool,
                    Weights& weights) {
-    TieredTensor tensor{.name = spec.name,
-                        .dtype = plan.operand.dtype,
-                        .rows = spec.rows(),
-                        .cols = spec.cols,
-                        .blocks = {}};
-    tensor.blocks.resize(static_cast<size_t>(plan.operand.blocks()));
-    for (const TierSpan& span : plan.spans) {
-      std::byte* data = weights.arena(span.tier).allocate(span.blocks * tensor.block_bytes());
-      for (int64_t i = 0; i < span.blocks; ++i) {
-        tensor.blocks[static_cast<size_t>(span.first_block + i)] = {
-            .data = data + i * tensor.block_bytes(), .tier = span.tier};
-      }
-    }
-    const TieredTensor& added = weights.add_matrix(std::move(tensor));
+    const TieredTensor& added = place_matrix(spec, plan, weights);
     pool.parallel_for(plan.operand.blocks(), 1, [&](int64_t begin, int64_t end, int) {
       std::vector<float> rows(static_cast<size_t>(kRowBlockRows * spec.cols));
       std::vector<std::byte> packed;  // for arenas that the CPU cannot write to
@@ -118,8 +81,7 @@ class Loader {
   }
 
   void load_vector(const VectorSpec& spec, Weights& weights) {
-    std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, spec.size()));
-    weights.add_vector(spec.name, reinterpret_cast<const float*>(data));
+    std::byte* data = place_vector(spec, weights);
     std::vector<float> loaded(static_cast<size_t>(spec.size()));
     float* values = loaded.data();
     for (const WeightPart& part : spec.parts) {
@@ -178,7 +140,7 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   const LoadOptions& options_;
-  LoadProgress progress_;
+  ProgressCounter progress_;
 };
 
 }  // namespace
@@ -230,11 +192,39 @@ void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
   }
 }
 
+const TieredTensor& place_matrix(const MatrixSpec& spec, const OperandPlan& plan,
+                                 Weights& weights) {
+  TieredTensor tensor{.name = spec.name,
+                      .dtype = plan.operand.dtype,
+                      .rows = spec.rows(),
+                      .cols = spec.cols,
+                      .blocks = {}};
+  tensor.blocks.resize(static_cast<size_t>(plan.operand.blocks()));
+  for (const TierSpan& span : plan.spans) {
+    std::byte* data = weights.arena(span.tier).allocate(span.blocks * tensor.block_bytes());
+    for (int64_t i = 0; i < span.blocks; ++i) {
+      tensor.blocks[static_cast<size_t>(span.first_block + i)] = {
+          .data = data + i * tensor.block_bytes(), .tier = span.tier};
+    }
+  }
+  return weights.add_matrix(std::move(tensor));
+}
+
+std::byte* place_vector(const VectorSpec& spec, Weights& weights) {
+  std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, spec.size()));
+  weights.add_vector(spec.name, reinterpret_cast<const float*>(data));
+  return data;
+}
+
+int64_t bytes_to_load(const WeightSpecs& specs, const Plan& plan) {
+  int64_t total = plan.weight_bytes();
+  for (const VectorSpec& spec : specs.vectors) total += bytes_of(DType::kF32, spec.size());
+  return total;
+}
+
 void load_weights(const WeightSpecs& specs, const Checkpoint& checkpoint, const Plan& plan,
                   ThreadPool& pool, const LoadOptions& options, Weights& weights) {
-  int64_t total_bytes = plan.weight_bytes();
-  for (const VectorSpec& spec : specs.vectors) total_bytes += bytes_of(DType::kF32, spec.size());
-  Loader loader(checkpoint, options, total_bytes);
+  Loader loader(checkpoint, options, bytes_to_load(specs, plan));
   for (const VectorSpec& spec : specs.vectors) loader.load_vector(spec, weights);
   for (const MatrixSpec& spec : specs.matrices) {
     loader.load_matrix(spec, plan.operand(spec.name), pool, weights);

@@ -38,6 +38,13 @@ int64_t vector_bytes_of(const WeightSpecs& specs);
 void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
                       std::string_view where);
 
+// What every source of weights shares. Room for a matrix as the plan places it, and for a vector in
+// tier 0, known to `weights` from then on; its bytes are still to come.
+const TieredTensor& place_matrix(const MatrixSpec& spec, const OperandPlan& plan, Weights& weights);
+std::byte* place_vector(const VectorSpec& spec, Weights& weights);
+// Of all of them, for progress; norms and biases without the arena's rounding.
+int64_t bytes_to_load(const WeightSpecs& specs, const Plan& plan);
+
 // Loads everything into `weights`' arenas as `plan` says.
 void load_weights(const WeightSpecs& specs, const Checkpoint& checkpoint, const Plan& plan,
                   ThreadPool& pool, const LoadOptions& options, Weights& weights);

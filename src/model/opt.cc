@@ -1,9 +1,8 @@
 // OPT (Zhang et al. 2022): learned positions, layer norms with biases, biases everywhere, ReLU MLP.
-#include <array>
-
 #include "model/families.h"
 #include "model/pass.h"
 #include "ops/embedding.h"
+#include "ops/heads.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
 #include "ops/rows.h"
@@ -60,12 +59,12 @@ class Opt final : public Model {
   Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const override {
     Pass pass(config_, batch, work);
     embedding(ctx, batch.tokens, *embedding_, pass.hidden);
-    embedding(ctx, batch.positions, *positions_, pass.hidden, kPositionOffset, /*add=*/true);
+    add_positions(ctx, batch.positions, *positions_, kPositionOffset, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
     if (batch.logit_rows.empty()) return pass.logits;
     gather_rows(ctx, pass.hidden, batch.logit_rows, pass.last);
-    if (config_.norm_before) normalise(ctx, pass.last, final_norm_, pass.last);
-    matmul(ctx, pass.last, *lm_head_, pass.logits);
+    if (config_.norm_before) normalise(ctx, pass.last, final_norm_, pass.last_normed);
+    matmul(ctx, config_.norm_before ? pass.last_normed : pass.last, *lm_head_, pass.logits);
     return pass.logits;
   }
 
@@ -81,8 +80,7 @@ class Opt final : public Model {
 
     if (before) normalise(ctx, p.hidden, w.attention_norm, p.normed);
     matmul(ctx, before ? p.normed : p.hidden, *w.qkv, p.qkv, {.bias = w.qkv_bias});
-    split_columns(ctx, p.qkv, std::array{p.q, p.k, p.v});
-    store_kv(ctx, cache, p.sequences, p.k, p.v);
+    split_heads(ctx, cache, p.sequences, p.positions, {}, p.qkv, p.heads());
     attention(ctx, cache, p.sequences, p.q, p.attended);
     matmul(ctx, p.attended.as_matrix(), *w.output, p.hidden,
            {.bias = w.output_bias, .add_to_output = true});

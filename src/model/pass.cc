@@ -3,13 +3,35 @@
 #include <cmath>
 
 namespace dak {
+namespace {
+
+AttentionConfig attention_of(const ModelConfig& config, const Batch& batch, int64_t layer) {
+  return {.heads = config.heads,
+          .kv_heads = config.kv_heads,
+          .head_size = config.head_size,
+          .scale = 1.0f / std::sqrt(static_cast<float>(config.head_size)),
+          .window = config.window_of_layer(layer),
+          .kv_dtype = batch.kv_dtype,
+          .layer = layer,
+          .table_pages = batch.table_pages};
+}
+
+// Points `sequences` at the pages of `layer`.
+void enter(const Batch& batch, int64_t layer, std::vector<KvSequence>& sequences) {
+  sequences.resize(batch.sequences.size());
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const BatchSequence& from = batch.sequences[s];
+    sequences[s] = {.pages = (*from.pages)[static_cast<size_t>(layer)],
+                    .past = from.past,
+                    .first_row = from.first_row,
+                    .rows = from.rows};
+  }
+}
+
+}  // namespace
 
 Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
-    : config(model),
-      batch(input),
-      positions(input.positions),
-      sequences(input.sequences.size()),
-      kv_dtype(input.kv_dtype) {
+    : config(model), batch(input), positions(input.positions) {
   const int64_t m = batch.rows();
   const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
   require(m > 0 && m <= work.hidden.dim(0), "batch larger than its workspace");
@@ -24,23 +46,23 @@ Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
   attended = work.attended.first_rows(m);
   mlp = work.mlp.first_rows(m);
   last = work.last.first_rows(wanted);
+  last_normed = work.last_normed.first_rows(wanted);
   logits = work.logits.first_rows(wanted);
 }
 
 AttentionConfig Pass::enter_layer(int64_t i) {
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    const BatchSequence& from = batch.sequences[s];
-    sequences[s] = {.pages = (*from.pages)[static_cast<size_t>(i)],
-                    .past = from.past,
-                    .first_row = from.first_row,
-                    .rows = from.rows};
+  enter(batch, i, sequences);
+  return attention_of(config, batch, i);
+}
+
+TierTraffic kv_traffic_of(const ModelConfig& config, const Batch& batch) {
+  TierTraffic traffic;
+  std::vector<KvSequence> sequences;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    enter(batch, layer, sequences);
+    count_kv_traffic(attention_of(config, batch, layer), sequences, traffic);
   }
-  return {.heads = config.heads,
-          .kv_heads = config.kv_heads,
-          .head_size = config.head_size,
-          .scale = 1.0f / std::sqrt(static_cast<float>(config.head_size)),
-          .window = config.window_of_layer(i),
-          .kv_dtype = kv_dtype};
+  return traffic;
 }
 
 }  // namespace dak

@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "model/workspace.h"
 #include "ops/attention.h"
+#include "ops/heads.h"
 
 namespace dak {
 
@@ -21,11 +22,15 @@ struct Pass {
   const Batch& batch;
   std::span<const int32_t> positions;  // [m]
   std::vector<KvSequence> sequences;   // of the current layer
-  DType kv_dtype;
 
   // Views of the workspace, m rows each; see workspace.h for their widths.
   Tensor hidden, normed, qkv, q, k, v, attended, mlp;
-  Tensor last, logits;  // as many rows as logits are wanted
+  Tensor last, last_normed, logits;  // as many rows as logits are wanted
+
+  Heads heads() const { return {q, k, v}; }
 };
+
+// What the attention of every layer reads in this batch.
+TierTraffic kv_traffic_of(const ModelConfig& config, const Batch& batch);
 
 }  // namespace dak

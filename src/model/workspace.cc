@@ -1,49 +1,75 @@
 #include "model/workspace.h"
 
-#include "ops/matmul.h"
+#include <array>
+#include <optional>
 
 namespace dak {
 namespace {
 
-int64_t rounded_f32_bytes(int64_t rows, int64_t cols) {
-  const int64_t bytes = bytes_of(DType::kF32, rows * cols);
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+// A tensor of the workspace: its place and its shape; heads 0: a matrix.
+struct Part {
+  Tensor Workspace::*tensor;
+  DType dtype;
+  int64_t rows;
+  int64_t cols;
+  int64_t heads = 0;
+};
+
+std::array<Part, 11> parts_of(const ModelConfig& c, int64_t rows, int64_t logit_rows, DType input) {
+  constexpr DType kF32 = DType::kF32;
+  return {{{&Workspace::hidden, kF32, rows, c.hidden},
+           {&Workspace::qkv, kF32, rows, c.q_rows() + 2 * c.kv_rows()},
+           {&Workspace::q, kF32, rows, c.head_size, c.heads},
+           {&Workspace::k, kF32, rows, c.head_size, c.kv_heads},
+           {&Workspace::v, kF32, rows, c.head_size, c.kv_heads},
+           {&Workspace::last, kF32, logit_rows, c.hidden},
+           {&Workspace::logits, kF32, logit_rows, c.vocabulary},
+           {&Workspace::normed, input, rows, c.hidden},
+           {&Workspace::attended, input, rows, c.head_size, c.heads},
+           {&Workspace::mlp, input, rows, c.intermediate},
+           {&Workspace::last_normed, input, logit_rows, c.hidden}}};
+}
+
+int64_t bytes_of_part(const Part& part) {
+  return bytes_of(part.dtype, part.rows * part.cols * std::max<int64_t>(1, part.heads));
 }
 
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows,
-                     Arena& arena) {
-  const auto matrix = [&arena](int64_t rows, int64_t cols) {
-    return make_tensor(arena.allocate(bytes_of(DType::kF32, rows * cols)), DType::kF32, rows, cols);
-  };
-  const auto heads_of = [&arena, &config, max_rows](int64_t heads) {
-    const int64_t elements = max_rows * heads * config.head_size;
-    return Tensor{.data = arena.allocate(bytes_of(DType::kF32, elements)),
-                  .dtype = DType::kF32,
-                  .rank = 3,
-                  .shape = {max_rows, heads, config.head_size}};
-  };
-  hidden = matrix(max_rows, config.hidden);
-  normed = matrix(max_rows, config.hidden);
-  qkv = matrix(max_rows, config.q_rows() + 2 * config.kv_rows());
-  q = heads_of(config.heads);
-  k = heads_of(config.kv_heads);
-  v = heads_of(config.kv_heads);
-  attended = heads_of(config.heads);
-  mlp = matrix(max_rows, config.intermediate);
-  last = matrix(max_logit_rows, config.hidden);
-  logits = matrix(max_logit_rows, config.vocabulary);
+                     Arena& arena, DType input_dtype) {
+  for (const Part& part : parts_of(config, max_rows, max_logit_rows, input_dtype)) {
+    Tensor& tensor = this->*part.tensor;
+    tensor = make_tensor(arena.allocate(bytes_of_part(part)), part.dtype, part.rows, part.cols);
+    if (part.heads == 0) continue;
+    tensor.rank = 3;
+    tensor.shape = {part.rows, part.heads, part.cols};
+  }
 }
 
-int64_t Workspace::size_bytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows) {
-  return 2 * rounded_f32_bytes(max_rows, config.hidden) +
-         rounded_f32_bytes(max_rows, config.q_rows() + 2 * config.kv_rows()) +
-         2 * rounded_f32_bytes(max_rows, config.q_rows()) +
-         2 * rounded_f32_bytes(max_rows, config.kv_rows()) +
-         rounded_f32_bytes(max_rows, config.intermediate) +
-         rounded_f32_bytes(max_logit_rows, config.hidden) +
-         rounded_f32_bytes(max_logit_rows, config.vocabulary);
+int64_t Workspace::size_bytes(const ModelConfig& config, int64_t max_rows, int64_t max_logit_rows,
+                              DType input_dtype) {
+  int64_t total = 0;
+  for (const Part& part : parts_of(config, max_rows, max_logit_rows, input_dtype)) {
+    total += (bytes_of_part(part) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  }
+  return total;
+}
+
+DType matmul_input_dtype(Backend backend, const ModelConfig& config,
+                         const std::vector<Operand>& operands) {
+  constexpr int64_t kUnit = 8;  // 16 bytes of 16-bit values, what a tensor copy wants of a row
+  if (backend == Backend::kCpu || config.hidden % kUnit != 0 || config.q_rows() % kUnit != 0 ||
+      config.intermediate % kUnit != 0) {
+    return DType::kF32;
+  }
+  std::optional<DType> common;
+  for (const Operand& operand : operands) {
+    if (operand.use != OperandUse::kMatmul) continue;
+    if (common && *common != operand.dtype) return DType::kF32;
+    common = operand.dtype;
+  }
+  return common.value_or(DType::kF32);
 }
 
 }  // namespace dak

@@ -6,9 +6,9 @@
 #include "ops/cuda/backend.h"
 
 namespace dak {
-namespace {
 
-void check(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
+void check_attention(const AttentionConfig& config, std::span<const KvSequence> sequences,
+                     int64_t m) {
   require(config.kv_heads > 0 && config.heads > 0 && config.heads % config.kv_heads == 0,
           "attention: kv_heads must divide heads");
   require(config.head_size > 0 && config.head_size % 8 == 0,
@@ -22,16 +22,21 @@ void check(const AttentionConfig& config, std::span<const KvSequence> sequences,
             "attention: a sequence's rows are outside the batch");
     require(static_cast<int64_t>(s.pages.size()) * kPageTokens >= s.past + s.rows,
             "attention: a sequence has too few KV pages");
+    require(config.table_pages == 0 || std::ssize(s.pages) <= config.table_pages,
+            "attention: a sequence has more pages than its table");
   }
 }
 
-void check_heads(const Tensor& t, int64_t heads, int64_t head_size) {
-  require(t.rank == 3 && t.dtype == DType::kF32 && t.dim(1) == heads && t.dim(2) == head_size,
+namespace {
+
+void check_heads(const Tensor& t, int64_t heads, int64_t head_size, bool any_dtype = false) {
+  require(t.rank == 3 && (any_dtype || t.dtype == DType::kF32) && t.dim(1) == heads &&
+              t.dim(2) == head_size,
           "attention: tensors must be f32 [m, heads, head_size]");
 }
 
 // The tokens that any row of the sequence sees.
-void count_traffic(OpContext& ctx, const AttentionConfig& config, const KvSequence& s) {
+void count_sequence(const AttentionConfig& config, const KvSequence& s, TierTraffic& traffic) {
   if (s.rows == 0) return;
   const int64_t end = s.past + s.rows;
   const int64_t begin = config.window > 0 ? std::max<int64_t>(0, s.past + 1 - config.window) : 0;
@@ -39,18 +44,23 @@ void count_traffic(OpContext& ctx, const AttentionConfig& config, const KvSequen
   for (int64_t page = begin / kPageTokens; page * kPageTokens < end; ++page) {
     const int64_t first = std::max(begin, page * kPageTokens);
     const int64_t last = std::min(end, (page + 1) * kPageTokens);
-    ctx.traffic.add(s.pages[static_cast<size_t>(page)].tier, (last - first) * token_bytes);
+    traffic.add(s.pages[static_cast<size_t>(page)].tier, (last - first) * token_bytes);
   }
 }
 
 }  // namespace
+
+void count_kv_traffic(const AttentionConfig& config, std::span<const KvSequence> sequences,
+                      TierTraffic& traffic) {
+  for (const KvSequence& s : sequences) count_sequence(config, s, traffic);
+}
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
               const Tensor& k, const Tensor& v) {
   check_heads(k, config.kv_heads, config.head_size);
   check_heads(v, config.kv_heads, config.head_size);
   require(k.dim(0) == v.dim(0), "store_kv: rows of k and v differ");
-  check(config, sequences, k.dim(0));
+  check_attention(config, sequences, k.dim(0));
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::store_kv(ctx, config, sequences, k, v);
@@ -62,10 +72,10 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out) {
   check_heads(q, config.heads, config.head_size);
-  check_heads(out, config.heads, config.head_size);
+  check_heads(out, config.heads, config.head_size, ctx.backend == Backend::kCuda);
   require(q.dim(0) == out.dim(0), "attention: rows of q and out differ");
-  check(config, sequences, q.dim(0));
-  for (const KvSequence& s : sequences) count_traffic(ctx, config, s);
+  check_attention(config, sequences, q.dim(0));
+  count_kv_traffic(config, sequences, ctx.traffic);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::attention(ctx, config, sequences, q, out);

@@ -36,8 +36,11 @@ struct AttentionConfig {
   float scale = 0;               // usually head_size^-1/2
   int64_t window = 0;            // sliding window in tokens, the current one included; 0: none
   DType kv_dtype = DType::kF32;  // f32, f16 or bf16
+  int64_t layer = 0;             // the GPU keeps a page table for each
+  int64_t table_pages = 0;       // room for each sequence in it; 0: as many as there are
 
-  int64_t page_bytes() const { return bytes_of(kv_dtype, 2 * kv_heads * kPageTokens * head_size); }
+  int64_t page_values() const { return 2 * kv_heads * kPageTokens * head_size; }
+  int64_t page_bytes() const { return bytes_of(kv_dtype, page_values()); }
 };
 
 // Writes k, v [m, kv_heads, head_size] f32 of each sequence's rows at tokens past .. past + rows.
@@ -47,8 +50,16 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
 // out[row, h, :] = softmax(scale q . K^T) V over tokens 0 .. past + (row - first_row), within the
 // window. q, out: f32 [m, heads, head_size]. Order of accumulation fixed by token index alone, so
 // placement, batch and number of threads never change a bit. Counts the K and V bytes of every
-// token read, once per KV head.
+// token read, once per KV head. On the GPU `out` may also be f16 or bf16.
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out);
+
+// Throws kInternal for a configuration or sequences that do not fit together or a batch of m rows.
+void check_attention(const AttentionConfig& config, std::span<const KvSequence> sequences,
+                     int64_t m);
+
+// Adds what `attention` reads.
+void count_kv_traffic(const AttentionConfig& config, std::span<const KvSequence> sequences,
+                      TierTraffic& traffic);
 
 }  // namespace dak

@@ -2,7 +2,10 @@
 // CUDA types here, and a build without CUDA has the functions too: there they throw kUnsupported.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+
+#include "memory/tier.h"
 
 namespace dak {
 
@@ -16,5 +19,20 @@ using CudaBackendPtr = std::unique_ptr<CudaBackend, CudaBackendDeleter>;
 // For OpContext::cuda, with a stream of its own on GPU `ordinal`, which must have sm_90. Weights
 // that operations have seen must keep their places while the backend lives.
 CudaBackendPtr make_cuda_backend(int ordinal);
+
+// What the congestion controller of a tier's link knows, as of the work enqueued so far; waits for
+// it. All zero for a tier that was never read.
+struct LinkStatus {
+  int64_t window_bytes = 0;     // remote reads in flight over the whole GPU
+  bool fixed = false;           // held by set_fixed_window
+  double delay_us = 0;          // mean round trip of 8 KiB lately
+  double min_delay_us = 0;      // least ever
+  double read_bytes_per_s = 0;  // lately
+  int64_t read_bytes = 0;       // since the start, as the kernels counted them
+};
+LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
+
+// For ablations: holds the window at `window_bytes`; 0 makes it adaptive again.
+void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
 
 }  // namespace dak

@@ -5,8 +5,10 @@
 
 namespace dak {
 
-void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
-               const Tensor& out, int32_t offset, bool add) {
+namespace {
+
+void check(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table, int32_t offset,
+           const Tensor& out) {
   require(out.rank == 2 && out.dtype == DType::kF32 &&
               out.dim(0) == static_cast<int64_t>(ids.size()) && out.dim(1) == table.cols,
           "embedding: out must be f32 [ids, cols]");
@@ -20,11 +22,29 @@ void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor&
     ctx.traffic.add(table.blocks[static_cast<size_t>(row / kRowBlockRows)].tier,
                     bytes_of(table.dtype, table.cols));
   }
+}
+
+}  // namespace
+
+void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
+               const Tensor& out) {
+  check(ctx, ids, table, 0, out);
   switch (ctx.backend) {
     case Backend::kCpu:
-      return cpu::embedding(ctx, ids, table, out, offset, add);
+      return cpu::embedding(ctx, ids, table, out, 0, /*add=*/false);
     case Backend::kCuda:
-      return cuda::embedding(ctx, ids, table, out, offset, add);
+      return cuda::embedding(ctx, ids, table, out);
+  }
+}
+
+void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
+                   int32_t offset, const Tensor& out) {
+  check(ctx, positions, table, offset, out);
+  switch (ctx.backend) {
+    case Backend::kCpu:
+      return cpu::embedding(ctx, positions, table, out, offset, /*add=*/true);
+    case Backend::kCuda:
+      return cuda::add_positions(ctx, positions, table, offset, out);
   }
 }
 

@@ -9,9 +9,13 @@
 
 namespace dak {
 
-// out[i, :] = table[ids[i] + offset, :].  out: f32 [ids, cols]. With `add`, out += instead (learned
-// positions). Counts the bytes of the rows read. ids must be in range (require).
+// out[i, :] = table[ids[i], :].  out: f32 [ids, cols]. Counts the bytes of the rows read. ids must
+// be in range (require).
 void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
-               const Tensor& out, int32_t offset = 0, bool add = false);
+               const Tensor& out);
+
+// Learned positions: out[i, :] += table[positions[i] + offset, :].
+void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
+                   int32_t offset, const Tensor& out);
 
 }  // namespace dak

@@ -7,9 +7,14 @@
 namespace dak {
 namespace {
 
-void check(const Tensor& x, const TieredTensor& w, const Tensor& out, int64_t out_cols) {
-  require(x.rank == 2 && x.dtype == DType::kF32, "matmul: x must be f32 [m, k]");
-  require(out.rank == 2 && out.dtype == DType::kF32, "matmul: out must be f32 [m, n]");
+void check(const OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
+           int64_t out_cols) {
+  const auto allowed = [&](DType dtype) {
+    return dtype == DType::kF32 || (ctx.backend == Backend::kCuda && dtype == w.dtype);
+  };
+  require(x.rank == 2 && allowed(x.dtype), "matmul: x must be [m, k] of f32 or the weight's type");
+  require(out.rank == 2 && allowed(out.dtype),
+          "matmul: out must be [m, n] of f32 or the weight's type");
   require(w.dtype == DType::kF32 || w.dtype == DType::kF16 || w.dtype == DType::kBF16,
           "matmul: the weight must be f32, f16 or bf16");
   require(x.dim(1) == w.cols, "matmul: columns of x and of the weight differ");
@@ -46,7 +51,7 @@ Tensor cpu_input(OpContext& ctx, const Tensor& x, DType dtype) {
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue) {
-  check(x, w, out, w.rows);
+  check(ctx, x, w, out, w.rows);
   if (x.dim(0) == 0) return;
   count_traffic(ctx, x, w);
   switch (ctx.backend) {
@@ -61,7 +66,7 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
                   Activation activation) {
   require(gate_up.rows % (2 * kCoreSide) == 0,
           "matmul_gated: rows must alternate 8 of gate with 8 of up");
-  check(x, gate_up, out, gate_up.rows / 2);
+  check(ctx, x, gate_up, out, gate_up.rows / 2);
   if (x.dim(0) == 0) return;
   count_traffic(ctx, x, gate_up);
   switch (ctx.backend) {

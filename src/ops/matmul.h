@@ -14,7 +14,8 @@ struct MatmulEpilogue {
   bool add_to_output = false;  // out += instead of out =: the residual connection
 };
 
-// out[m, n] = activation(x[m, k] w[n, k]^T + bias) (+ out).  x, out: f32; w: f32, f16 or bf16.
+// out[m, n] = activation(x[m, k] w[n, k]^T + bias) (+ out).  x, out: f32, on the GPU also the
+// weight's type (out rounded to nearest); w: f32, f16 or bf16.
 // Accumulates in f32, in an order fixed by (m, n, k) alone: placement and number of threads never
 // change a bit. Adds the bytes of every row block to ctx.traffic.
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,

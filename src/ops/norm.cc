@@ -6,8 +6,9 @@
 namespace dak {
 namespace {
 
-void check(const Tensor& x, const Tensor& out) {
-  require(x.dtype == DType::kF32 && out.dtype == DType::kF32, "norm: x and out must be f32");
+void check(const OpContext& ctx, const Tensor& x, const Tensor& out) {
+  require(x.dtype == DType::kF32, "norm: x must be f32");
+  require(out.dtype == DType::kF32 || ctx.backend == Backend::kCuda, "norm: out must be f32");
   require(x.rank >= 1 && x.dim(x.rank - 1) > 0, "norm: x has no columns");
   require(x.rank == out.rank && x.shape == out.shape, "norm: shapes of x and out differ");
 }
@@ -16,7 +17,7 @@ void check(const Tensor& x, const Tensor& out) {
 
 void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
               const Tensor& out) {
-  check(x, out);
+  check(ctx, x, out);
   require(weight != nullptr, "rms_norm: no weight");
   switch (ctx.backend) {
     case Backend::kCpu:
@@ -28,7 +29,7 @@ void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilo
 
 void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bias,
                 float epsilon, const Tensor& out) {
-  check(x, out);
+  check(ctx, x, out);
   require(weight != nullptr && bias != nullptr, "layer_norm: no weight or no bias");
   switch (ctx.backend) {
     case Backend::kCpu:

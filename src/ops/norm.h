@@ -6,8 +6,8 @@
 namespace dak {
 
 // out = x / sqrt(mean(x^2) + epsilon) * weight over the last dimension of x; x and out may be the
-// same. f32; mean of squares accumulated in f32 in a fixed order. x: [m, d] or, for QK-norm,
-// [m, heads, d] with weight [d].
+// same. f32, on the GPU `out` also f16 or bf16; mean of squares accumulated in f32 in a fixed
+// order. x: [m, d] or, for QK-norm, [m, heads, d] with weight [d].
 void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
               const Tensor& out);
 

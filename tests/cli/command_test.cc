@@ -93,6 +93,14 @@ TEST(Run, SeedRepeats) {
   EXPECT_NE(with_seed("1"), with_seed("2"));
 }
 
+TEST(Plan, WorksFromAShippedConfig) {
+  const std::string config = std::string(DAK_SOURCE_DIR) + "/configs/llama-3.1-70b";
+  const Json json = json_of({"plan", config, "--hbm-budget", "80GiB", "--host-budget", "200GiB",
+                             "--synthetic", "--json"});
+  EXPECT_EQ(json["model"], "llama-3.1-70b");
+  EXPECT_NEAR(json["offload_ratio"].get<double>(), 0.42, 0.03);
+}
+
 TEST(Plan, KeepsTheBudgetAndSaysWhy) {
   const Json all = json_of({"plan", kFolder, "--context", "64", "--json"});
   const int64_t fixed = all["decode"]["smallest_local_budget_bytes"];

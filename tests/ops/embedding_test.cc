@@ -41,7 +41,7 @@ TEST(Embedding, OffsetAndAdd) {
   const Weight weight = make_weight(table, 10, 4, DType::kF32);
   const std::vector<int32_t> ids{0, 7};
   const Guarded out({2, 4}, 1.0f);
-  embedding(ctx, ids, weight.tensor, out.tensor(), 2, true);
+  add_positions(ctx, ids, weight.tensor, 2, out.tensor());
   const auto values = out.values();
   for (size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(values[i], 1.0f + table[2 * 4 + i]);
@@ -58,9 +58,9 @@ TEST(Embedding, RejectsIdsOutOfRange) {
   for (const int32_t id : {-1, 10, std::numeric_limits<int32_t>::max()}) {
     EXPECT_THROW(embedding(ctx, std::vector<int32_t>{id}, weight.tensor, out.tensor()), Error);
   }
-  EXPECT_THROW(embedding(ctx, std::vector<int32_t>{9}, weight.tensor, out.tensor(), 1), Error);
-  EXPECT_THROW(embedding(ctx, std::vector<int32_t>{std::numeric_limits<int32_t>::max()},
-                         weight.tensor, out.tensor(), std::numeric_limits<int32_t>::max()),
+  EXPECT_THROW(add_positions(ctx, std::vector<int32_t>{9}, weight.tensor, 1, out.tensor()), Error);
+  EXPECT_THROW(add_positions(ctx, std::vector<int32_t>{std::numeric_limits<int32_t>::max()},
+                             weight.tensor, std::numeric_limits<int32_t>::max(), out.tensor()),
                Error);
 }
 

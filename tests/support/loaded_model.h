@@ -27,7 +27,11 @@ class LoadedModel {
     load_weights(family.weights(files_.config, files_.naming), *files_.checkpoint, plan_, pool_, {},
                  *weights_);
     model_ = family.make(files_.config, *weights_);
-    workspace_ = std::make_unique<Workspace>(files_.config, max_rows, max_rows, weights_->arena(0));
+    std::vector<Operand> operands;
+    for (const OperandPlan& entry : plan_.operands) operands.push_back(entry.operand);
+    workspace_ = std::make_unique<Workspace>(
+        files_.config, max_rows, max_rows, weights_->arena(0),
+        matmul_input_dtype(options.device.backend, files_.config, operands));
     cache_ = std::make_unique<KvCache>(files_.config, kv_cache_dtype(files_.config, options),
                                        kCacheTokens, weights_->arena(0));
     ctx_.pool = &pool_;

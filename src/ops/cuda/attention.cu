@@ -5,6 +5,7 @@
 
 #include "kernels/element.cuh"
 #include "kernels/launch.h"
+#include "kernels/ptx/sync.cuh"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
@@ -16,11 +17,19 @@ constexpr int kDimsPerLane = kMaxHeadSize / kLanes;
 constexpr int kTokensPerLane = kKvPageTokens / kLanes;
 constexpr uint32_t kAll = 0xffffffffu;
 
+// In shared memory: q [head_size], then each warp's most, sum and values [head_size]. Small, so
+// that the next matmul's thread blocks fit beside it and fill their rings.
 struct Shared {
-  float q[kMaxHeadSize];
-  float most[kWarps];
-  float sum[kWarps];
-  float values[kWarps][kMaxHeadSize];
+  float* q;
+  float* most;
+  float* sum;
+  float* values;
+
+  __device__ Shared(float* memory, int64_t head_size)
+      : q(memory), most(q + head_size), sum(most + kWarps), values(sum + kWarps) {}
+  static size_t size_bytes(int64_t head_size) {
+    return static_cast<size_t>((kWarps + 1) * head_size + 2 * kWarps) * sizeof(float);
+  }
 };
 
 template <typename T>
@@ -32,6 +41,7 @@ __device__ float as_f32(T value) {
 template <typename T>
 __device__ float dot_key(const float* q, const T* key, int head_size) {
   float sum = 0;
+#pragma unroll 4
   for (int i = 0; i < head_size; i += 8) {
     alignas(16) T values[8];
 #pragma unroll
@@ -88,29 +98,34 @@ __device__ void add_page(const AttentionParams& p, const float* q, const T* keys
   state.most = most;
 #pragma unroll
   for (int d = 0; d < kDimsPerLane; ++d) state.values[d] *= shrink;
+  const auto add_token = [&](int i, int source) {
+    const int token = source + i * kLanes;
+    const float weight = __shfl_sync(kAll, scores[i], source);
+    if (token < begin || token >= end) return;  // the same for the whole warp
 #pragma unroll
-  for (int i = 0; i < kTokensPerLane; ++i) {
-    for (int source = 0; source < kLanes; ++source) {
-      const int token = source + i * kLanes;
-      const float weight = __shfl_sync(kAll, scores[i], source);
-      if (token < begin || token >= end) continue;  // the same for the whole warp
-#pragma unroll
-      for (int d = 0; d < kDimsPerLane; ++d) {
-        const int dim = lane + d * kLanes;
-        if (dim < head_size) {
-          state.values[d] = fmaf(weight, as_f32(values[token * head_size + dim]), state.values[d]);
-        }
+    for (int d = 0; d < kDimsPerLane; ++d) {
+      const int dim = lane + d * kLanes;
+      if (dim < head_size) {
+        state.values[d] = fmaf(weight, as_f32(values[token * head_size + dim]), state.values[d]);
       }
     }
+  };
+#pragma unroll
+  for (int i = 0; i < kTokensPerLane; ++i) {
+#pragma unroll 8
+    for (int source = 0; source < kLanes; ++source) add_token(i, source);
   }
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kWarps* kLanes)
     attention_kernel(const __grid_constant__ AttentionParams p) {
-  __shared__ Shared shared;
+  extern __shared__ float memory[];
+  ptx::launch_dependents();
+  ptx::grid_dependency_wait();
   const auto heads = static_cast<unsigned>(p.kv.heads);
   const int64_t head_size = p.kv.head_size;
+  const Shared shared(memory, head_size);
   const KvRow row = p.kv.rows[blockIdx.x / heads];
   if (row.token < 0) return;
   const int64_t head = blockIdx.x % heads;
@@ -141,21 +156,22 @@ __global__ void __launch_bounds__(kWarps* kLanes)
   }
 #pragma unroll
   for (int d = 0; d < kDimsPerLane; ++d) {
-    if (lane + d * kLanes < head_size) shared.values[warp][lane + d * kLanes] = state.values[d];
+    const int dim = lane + d * kLanes;
+    if (dim < head_size) shared.values[warp * head_size + dim] = state.values[d];
   }
   __syncthreads();
 
   float most = -INFINITY;
-  for (const float each : shared.most) most = fmaxf(most, each);
+  for (int w = 0; w < kWarps; ++w) most = fmaxf(most, shared.most[w]);
   for (int64_t i = threadIdx.x; i < head_size; i += kWarps * kLanes) {
     float sum = 0;
     float value = 0;
     for (int w = 0; w < kWarps; ++w) {
       const float share = expf(shared.most[w] - most);  // 0 for a warp without pages
       sum = fmaf(share, shared.sum[w], sum);
-      value = fmaf(share, shared.values[w][i], value);
+      value = fmaf(share, shared.values[w * head_size + i], value);
     }
-    p.out[blockIdx.x * head_size + i] = value / sum;
+    store_element(p.out, blockIdx.x * head_size + i, p.out_dtype, value / sum);
   }
 }
 
@@ -164,7 +180,9 @@ __global__ void __launch_bounds__(kWarps* kLanes)
 void launch_attention(const AttentionParams& params, cudaStream_t stream) {
   if (params.kv.m == 0) return;
   const LaunchShape shape{.blocks = static_cast<int>(params.kv.m * params.kv.heads),
-                          .threads = kWarps * kLanes};
+                          .threads = kWarps * kLanes,
+                          .shared_bytes = Shared::size_bytes(params.kv.head_size),
+                          .overlap_previous = true};
   switch (params.kv.kv_dtype) {
     case DType::kF32:
       return launch(attention_kernel<float>, params, shape, stream);

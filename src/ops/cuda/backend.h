@@ -8,6 +8,7 @@
 #include "ops/attention.h"
 #include "ops/context.h"
 #include "ops/embedding.h"
+#include "ops/heads.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
@@ -22,7 +23,9 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
 void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, const Tensor& out,
                   Activation activation);
 void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
-               const Tensor& out, int32_t offset, bool add);
+               const Tensor& out);
+void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
+                   int32_t offset, const Tensor& out);
 void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
               const Tensor& out);
 void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bias,
@@ -35,6 +38,15 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
               const Tensor& k, const Tensor& v);
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out);
+void split_heads(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences, std::span<const int32_t> positions,
+                 const HeadTransform& transform, const Tensor& qkv, const Tensor& q);
+// What a recorded decode step reads: its next inputs, one row for each sequence.
+void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                const AttentionConfig& config, std::span<const KvSequence> sequences);
+// Brings the device's page table of this layer up to date for graphs that read it.
+void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                      std::span<const KvSequence> sequences);
 const float* host_values(OpContext& ctx, const Tensor& x);
 
 }  // namespace dak::cuda

@@ -12,16 +12,14 @@
 
 namespace dak::cuda {
 
-// out[i, :] (+)= row `rows[i].row` of the row block at rows[i].block.
-struct TableRow {
-  const std::byte* block;  // [64, padded cols] of `dtype`, weight_layout.h
-  int64_t row;             // in the block
-};
+// out[i, :] (+)= row ids[i] + offset of the table.
 struct EmbeddingParams {
-  const TableRow* rows;  // [m]
-  float* out;            // [m, cols]
+  const int32_t* ids;              // [m]
+  const std::byte* const* blocks;  // row blocks of `dtype`, weight_layout.h
+  float* out;                      // [m, cols]
   int64_t m;
   int64_t cols;
+  int32_t offset;
   DType dtype;
   bool add;
 };
@@ -31,10 +29,11 @@ struct NormParams {
   const float* x;       // [rows, cols]; may be `out`
   const float* weight;  // [cols]
   const float* bias;    // [cols]; null: RMS norm
-  float* out;           // [rows, cols]
+  void* out;            // [rows, cols] of out_dtype
   int64_t rows;
   int64_t cols;
   float epsilon;
+  DType out_dtype;
 };
 void launch_norm(const NormParams& params, cudaStream_t stream);
 
@@ -110,11 +109,44 @@ void launch_store_kv(const StoreKvParams& params, cudaStream_t stream);
 
 inline constexpr int kMaxHeadSize = 256;
 
+// See split_heads in ops/heads.h.
+struct SplitHeadsParams {
+  KvParams kv;
+  const float* qkv;          // [m, (heads + 2 kv_heads) head_size]
+  const int32_t* positions;  // [m]
+  const float* inverse;      // [half]; half 0: no rotation
+  const float* q_norm;       // [head_size] or null
+  const float* k_norm;
+  float* q;  // [m, heads, head_size]
+  int64_t half;
+  float magnitude;
+  float epsilon;
+};
+void launch_split_heads(const SplitHeadsParams& params, cudaStream_t stream);
+
 struct AttentionParams {
   KvParams kv;
   const float* q;  // [m, heads, head_size]
-  float* out;      // [m, heads, head_size]
+  void* out;       // [m, heads, head_size] of out_dtype
+  DType out_dtype;
 };
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
+
+// What the device keeps of a decode step from one replay of its graph to the next: the most likely
+// token of each row becomes the row's next input, one position further.
+struct AdvanceParams {
+  const float* logits;       // [m, vocabulary]
+  unsigned long long* best;  // [m], zero between launches
+  int32_t* ids;              // [m], in place
+  int32_t* positions;        // [m]
+  KvRow* rows;               // [m]
+  int32_t* history;          // [kTokenHistory, m] on the host; step s goes to row s % kTokenHistory
+  uint32_t* step;            // counts up
+  int64_t m;
+  int64_t vocabulary;
+};
+inline constexpr uint32_t kTokenHistory = 16;
+// A token of -1 in `history` says that every logit was NaN or -inf.
+void launch_advance(const AdvanceParams& params, cudaStream_t stream);
 
 }  // namespace dak::cuda

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "ops/cuda/backend.h"
 #include "ops/cuda_backend.h"
+#include "ops/decode_graph.h"
 
 namespace dak {
 namespace {
@@ -15,6 +16,12 @@ namespace {
 
 void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever made
 CudaBackendPtr make_cuda_backend(int) { refuse(); }
+LinkStatus link_status(const CudaBackend&, TierIndex) { refuse(); }
+void set_fixed_window(CudaBackend&, TierIndex, int64_t) { refuse(); }
+
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
+  refuse();
+}
 
 namespace cuda {
 
@@ -24,8 +31,11 @@ void matmul(OpContext&, const Tensor&, const TieredTensor&, const Tensor&, const
 void matmul_gated(OpContext&, const Tensor&, const TieredTensor&, const Tensor&, Activation) {
   refuse();
 }
-void embedding(OpContext&, std::span<const int32_t>, const TieredTensor&, const Tensor&, int32_t,
-               bool) {
+void embedding(OpContext&, std::span<const int32_t>, const TieredTensor&, const Tensor&) {
+  refuse();
+}
+void add_positions(OpContext&, std::span<const int32_t>, const TieredTensor&, int32_t,
+                   const Tensor&) {
   refuse();
 }
 void rms_norm(OpContext&, const Tensor&, const float*, float, const Tensor&) { refuse(); }
@@ -41,6 +51,10 @@ void store_kv(OpContext&, const AttentionConfig&, std::span<const KvSequence>, c
 }
 void attention(OpContext&, const AttentionConfig&, std::span<const KvSequence>, const Tensor&,
                const Tensor&) {
+  refuse();
+}
+void split_heads(OpContext&, const AttentionConfig&, std::span<const KvSequence>,
+                 std::span<const int32_t>, const HeadTransform&, const Tensor&, const Tensor&) {
   refuse();
 }
 const float* host_values(OpContext&, const Tensor&) { refuse(); }

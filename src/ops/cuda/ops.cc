@@ -17,59 +17,91 @@ CudaBackend& backend_of(OpContext& ctx) {
   return *ctx.cuda;
 }
 
-// x in the weight's type, then the product in slices of what the kernel takes at a time. Every
-// slice reads the whole weight again, remote blocks included: fit for decode, poor for prefill.
+// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
+// again, remote blocks included: fit for decode, poor for prefill.
 static_assert(kRowsPerReading == kMaxSplitBatch, "what matmul counts is what the kernel does");
+
+// x as the kernel takes it.
+struct MatmulInput {
+  const std::byte* data;
+  int64_t stride;  // elements
+};
+
+MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
+  const int64_t cols = x.dim(1);
+  if (x.dtype == dtype && cols % 8 == 0) return {.data = x.data, .stride = cols};
+  const int64_t stride = (cols + 7) / 8 * 8;
+  auto* narrow = static_cast<std::byte*>(backend.scratch(bytes_of(dtype, x.dim(0) * stride)));
+  launch_narrow({.x = x.f32(),
+                 .out = narrow,
+                 .m = x.dim(0),
+                 .cols = cols,
+                 .out_stride = stride,
+                 .dtype = dtype},
+                backend.stream());
+  return {.data = narrow, .stride = stride};
+}
 
 void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
               const MatmulEpilogue& epilogue, bool gated) {
   CudaBackend& backend = backend_of(ctx);
   const SplitWeight& weight = backend.split(w);
+  const SplitWeight* next = backend.follow(weight);
+  const MatmulInput input = matmul_input(backend, x, w.dtype);
   const int64_t m = x.dim(0);
-  const int64_t stride = (w.cols + 7) / 8 * 8;
-  auto* narrow = static_cast<std::byte*>(backend.scratch(bytes_of(w.dtype, m * stride)));
-  launch_narrow(
-      {.x = x.f32(), .out = narrow, .m = m, .cols = w.cols, .out_stride = stride, .dtype = w.dtype},
-      backend.stream());
   const int64_t outputs = out.dim(1);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
-    float* target = out.f32() + row * outputs;
+    std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
     split_matmul(weight,
-                 {.x = narrow + bytes_of(w.dtype, row * stride),
-                  .x_stride = stride,
+                 {.x = input.data + bytes_of(w.dtype, row * input.stride),
+                  .x_stride = input.stride,
                   .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
                   .out = target,
                   .out_stride = outputs,
+                  .out_dtype = out.dtype,
                   .bias = epilogue.bias,
                   .activation = epilogue.activation,
                   .gated = gated,
-                  .residual = epilogue.add_to_output ? target : nullptr},
+                  .residual = epilogue.add_to_output ? target : nullptr,
+                  .next = row + kMaxSplitBatch < m ? &weight : next},
                  backend.workspace(), backend.links(), backend.stream());
   }
 }
 
-// Pages and rows in one upload: [pages], then [m rows].
-KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
-                   std::span<const KvSequence> sequences, int64_t m) {
-  std::vector<std::byte*> pages;
-  std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1});
+// The page table of a layer: for each sequence as many places as config.table_pages, or as it has.
+int64_t pages_in_table(const AttentionConfig& config, const KvSequence& sequence) {
+  return config.table_pages > 0 ? config.table_pages : std::ssize(sequence.pages);
+}
+
+std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& config,
+                               std::span<const KvSequence> sequences) {
+  std::vector<std::byte*> table;
   for (const KvSequence& s : sequences) {
-    const auto first_page = static_cast<int32_t>(pages.size());
-    const auto used = static_cast<size_t>((s.past + s.rows + kPageTokens - 1) / kPageTokens);
-    for (const KvPage& page : s.pages.first(used)) pages.push_back(page.data);
+    for (const KvPage& page : s.pages) table.push_back(page.data);
+    table.resize(table.size() +
+                 static_cast<size_t>(pages_in_table(config, s) - std::ssize(s.pages)));
+  }
+  return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
+}
+
+const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
+                         std::span<const KvSequence> sequences, int64_t m) {
+  std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1});
+  int64_t first_page = 0;
+  for (const KvSequence& s : sequences) {
     for (int64_t i = 0; i < s.rows; ++i) {
-      rows[static_cast<size_t>(s.first_row + i)] = {.first_page = first_page,
+      rows[static_cast<size_t>(s.first_row + i)] = {.first_page = static_cast<int32_t>(first_page),
                                                     .token = static_cast<int32_t>(s.past + i)};
     }
+    first_page += pages_in_table(config, s);
   }
-  std::vector<std::byte> blob(pages.size() * sizeof(std::byte*) + rows.size() * sizeof(KvRow));
-  const size_t page_bytes = pages.size() * sizeof(std::byte*);
-  std::ranges::copy(std::as_bytes(std::span(pages)), blob.begin());
-  std::ranges::copy(std::as_bytes(std::span(rows)),
-                    blob.begin() + static_cast<std::ptrdiff_t>(page_bytes));
-  const std::byte* device = backend.upload(CudaBackend::kKv, std::span<const std::byte>(blob));
-  return {.pages = reinterpret_cast<std::byte* const*>(device),
-          .rows = reinterpret_cast<const KvRow*>(device + page_bytes),
+  return backend.upload(CudaBackend::kKvRows, std::span<const KvRow>(rows));
+}
+
+KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
+                   std::span<const KvSequence> sequences, int64_t m) {
+  return {.pages = upload_pages(backend, config, sequences),
+          .rows = upload_rows(backend, config, sequences, m),
           .m = m,
           .heads = config.heads,
           .kv_heads = config.kv_heads,
@@ -79,16 +111,38 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
           .kv_dtype = config.kv_dtype};
 }
 
+void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slot,
+             const TieredTensor& table, int32_t offset, const Tensor& out, bool add) {
+  CudaBackend& backend = backend_of(ctx);
+  launch_embedding({.ids = backend.upload(slot, ids),
+                    .blocks = backend.block_table(table),
+                    .out = out.f32(),
+                    .m = std::ssize(ids),
+                    .cols = table.cols,
+                    .offset = offset,
+                    .dtype = table.dtype,
+                    .add = add},
+                   backend.stream());
+}
+
+void check_head_size(const AttentionConfig& config) {
+  if (config.head_size <= kMaxHeadSize) return;
+  throw_unsupported("attention", "head_size", std::to_string(config.head_size),
+                    fmt::format("is above {}, the CUDA backend's most", kMaxHeadSize),
+                    "use --device cpu");
+}
+
 void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bias, float epsilon,
           const Tensor& out) {
   const int64_t cols = x.dim(x.rank - 1);
   launch_norm({.x = x.f32(),
                .weight = weight,
                .bias = bias,
-               .out = out.f32(),
+               .out = out.data,
                .rows = x.elements() / cols,
                .cols = cols,
-               .epsilon = epsilon},
+               .epsilon = epsilon,
+               .out_dtype = out.dtype},
               backend_of(ctx).stream());
 }
 
@@ -105,22 +159,13 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
 }
 
 void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
-               const Tensor& out, int32_t offset, bool add) {
-  CudaBackend& backend = backend_of(ctx);
-  std::vector<TableRow> rows;
-  rows.reserve(ids.size());
-  for (const int32_t id : ids) {
-    const int64_t row = int64_t{id} + offset;
-    rows.push_back({.block = table.blocks[static_cast<size_t>(row / kRowBlockRows)].data,
-                    .row = row % kRowBlockRows});
-  }
-  launch_embedding({.rows = backend.upload(CudaBackend::kIds, std::span<const TableRow>(rows)),
-                    .out = out.f32(),
-                    .m = static_cast<int64_t>(ids.size()),
-                    .cols = table.cols,
-                    .dtype = table.dtype,
-                    .add = add},
-                   backend.stream());
+               const Tensor& out) {
+  look_up(ctx, ids, CudaBackend::kIds, table, 0, out, /*add=*/false);
+}
+
+void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
+                   int32_t offset, const Tensor& out) {
+  look_up(ctx, positions, CudaBackend::kPositions, table, offset, out, /*add=*/true);
 }
 
 void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
@@ -183,17 +228,50 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
       backend.stream());
 }
 
+void split_heads(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences, std::span<const int32_t> positions,
+                 const HeadTransform& transform, const Tensor& qkv, const Tensor& q) {
+  CudaBackend& backend = backend_of(ctx);
+  check_head_size(config);
+  static const RopeFrequencies kNone;
+  const RopeFrequencies& frequencies =
+      transform.frequencies != nullptr ? *transform.frequencies : kNone;
+  launch_split_heads({.kv = kv_params(backend, config, sequences, qkv.dim(0)),
+                      .qkv = qkv.f32(),
+                      .positions = backend.upload(CudaBackend::kPositions, positions),
+                      .inverse = backend.upload(CudaBackend::kFrequencies,
+                                                std::span<const float>(frequencies.inverse)),
+                      .q_norm = transform.q_norm,
+                      .k_norm = transform.k_norm,
+                      .q = q.f32(),
+                      .half = static_cast<int64_t>(frequencies.inverse.size()),
+                      .magnitude = frequencies.magnitude,
+                      .epsilon = transform.norm_epsilon},
+                     backend.stream());
+}
+
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out) {
   CudaBackend& backend = backend_of(ctx);
-  if (config.head_size > kMaxHeadSize) {
-    throw_unsupported("attention", "head_size", std::to_string(config.head_size),
-                      fmt::format("is above {}, the CUDA backend's most", kMaxHeadSize),
-                      "use --device cpu");
-  }
-  launch_attention(
-      {.kv = kv_params(backend, config, sequences, q.dim(0)), .q = q.f32(), .out = out.f32()},
-      backend.stream());
+  check_head_size(config);
+  launch_attention({.kv = kv_params(backend, config, sequences, q.dim(0)),
+                    .q = q.f32(),
+                    .out = out.data,
+                    .out_dtype = out.dtype},
+                   backend.stream());
+}
+
+void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                const AttentionConfig& config, std::span<const KvSequence> sequences) {
+  CudaBackend& backend = backend_of(ctx);
+  backend.upload(CudaBackend::kIds, tokens);
+  backend.upload(CudaBackend::kPositions, positions);
+  upload_rows(backend, config, sequences, std::ssize(tokens));
+}
+
+void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                      std::span<const KvSequence> sequences) {
+  upload_pages(backend_of(ctx), config, sequences);
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

@@ -5,6 +5,7 @@
 
 #include "kernels/element.cuh"
 #include "kernels/launch.h"
+#include "kernels/ptx/sync.cuh"
 #include "memory/weight_layout.h"
 #include "ops/cuda/kernels.h"
 
@@ -12,19 +13,31 @@ namespace dak::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kNormThreads = 1024;
+constexpr int kHeadWarps = 4;
+constexpr int kBestBlocks = 16;  // that look for the best token of one row
+
+// Every kernel begins so. The next matmul may already fill its rings with weights (they are no
+// kernel's result); what the kernels before have written is there from here on.
+__device__ void begin() {
+  ptx::launch_dependents();
+  ptx::grid_dependency_wait();
+}
 
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
-  const TableRow source = p.rows[blockIdx.x];
+  begin();
+  const int64_t row = int64_t{p.ids[blockIdx.x]} + p.offset;
+  const std::byte* block = p.blocks[row / kRowBlockRows];
   float* out = p.out + blockIdx.x * p.cols;
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
-    const float value = load_element(source.block, offset_in_block(source.row, col), p.dtype);
+    const float value = load_element(block, offset_in_block(row % kRowBlockRows, col), p.dtype);
     out[col] = p.add ? out[col] + value : value;
   }
 }
 
 // The sum over the thread block, the same bits in every thread: a fixed tree.
 __device__ float block_sum(float value) {
-  __shared__ float warps[kThreads / 32];
+  __shared__ float warps[kNormThreads / 32];
   for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
   __syncthreads();  // a previous sum may still be read
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
@@ -34,29 +47,69 @@ __device__ float block_sum(float value) {
   return sum;
 }
 
-__global__ void norm_kernel(const __grid_constant__ NormParams p) {
+// Up to kKept columns a thread stay in registers. Weights come from HBM, so they are asked for
+// before the previous kernel is done.
+__global__ void __launch_bounds__(kNormThreads) norm_kernel(const __grid_constant__ NormParams p) {
+  constexpr int kKept = 8;
+  ptx::launch_dependents();
+  float weight[kKept];
+  float bias[kKept];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
+    weight[i] = col < p.cols ? p.weight[col] : 0.0f;
+    bias[i] = col < p.cols && p.bias != nullptr ? p.bias[col] : 0.0f;
+  }
+  ptx::grid_dependency_wait();
   const float* x = p.x + blockIdx.x * p.cols;
-  float* out = p.out + blockIdx.x * p.cols;
   const auto count = static_cast<float>(p.cols);
+  float values[kKept];
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
+    values[i] = col < p.cols ? x[col] : 0.0f;
+  }
   float mean = 0;
   if (p.bias != nullptr) {
-    float sum = 0;
-    for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) sum += x[i];
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) sum += values[i];
+    for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
+         col += kNormThreads) {
+      sum += x[col];
+    }
     mean = block_sum(sum) / count;
   }
   float squares = 0;
-  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) {
-    const float centred = x[i] - mean;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
+    const float centred = col < p.cols ? values[i] - mean : 0.0f;
     squares += centred * centred;
   }
+  for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
+       col += kNormThreads) {
+    squares += (x[col] - mean) * (x[col] - mean);
+  }
   const float factor = 1.0f / sqrtf(block_sum(squares) / count + p.epsilon);
-  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) {
-    const float normed = (x[i] - mean) * factor * p.weight[i];
-    out[i] = p.bias != nullptr ? normed + p.bias[i] : normed;
+  const auto store = [&](int64_t col, float value, float scale, float shift) {
+    const float normed = (value - mean) * factor * scale;
+    store_element(p.out, blockIdx.x * p.cols + col, p.out_dtype,
+                  p.bias != nullptr ? normed + shift : normed);
+  };
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
+    if (col < p.cols) store(col, values[i], weight[i], bias[i]);
+  }
+  for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
+       col += kNormThreads) {
+    store(col, x[col], p.weight[col], p.bias != nullptr ? p.bias[col] : 0.0f);
   }
 }
 
 __global__ void rope_kernel(const __grid_constant__ RopeParams p) {
+  begin();
   const auto position = static_cast<float>(p.positions[blockIdx.x]);
   float* row = p.x + blockIdx.x * p.heads * p.head_size;
   for (int64_t i = threadIdx.x; i < p.heads * p.half; i += kThreads) {
@@ -75,6 +128,7 @@ __global__ void rope_kernel(const __grid_constant__ RopeParams p) {
 }
 
 __global__ void split_columns_kernel(const __grid_constant__ SplitColumnsParams p) {
+  begin();
   const float* x = p.x + blockIdx.x * p.columns;
   for (int64_t col = threadIdx.x; col < p.columns; col += kThreads) {
     int64_t begin = 0;
@@ -89,6 +143,7 @@ __global__ void split_columns_kernel(const __grid_constant__ SplitColumnsParams 
 }
 
 __global__ void gather_rows_kernel(const __grid_constant__ GatherRowsParams p) {
+  begin();
   const float* x = p.x + p.rows[blockIdx.x] * p.cols;
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
     p.out[blockIdx.x * p.cols + col] = x[col];
@@ -96,12 +151,14 @@ __global__ void gather_rows_kernel(const __grid_constant__ GatherRowsParams p) {
 }
 
 __global__ void narrow_kernel(const __grid_constant__ NarrowParams p) {
+  begin();
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
     store_element(p.out, blockIdx.x * p.out_stride + col, p.dtype, p.x[blockIdx.x * p.cols + col]);
   }
 }
 
 __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
+  begin();
   const KvParams& kv = p.kv;
   const KvRow row = kv.rows[blockIdx.x];
   if (row.token < 0) return;
@@ -116,10 +173,118 @@ __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   }
 }
 
+// A warp for each (row, head) of q, k and v.
+__global__ void __launch_bounds__(kHeadWarps * 32)
+    split_heads_kernel(const __grid_constant__ SplitHeadsParams p) {
+  __shared__ float heads[kHeadWarps][kMaxHeadSize];
+  begin();
+  const KvParams& kv = p.kv;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float* values = heads[threadIdx.x / 32];
+  const int64_t all_heads = kv.heads + 2 * kv.kv_heads;
+  const int64_t index = blockIdx.x * int64_t{kHeadWarps} + threadIdx.x / 32;
+  if (index >= kv.m * all_heads) return;
+  const int64_t m = index / all_heads;
+  const int64_t head = index % all_heads;
+  const auto size = static_cast<int>(kv.head_size);
+  const bool is_q = head < kv.heads;
+  const bool is_v = head >= kv.heads + kv.kv_heads;
+  const float* norm = is_q ? p.q_norm : is_v ? nullptr : p.k_norm;
+  float squares = 0;
+  for (int i = lane; i < size; i += 32) {
+    const float value = p.qkv[index * size + i];
+    values[i] = value;
+    squares += value * value;
+  }
+  __syncwarp();
+  if (norm != nullptr) {
+    for (int step = 16; step > 0; step /= 2) {
+      squares += __shfl_xor_sync(0xffffffffu, squares, step);
+    }
+    const float factor = 1.0f / sqrtf(squares / static_cast<float>(size) + p.epsilon);
+    for (int i = lane; i < size; i += 32) values[i] = values[i] * factor * norm[i];
+    __syncwarp();
+  }
+  if (!is_v) {
+    const auto position = static_cast<float>(p.positions[m]);
+    const auto half = static_cast<int>(p.half);
+    for (int i = lane; i < half; i += 32) {
+      float sine;
+      float cosine;
+      sincosf(position * p.inverse[i], &sine, &cosine);
+      sine *= p.magnitude;
+      cosine *= p.magnitude;
+      const float a = values[i];
+      const float b = values[i + half];
+      values[i] = a * cosine - b * sine;
+      values[i + half] = b * cosine + a * sine;
+    }
+    __syncwarp();
+  }
+  if (is_q) {
+    float* out = p.q + (m * kv.heads + head) * size;
+    for (int i = lane; i < size; i += 32) out[i] = values[i];
+    return;
+  }
+  const KvRow row = kv.rows[m];
+  if (row.token < 0) return;
+  std::byte* page = kv.pages[row.first_page + row.token / kKvPageTokens];
+  // Head kv_heads + h of a page's 2 kv_heads holds values.
+  const int64_t at = ((head - kv.heads) * kKvPageTokens + row.token % kKvPageTokens) * size;
+  for (int i = lane; i < size; i += 32) store_element(page, at + i, kv.kv_dtype, values[i]);
+}
+
+// f32 as an integer of the same order; 0 is below every number. The lower id wins among equals.
+__device__ unsigned long long candidate(float logit, int64_t id) {
+  if (!(logit > -INFINITY)) return 0;
+  const uint32_t bits = __float_as_uint(logit + 0.0f);  // -0 ties with 0
+  const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return static_cast<unsigned long long>(ordered) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
+}
+
+__global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
+  begin();
+  const int64_t m = blockIdx.x / kBestBlocks;
+  const float* logits = p.logits + m * p.vocabulary;
+  unsigned long long best = 0;
+  for (int64_t id = blockIdx.x % kBestBlocks * kThreads + threadIdx.x; id < p.vocabulary;
+       id += int64_t{kBestBlocks} * kThreads) {
+    best = max(best, candidate(logits[id], id));
+  }
+  for (int step = 16; step > 0; step /= 2) {
+    best = max(best, __shfl_xor_sync(0xffffffffu, best, step));
+  }
+  if (threadIdx.x % 32 == 0) atomicMax(&p.best[m], best);
+}
+
+__global__ void advance_kernel(const __grid_constant__ AdvanceParams p) {
+  begin();
+  const uint32_t step = *p.step;
+  for (int64_t i = threadIdx.x; i < p.m; i += kThreads) {
+    const unsigned long long best = p.best[i];
+    const auto id = static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(best));
+    p.best[i] = 0;
+    p.ids[i] = best == 0 ? 0 : id;  // an id that exists, whatever happens
+    p.positions[i] += 1;
+    p.rows[i].token += 1;
+    p.history[step % kTokenHistory * p.m + i] = best == 0 ? -1 : id;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) *p.step = step + 1;
+}
+
+template <typename Params>
+void launch_blocks(void (*kernel)(Params), const Params& params, int64_t blocks, int threads,
+                   cudaStream_t stream) {
+  if (blocks == 0) return;
+  launch(kernel, params,
+         {.blocks = static_cast<int>(blocks), .threads = threads, .overlap_previous = true},
+         stream);
+}
+
 template <typename Params>
 void launch_rows(void (*kernel)(Params), const Params& params, int64_t rows, cudaStream_t stream) {
-  if (rows == 0) return;
-  launch(kernel, params, {.blocks = static_cast<int>(rows), .threads = kThreads}, stream);
+  launch_blocks(kernel, params, rows, kThreads, stream);
 }
 
 }  // namespace
@@ -128,7 +293,7 @@ void launch_embedding(const EmbeddingParams& params, cudaStream_t stream) {
   launch_rows(embedding_kernel, params, params.m, stream);
 }
 void launch_norm(const NormParams& params, cudaStream_t stream) {
-  launch_rows(norm_kernel, params, params.rows, stream);
+  launch_blocks(norm_kernel, params, params.rows, kNormThreads, stream);
 }
 void launch_rope(const RopeParams& params, cudaStream_t stream) {
   launch_rows(rope_kernel, params, params.m, stream);
@@ -144,6 +309,15 @@ void launch_narrow(const NarrowParams& params, cudaStream_t stream) {
 }
 void launch_store_kv(const StoreKvParams& params, cudaStream_t stream) {
   launch_rows(store_kv_kernel, params, params.kv.m, stream);
+}
+void launch_split_heads(const SplitHeadsParams& params, cudaStream_t stream) {
+  const int64_t heads = params.kv.m * (params.kv.heads + 2 * params.kv.kv_heads);
+  launch_blocks(split_heads_kernel, params, (heads + kHeadWarps - 1) / kHeadWarps, kHeadWarps * 32,
+                stream);
+}
+void launch_advance(const AdvanceParams& params, cudaStream_t stream) {
+  launch_rows(best_token_kernel, params, params.m * kBestBlocks, stream);
+  launch_rows(advance_kernel, params, 1, stream);
 }
 
 }  // namespace dak::cuda

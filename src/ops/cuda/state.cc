@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda_check.h"
+#include "ops/cuda/kernels.h"
 
 namespace dak {
 namespace {
@@ -29,6 +30,22 @@ int chosen(int ordinal) {
 void CudaBackendDeleter::operator()(CudaBackend* backend) const { delete backend; }
 
 CudaBackendPtr make_cuda_backend(int ordinal) { return CudaBackendPtr(new CudaBackend(ordinal)); }
+
+LinkStatus link_status(const CudaBackend& backend, TierIndex tier) {
+  backend.enter();
+  const LinkReading reading = backend.links().read(tier, backend.stream());
+  return {.window_bytes = reading.window_bytes,
+          .fixed = reading.fixed,
+          .delay_us = reading.delay_us,
+          .min_delay_us = reading.min_delay_us,
+          .read_bytes_per_s = reading.read_bytes_per_s,
+          .read_bytes = reading.read_bytes};
+}
+
+void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes) {
+  backend.enter();
+  backend.links().set_fixed_window(tier, window_bytes);
+}
 
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
   void* memory = nullptr;
@@ -59,11 +76,73 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<SplitWeight>(weight, sm_count_);
-    workspace_.reserve(*made, kMaxSplitBatch);
+    if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
   return *found;
+}
+
+const SplitWeight* CudaBackend::follow(const SplitWeight& weight) {
+  if (last_used_ != nullptr) next_[last_used_] = &weight;
+  last_used_ = &weight;
+  const auto found = next_.find(&weight);
+  return found == next_.end() ? nullptr : found->second;
+}
+
+const std::byte* const* CudaBackend::block_table(const TieredTensor& weight) {
+  DeviceBuffer& table = block_tables_[weight.blocks.data()];
+  if (table.size_bytes() == 0) {
+    std::vector<const std::byte*> blocks;
+    for (const RowBlock& block : weight.blocks) blocks.push_back(block.data);
+    const size_t bytes = blocks.size() * sizeof(blocks[0]);
+    table = DeviceBuffer(static_cast<int64_t>(bytes));
+    cuda_check(cudaMemcpy(table.as(), blocks.data(), bytes, cudaMemcpyHostToDevice));
+  }
+  return table.as<const std::byte*>();
+}
+
+void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {
+  for (const Slot slot : slots) uploads_[slot].host.clear();
+}
+
+cudaGraphExec_t CudaBackend::record(const std::function<void()>& enqueue) {
+  cudaGraph_t graph = nullptr;
+  cuda_check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  recording_ = true;
+  try {
+    enqueue();
+  } catch (...) {
+    recording_ = false;
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    throw;
+  }
+  recording_ = false;
+  cuda_check(cudaStreamEndCapture(stream_, &graph));
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  cuda_check(status);
+  cuda_check(cudaGraphUpload(executable, stream_));
+  return executable;
+}
+
+CudaBackend::StepState CudaBackend::step_state(int64_t m) {
+  const int64_t step_bytes = 8 * m + 8;
+  const int64_t history_bytes = cuda::kTokenHistory * m * 4;
+  if (step_bytes > step_.size_bytes() || history_bytes > history_.size_bytes) {
+    require(!recording_, "the state of a step grows while a graph is recorded");
+    cuda_check(cudaStreamSynchronize(stream_));
+    step_ = DeviceBuffer(step_bytes);
+    cuda_check(cudaMemset(step_.as(), 0, static_cast<size_t>(step_bytes)));
+    cuda_check(cudaDeviceSynchronize());
+    history_ = make_pinned(history_bytes);
+    ++generation_;
+  }
+  return {.best = step_.as<unsigned long long>() + 1,
+          .step = step_.as<uint32_t>(),
+          .history = static_cast<int32_t*>(history_.memory.get())};
 }
 
 // A piece of the pinned ring. Coming round to its start waits for the stream, so that no piece is
@@ -80,20 +159,27 @@ std::byte* CudaBackend::pinned_for(int64_t size_bytes) {
   return piece;
 }
 
-const std::byte* CudaBackend::upload_bytes(Slot slot, std::span<const std::byte> bytes) {
+std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> bytes) {
   Uploaded& uploaded = uploads_[slot];
+  if (recording_) {
+    require(std::ssize(bytes) <= uploaded.device.size_bytes(),
+            "a graph is recorded before its inputs have a place");
+    return uploaded.device.as();
+  }
   if (!std::ranges::equal(uploaded.host, bytes)) {
     const auto size = static_cast<int64_t>(bytes.size());
     if (size > uploaded.device.size_bytes()) {
       uploaded.host.clear();
       cuda_check(cudaStreamSynchronize(stream_));  // kernels may still read the old one
       uploaded.device = DeviceBuffer(2 * round_up(size));
+      ++generation_;
     }
     std::byte* staged = pinned_for(size);
     std::memcpy(staged, bytes.data(), bytes.size());
     cuda_check(cudaMemcpyAsync(uploaded.device.as(), staged, bytes.size(), cudaMemcpyHostToDevice,
                                stream_));
     uploaded.host.assign(bytes.begin(), bytes.end());
+    if (slot == kIds || slot == kPositions || slot == kKvRows) ++input_epoch_;
   }
   return uploaded.device.as();
 }
@@ -101,6 +187,7 @@ const std::byte* CudaBackend::upload_bytes(Slot slot, std::span<const std::byte>
 void* CudaBackend::scratch(int64_t size_bytes) {
   if (size_bytes > scratch_.size_bytes()) {
     cuda_check(cudaStreamSynchronize(stream_));
+    ++generation_;
     scratch_ = DeviceBuffer();  // freed first: never both sizes at once
     scratch_ = DeviceBuffer(size_bytes);
   }

@@ -3,8 +3,9 @@
 
 #include <cuda_runtime_api.h>
 
-#include <array>
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -30,18 +31,48 @@ class CudaBackend {
   void enter() const { cuda_check(cudaSetDevice(ordinal_)); }
   cudaStream_t stream() const { return stream_; }
   const LinkController& links() const { return links_; }
+  LinkController& links() { return links_; }
 
   // Schedules of a weight, made at its first use; the workspace serves it from then on.
   const SplitWeight& split(const TieredTensor& weight);
+  // The weight that came after `weight` when the model last ran: for its prefetch. Null: not known.
+  // Remembers that `weight` is now in use.
+  const SplitWeight* follow(const SplitWeight& weight);
+  // Addresses of the row blocks, on the device.
+  const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
 
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
-  // is enqueued before the slot's next upload. Unchanged data are not sent again.
-  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKv, kSlots };
+  // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
+  // recorded nothing is sent: the graph reads whatever the slot holds when it is launched.
+  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kKvPages };
   template <typename T>
-  const T* upload(Slot slot, std::span<const T> values) {
-    return reinterpret_cast<const T*>(upload_bytes(slot, std::as_bytes(values)));
+  T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
+    return reinterpret_cast<T*>(
+        upload_bytes(slot + static_cast<size_t>(layer), std::as_bytes(values)));
   }
+  // Where the slot lies; it has been uploaded to.
+  template <typename T>
+  T* slot(Slot slot) {
+    return reinterpret_cast<T*>(uploads_.at(slot).device.as());
+  }
+  // Counts uploads to the slots that a decode step's inputs are in.
+  uint64_t input_epoch() const { return input_epoch_; }
+  // Counts buffers that were replaced by larger ones: graphs recorded before are stale.
+  uint64_t generation() const { return generation_; }
+  // Kernels changed what these slots hold: the next upload sends in any case.
+  void forget_uploads(std::initializer_list<Slot> slots);
+
+  // Runs `enqueue` with the stream recording instead of running.
+  cudaGraphExec_t record(const std::function<void()>& enqueue);
+
+  // For launch_advance; room for `m` rows.
+  struct StepState {
+    unsigned long long* best;
+    uint32_t* step;
+    int32_t* history;  // host memory that the device writes to
+  };
+  StepState step_state(int64_t m);
 
   // Device scratch that grows and is kept; one user at a time in the order of the stream.
   void* scratch(int64_t size_bytes);
@@ -50,7 +81,7 @@ class CudaBackend {
   const float* download(const float* values, int64_t count);
 
  private:
-  const std::byte* upload_bytes(Slot slot, std::span<const std::byte> bytes);
+  std::byte* upload_bytes(size_t slot, std::span<const std::byte> bytes);
   std::byte* pinned_for(int64_t size_bytes);
 
   struct Uploaded {
@@ -73,7 +104,15 @@ class CudaBackend {
   LinkController links_;
   SplitWorkspace workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<SplitWeight>> weights_;
-  std::array<Uploaded, kSlots> uploads_;
+  std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
+  std::unordered_map<const SplitWeight*, const SplitWeight*> next_;
+  const SplitWeight* last_used_ = nullptr;
+  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
+  bool recording_ = false;
+  uint64_t input_epoch_ = 0;
+  uint64_t generation_ = 0;
+  DeviceBuffer step_;
+  Pinned history_;
   Pinned ring_;  // what uploads pass through
   Pinned back_;  // what downloads arrive in
   DeviceBuffer scratch_;

@@ -1,0 +1,151 @@
+#include "cli/bench.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "cli/bench_facts.h"
+#include "cli/bench_flags.h"
+#include "cli/bench_report.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+
+namespace dak {
+namespace {
+
+// "[3/12] direct, ratio 0.05, batch 8" on stderr, in place, on a terminal only.
+class CellLine {
+ public:
+  explicit CellLine(size_t cells) : cells_(cells) {}
+  ~CellLine() { clear(); }
+  CellLine(const CellLine&) = delete;
+  CellLine& operator=(const CellLine&) = delete;
+
+  void show(const std::string& what, size_t done) const {
+    if (!terminal_) return;
+    fmt::print(stderr, "\r[{}/{}] {}\x1b[K", done + 1, cells_, what);
+    std::fflush(stderr);
+  }
+  void clear() const {
+    if (!terminal_) return;
+    fmt::print(stderr, "\r\x1b[K");
+    std::fflush(stderr);
+  }
+
+ private:
+  size_t cells_;
+  bool terminal_ = is_terminal(STDERR_FILENO);
+};
+
+[[noreturn]] void throw_unwritable(const std::string& path) {
+  throw Error(ErrorCode::kIo, {"--output", {}, path, "cannot be written", "check the folder"});
+}
+
+// Said before minutes are spent on measuring; leaves nothing.
+void check_writable(const std::string& path) {
+  const bool existed = std::filesystem::exists(path);
+  if (std::filesystem::is_directory(path) || !std::ofstream(path, std::ios::app)) {
+    throw_unwritable(path);
+  }
+  if (!existed) std::filesystem::remove(path);
+}
+
+// Whole or not at all.
+void write_file(const std::string& path, const std::string& text) {
+  const std::string part = path + ".part";
+  std::ofstream file(part);
+  file << text;
+  file.close();
+  std::error_code failed;
+  if (file) std::filesystem::rename(part, path, failed);
+  if (!file || failed) {
+    std::filesystem::remove(part, failed);
+    throw_unwritable(path);
+  }
+}
+
+void settle_ratios(DecodeBench& bench, const std::vector<Tier>& tiers) {
+  for (BenchPlacement& placement : bench.placements) {
+    if (placement.matched) placement.ratio = matched_ratio(tiers);
+  }
+}
+
+void print_row(const OrderedRow& document, const OrderedRow& row, BenchFormat format, bool first) {
+  if (format == BenchFormat::kMarkdown) {
+    fmt::print("{}{}", first ? markdown_header(document) : "", markdown_row(document, row));
+  } else if (format == BenchFormat::kCsv) {
+    fmt::print("{}{}", first ? csv_header(row) : "", csv_row(document, row));
+  }
+  std::fflush(stdout);
+}
+
+int run(const BenchFlags& flags) {
+  DecodeBench bench = flags.bench();
+  const BenchFormat format = flags.output_format();
+  const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
+  settle_context(bench, files.config);
+  if (!flags.output.empty()) check_writable(flags.output);
+  const InterruptGuard interrupt;
+  const std::vector<Tier> tiers = probe_tiers(bench.engine);
+  settle_ratios(bench, tiers);
+  const std::optional<NvmlDevice> nvml = nvml_of(bench.engine.device);
+  OrderedRow document{{"format", "dak bench decode 1"}};
+  document["command"] = command_line();
+  document["machine"] = machine_facts(bench.engine.device, tiers, nvml);
+  document["model"] = model_facts(files, bench, tiers);
+  document["settings"] = settings_facts(bench);
+
+  const CellLine line(bench.cells());
+  ProgressBar bar;
+  bool first = true;
+  bool measured = false;
+  document["rows"] = run_decode_bench(
+      files, bench, tiers, nvml,
+      {.on_cell = [&](const std::string& what, size_t done) { line.show(what, done); },
+       .on_load = [&](const Progress& progress) { bar.update(progress); },
+       .on_row =
+           [&](const OrderedRow& row) {
+             line.clear();
+             print_row(document, row, format, first);
+             first = false;
+             measured = measured || row["skipped"].is_null();
+           },
+       .cancel = &interrupt.flag()});
+  const std::string text =
+      document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  if (format == BenchFormat::kJson) fmt::print("{}", text);
+  if (!flags.output.empty()) write_file(flags.output, text);
+  return measured ? 0 : 1;
+}
+
+int run_until_interrupted(const BenchFlags& flags) {
+  try {
+    return run(flags);
+  } catch (const Interrupted&) {
+    return 128 + SIGINT;
+  }
+}
+
+}  // namespace
+
+// `dak bench MODEL` takes the same flags as `dak bench decode MODEL`, and both helps are whole.
+Command add_bench(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measure decode over lists of batches, ratios or budgets, and modes");
+  auto plain = std::make_shared<BenchFlags>();
+  plain->add_to(*command);
+  auto decode = std::make_shared<BenchFlags>();
+  CLI::App* decode_command = command->add_subcommand(
+      "decode", "Decode steps; the default: dak bench MODEL is dak bench decode MODEL");
+  decode->add_to(*decode_command);
+  return [plain, decode, decode_command] {
+    return run_until_interrupted(decode_command->parsed() ? *decode : *plain);
+  };
+}
+
+}  // namespace dak

@@ -1,0 +1,42 @@
+// Decode steps of several sequences side by side, each step feeding on the tokens that the one
+// before chose (the most likely ones). What `dak bench` measures. On a GPU a step is one launch of
+// a CUDA graph, the choice of the next tokens included.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace dak {
+
+struct DecodeTiming {
+  std::vector<double> step_seconds;  // of each step
+  TierTraffic traffic;               // weight and KV bytes read by all of them together
+};
+
+class DecodeLoop {
+ public:
+  // `sequences` of `past` tokens each, whose keys and values are random numbers from `seed`.
+  // Throws kInvalidArgument when engine.options().sequences or the context is too small.
+  DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed);
+  ~DecodeLoop();
+  DecodeLoop(const DecodeLoop&) = delete;
+  DecodeLoop& operator=(const DecodeLoop&) = delete;
+
+  // Runs `steps` steps back to back and returns once the last has finished. Throws
+  // kResourceExhausted when the context is full: see rewind.
+  DecodeTiming run(int64_t steps);
+  // Back to `past` tokens, so that every measurement sees the same context.
+  void rewind();
+
+  std::span<const TokenId> last_tokens() const;  // [sequences]
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dak

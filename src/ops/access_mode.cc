@@ -1,0 +1,36 @@
+#include "ops/access_mode.h"
+
+#include <array>
+
+#include "base/error.h"
+
+namespace dak {
+namespace {
+
+constexpr std::array kModes{AccessMode::kDirect, AccessMode::kPrefetch, AccessMode::kUva,
+                            AccessMode::kResident};
+
+}  // namespace
+
+std::string_view name(AccessMode mode) {
+  switch (mode) {
+    case AccessMode::kDirect:
+      return "direct";
+    case AccessMode::kPrefetch:
+      return "prefetch";
+    case AccessMode::kUva:
+      return "uva";
+    case AccessMode::kResident:
+      return "resident";
+  }
+  return "unknown";
+}
+
+AccessMode parse_access_mode(std::string_view text, std::string_view flag) {
+  for (const AccessMode mode : kModes) {
+    if (text == name(mode)) return mode;
+  }
+  throw_invalid(flag, {}, text, "is not an access mode", "use direct, prefetch, uva or resident");
+}
+
+}  // namespace dak

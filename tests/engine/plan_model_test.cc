@@ -1,0 +1,66 @@
+// What is refused before anything is loaded.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+namespace dak {
+namespace {
+
+const std::string kConfig = std::string(DAK_TEST_DATA) + "/model/hf/llama_mha/config.json";
+
+Plan plan(const EngineOptions& options) {
+  return plan_model(open_model(kConfig, /*need_weights=*/false), options, cpu_tiers(1e9));
+}
+
+void expect_refusal(const EngineOptions& options, ErrorCode code,
+                    const std::vector<std::string>& parts) {
+  try {
+    plan(options);
+    ADD_FAILURE() << parts.front();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    for (const std::string& part : parts) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(PlanModel, TheCpuHasNoModesOfALink) {
+  for (const AccessMode mode : {AccessMode::kPrefetch, AccessMode::kUva}) {
+    expect_refusal({.context = 64, .mode = mode}, ErrorCode::kUnsupported,
+                   {"--mode", std::string(name(mode)), "CPU", "--device cuda"});
+  }
+  expect_refusal({.context = 64, .window_bytes = 1 << 20}, ErrorCode::kUnsupported,
+                 {"--window", "1.00 MiB", "CPU"});
+}
+
+TEST(PlanModel, AWindowIsOfDirectReadsAndHoldsOne) {
+  const Device gpu{.backend = Backend::kCuda};
+  for (const AccessMode mode : {AccessMode::kPrefetch, AccessMode::kUva, AccessMode::kResident}) {
+    expect_refusal({.device = gpu, .context = 64, .mode = mode, .window_bytes = 1 << 20},
+                   ErrorCode::kInvalidArgument, {"--window", std::string(name(mode))});
+  }
+  expect_refusal({.device = gpu, .context = 64, .window_bytes = 100}, ErrorCode::kInvalidArgument,
+                 {"--window", "100 B", "8.00 KiB"});
+}
+
+TEST(PlanModel, ResidentKeepsEverythingLocal) {
+  const Plan roomy = plan({.context = 64, .mode = AccessMode::kResident});
+  EXPECT_EQ(roomy.offload_ratio(), 0);
+  const int64_t need = roomy.bytes_in(0);
+  EXPECT_EQ(plan({.local_budget_bytes = need, .context = 64, .mode = AccessMode::kResident})
+                .offload_ratio(),
+            0);
+  const EngineOptions short_by_8k{
+      .local_budget_bytes = need - 8192, .context = 64, .mode = AccessMode::kResident};
+  expect_refusal(short_by_8k, ErrorCode::kResourceExhausted,
+                 {"--mode", "resident", "8.00 KiB more", "--local-budget " + std::to_string(need)});
+  expect_refusal({.offload_ratio = 0.1, .context = 64, .mode = AccessMode::kResident},
+                 ErrorCode::kInvalidArgument, {"--offload-ratio", "0.1", "resident"});
+  EXPECT_EQ(
+      plan({.offload_ratio = 0, .context = 64, .mode = AccessMode::kResident}).offload_ratio(), 0);
+}
+
+}  // namespace
+}  // namespace dak

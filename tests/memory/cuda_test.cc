@@ -1,0 +1,76 @@
+// On a GPU: its random numbers are the CPU's, bit for bit, in its own memory and in pinned memory.
+#include "support/cuda.h"
+
+#include "memory/random_values.h"
+
+namespace dak {
+namespace {
+
+class CudaMemory : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+// A multiple of 4 bytes at `at`, wherever that is.
+std::vector<std::byte> read_back(test::Gpu& gpu, std::byte* at, int64_t size_bytes) {
+  const Tensor words = make_tensor(at, DType::kF32, 1, size_bytes / 4);
+  const std::vector<float> values = gpu.values(words);
+  std::vector<std::byte> bytes(static_cast<size_t>(size_bytes));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+TEST_F(CudaMemory, RandomValuesHaveTheCpusBits) {
+  constexpr int64_t kGuard = 64;
+  test::Gpu gpu;
+  std::vector<std::unique_ptr<Arena>> arenas;
+  arenas.push_back(make_device_arena({.name = "local"}, 0, 0));
+  arenas.push_back(make_pinned_arena({.name = "host"}, 0, 0));
+  for (const auto& arena : arenas) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      for (const int64_t count : {int64_t{1}, int64_t{7}, int64_t{4096}, int64_t{5'000'003}}) {
+        for (const int64_t shift : {int64_t{0}, int64_t{2}}) {  // elements off 16 bytes
+          const RandomValues values{.seed = 0x123456789abcdef0u + static_cast<uint64_t>(count),
+                                    .first_index = (int64_t{1} << 32) - 100,
+                                    .count = count,
+                                    .dtype = dtype,
+                                    .centre = shift == 0 ? 0.0f : 1.0f,
+                                    .half_width = 0.0147f};
+          const int64_t begin = bytes_of(dtype, shift);
+          const int64_t end = begin + bytes_of(dtype, count);
+          const int64_t size = (end + kGuard + 3) / 4 * 4;
+          std::vector<std::byte> expected(static_cast<size_t>(size), std::byte{0x5a});
+          std::byte* at = arena->allocate(size);
+          arena->write(at, expected);
+          arena->fill_random(at + begin, values);
+          fill_random_cpu(expected.data() + begin, values);
+          EXPECT_EQ(read_back(gpu, at, size), expected)
+              << arena->tier().name << " " << name(dtype) << " " << count << " + " << shift;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CudaMemory, PinsWhatIsExpectedAtOnceAndReportsIt) {
+  constexpr int64_t kBytes = int64_t{200} << 20;
+  int64_t done = 0;
+  const auto arena = make_pinned_arena({.name = "host"}, 0, kBytes, [&](const Progress& progress) {
+    EXPECT_EQ(progress.what, "pinning host memory");
+    EXPECT_EQ(progress.total_bytes, kBytes);
+    done = progress.done_bytes;
+  });
+  EXPECT_EQ(done, kBytes);
+  std::byte* first = arena->allocate(kBytes / 2);
+  EXPECT_EQ(arena->allocate(kBytes / 2), first + kBytes / 2);
+  EXPECT_EQ(arena->used_bytes(), kBytes);
+  EXPECT_EQ(done, kBytes);
+  // Past the expected it grows, without a report.
+  EXPECT_NE(arena->allocate(1), nullptr);
+  EXPECT_EQ(done, kBytes);
+}
+
+}  // namespace
+}  // namespace dak
