@@ -100,6 +100,10 @@ std::string plan_table(const Plan& plan) {
   text += fixed_row(fmt::format("KV cache, {} tokens", plan.fixed.kv_tokens), plan.fixed.kv_bytes,
                     tiers);
   text += fixed_row("workspace", plan.fixed.activation_bytes, tiers);
+  if (plan.fixed.prefetch_bytes > 0) {
+    text += fixed_row("prefetch buffers", plan.fixed.prefetch_bytes, tiers);
+  }
+  if (plan.fixed.uva_bytes > 0) text += fixed_row("cuBLASLt", plan.fixed.uva_bytes, tiers);
   std::vector<int64_t> totals;
   for (size_t i = 0; i < tiers; ++i) totals.push_back(plan.bytes_in(static_cast<TierIndex>(i)));
   text += fmt::format("{:<26}{:>24}{}\n", "total", "", tier_columns(totals));
@@ -136,7 +140,7 @@ nlohmann::json prediction_json(const Plan& plan) {
           {"bound_s", seconds},
           {"bottleneck", bottleneck},
           {"tokens_per_s_at_most", seconds > 0 ? 1 / seconds : 0},
-          {"smallest_local_budget_bytes", plan.fixed.total_bytes()}};
+          {"smallest_local_budget_bytes", plan.smallest_local_budget_bytes}};
 }
 
 std::string run_table(const GenerateResult& result, const Plan& plan) {

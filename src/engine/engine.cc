@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/access.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "model/synthetic.h"
@@ -34,6 +35,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       context_(plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(std::min(options.prefill_chunk, context_)) {
   check_memory(plan_, options.device);
+  if (options.mode == AccessMode::kUva) check_uva();
   const auto start = std::chrono::steady_clock::now();
   const Family& family = family_named(config_.family);
   weights_ = std::make_unique<Weights>(make_arenas(plan_, options.device, progress));
@@ -51,6 +53,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
                                      plan_.fixed.kv_tokens, weights_->arena(0));
   if (options.device.backend == Backend::kCuda) {
     cuda_ = make_cuda_backend(options.device.ordinal);
+    prepare_access(plan_, *weights_, *cuda_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
       set_fixed_window(*cuda_, static_cast<TierIndex>(tier), *options.window_bytes);
     }

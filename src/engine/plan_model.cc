@@ -91,6 +91,18 @@ void check_resident(const EngineOptions& options, const std::vector<Operand>& op
                           need)});
 }
 
+// cuBLASLt's workspace, and room for the sums of a batch before bias, activation and residual. The
+// lm_head has none of these.
+int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operands, int64_t rows) {
+  int64_t widest = 0;
+  for (const Operand& operand : operands) {
+    const bool is_lm_head = operand.name == (config.tied_embeddings ? "embedding" : "lm_head");
+    if (operand.use == OperandUse::kMatmul && !is_lm_head) widest = std::max(widest, operand.rows);
+  }
+  const int64_t bytes = kUvaWorkspaceBytes + bytes_of(DType::kF32, rows * widest);
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
 }  // namespace
 
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
@@ -117,22 +129,26 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
                                               files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   const DType input = matmul_input_dtype(options.device.backend, config, operands);
+  const bool uva = options.mode == AccessMode::kUva;
   const FixedMemory fixed{
       .vector_bytes = vector_bytes_of(specs),
       .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), kv_tokens),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
-      .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input)};
+      .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
+      .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
-  return plan_uniform({
+  const PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
       .fixed = fixed,
       .tiers = std::move(tiers),
       .local_budget_bytes = options.local_budget_bytes,
       .offload_ratio = options.offload_ratio,
-  });
+      .prefetch = options.mode == AccessMode::kPrefetch,
+  };
+  return uva ? plan_whole_operands(request) : plan_uniform(request);
 }
 
 }  // namespace dak

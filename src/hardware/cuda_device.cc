@@ -7,14 +7,16 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/device_buffer.h"
+#include "kernels/random_fill.h"
 #include "kernels/tier_reader.h"
 
 namespace dak {
 namespace {
 
-constexpr int64_t kLocalProbeBytes = int64_t{1} << 30;  // far past any L2
+constexpr int64_t kLocalProbeBytes = int64_t{2} << 30;  // 0.5 ms a pass: its start and end are 1 %
 constexpr int64_t kHostProbeBytes = int64_t{128} << 20;
-constexpr int kRepeats = 3;
+constexpr int kWarmUps = 100;  // an idle GPU's clocks take some 10 ms to rise
+constexpr int kRepeats = 10;
 constexpr int kHostReaders = 16;  // thread blocks; more only queue up on the link
 
 CudaDevice describe(int ordinal) {
@@ -67,9 +69,10 @@ CudaBandwidth measure_cuda_bandwidth(int ordinal) {
   CudaBandwidth bandwidth;
   {
     const DeviceBuffer local(kLocalProbeBytes);
-    cuda_check(cudaMemset(local.as(), 1, static_cast<size_t>(kLocalProbeBytes)));
-    bandwidth.local =
-        measure_read_bandwidth({.data = local.as(), .size_bytes = kLocalProbeBytes}, kRepeats);
+    random_fill(local.as(), {.seed = 1, .count = kLocalProbeBytes / 2}, nullptr);
+    const TierRead read{.data = local.as(), .size_bytes = kLocalProbeBytes};
+    measure_read_bandwidth(read, kWarmUps);
+    bandwidth.local = measure_read_bandwidth(read, kRepeats);
   }
   void* host = nullptr;
   cuda_check(cudaHostAlloc(&host, static_cast<size_t>(kHostProbeBytes), cudaHostAllocDefault));

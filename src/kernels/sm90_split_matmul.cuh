@@ -30,8 +30,10 @@
 
 namespace dak {
 
-// 160 KiB for each of ~130 thread blocks is what HBM delivers in 4-5 us, the gap between kernels.
-inline constexpr int kNextPrefetchChunks = 20;
+// Beyond what the next kernel's rings hold (they fill as soon as this one's thread blocks leave): what
+// HBM delivers to ~130 thread blocks in 6 us, half the way from one kernel's last copy to the next
+// one's first free stage.
+inline constexpr int kNextPrefetchChunks = 28;
 
 // Shape of one instantiation. A part is one chunk: rows of row block part % kRows, columns of
 // chunk part / kRows of the stage.
@@ -134,7 +136,8 @@ __device__ constexpr bool one_copy_per_stage(int32_t tier) {
   return SplitMatmulShape<kBatch>::kRows == 1 && tier == 0;
 }
 
-// Asks L2 for the first weights that thread block blockIdx.x of the next matmul will read.
+// Asks L2 for the weights that thread block blockIdx.x of the next matmul will read once its ring is
+// full.
 template <int kBatch>
 __device__ void prefetch_next(const SplitMatmulParams& params) {
   using Shape = SplitMatmulShape<kBatch>;
@@ -142,7 +145,8 @@ __device__ void prefetch_next(const SplitMatmulParams& params) {
        block += static_cast<int32_t>(gridDim.x)) {
     const WorkItem& item = params.next_items[block];
     if (item.tier != 0) continue;  // L2 does not keep remote lines
-    const int32_t begin = item.slice_begin * params.next_slice_chunks;
+    const int32_t begin = item.slice_begin * params.next_slice_chunks +
+                          Shape::kStages * Shape::kParts / item.block_count;
     const int32_t end = min(item.slice_end * params.next_slice_chunks, params.next_chunks);
     const int32_t chunks = min(end - begin, kNextPrefetchChunks / item.block_count);
     for (int32_t row = 0; row < item.block_count; ++row) {
@@ -335,13 +339,14 @@ __device__ void store_piece(const float (&sum)[kBatch / 2], float* slot, int thr
   for (int i = 0; i < kBatch / 2; ++i) __stcg(slot + i * 128 + thread, sum[i]);
 }
 
-// Whether this warpgroup's `delivered` pieces were the row block's last.
+// Whether this warpgroup's `delivered` pieces were the row block's last. The barrier and thread 0's
+// fence together order every thread's pieces before the count.
 template <int kBatch>
 __device__ bool arrive_last(SplitMatmulShared<kBatch>& shared, uint32_t* arrivals,
                             uint32_t delivered, uint32_t pieces, int row, int thread) {
-  __threadfence();
   ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
   if (thread == 0) {
+    __threadfence();
     const bool last = atomicAdd(arrivals, delivered) + delivered == pieces;
     if (last) *arrivals = 0;
     __threadfence();

@@ -13,8 +13,13 @@
 
 namespace dak {
 
+enum class WeightLayout : uint8_t {
+  kPacked,    // weight_layout.h
+  kRowMajor,  // [rows, cols] without padding, all blocks consecutive: for cuBLASLt (mode uva)
+};
+
 struct RowBlock {
-  std::byte* data = nullptr;  // [64, padded cols] in the order of weight_layout.h
+  std::byte* data = nullptr;  // [64, padded cols] packed, or the first of 64 plain rows
   TierIndex tier = 0;
 };
 
@@ -24,8 +29,17 @@ struct TieredTensor {
   int64_t rows = 0;           // outputs
   int64_t cols = 0;           // inputs
   std::vector<RowBlock> blocks;
+  WeightLayout layout = WeightLayout::kPacked;
 
-  int64_t block_bytes() const { return row_block_bytes(cols, dtype); }
+  int64_t block_bytes() const {  // from one block to the next
+    return layout == WeightLayout::kPacked ? row_block_bytes(cols, dtype)
+                                           : bytes_of(dtype, kRowBlockRows * cols);
+  }
+  // What block `i` takes up: the last of a row-major weight ends with its rows.
+  int64_t bytes_in_block(int64_t i) const {
+    return layout == WeightLayout::kPacked ? block_bytes()
+                                           : bytes_of(dtype, rows_in_block(i) * cols);
+  }
   // Rows of block `i` that are not padding.
   int64_t rows_in_block(int64_t i) const {
     return i + 1 < static_cast<int64_t>(blocks.size()) ? kRowBlockRows : rows - i * kRowBlockRows;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/progress_counter.h"
 
 namespace dak {
@@ -57,6 +58,15 @@ void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int6
                               row + static_cast<int64_t>(i) / tensor.cols(),
                               static_cast<int64_t>(i) % tensor.cols()),
                   "the weights are damaged: fetch them again");
+  }
+}
+
+// Values one behind the other as `dtype`, f16 or bf16.
+void store_rows(const float* values, int64_t count, DType dtype, std::byte* out) {
+  require(dtype == DType::kF16 || dtype == DType::kBF16, "row-major weights are 16-bit");
+  auto* stored = reinterpret_cast<uint16_t*>(out);
+  for (int64_t i = 0; i < count; ++i) {
+    stored[i] = dtype == DType::kF16 ? f32_to_f16(values[i]) : f32_to_bf16(values[i]);
   }
 }
 
@@ -114,14 +124,21 @@ class Loader {
       row += run;
     }
     std::byte* place = tensor.blocks[static_cast<size_t>(block)].data;
+    const auto lay_out = [&](std::byte* out) {
+      if (tensor.layout == WeightLayout::kRowMajor) {
+        store_rows(rows.data(), count * spec.cols, tensor.dtype, out);
+      } else {
+        pack_row_block(rows.data(), count, spec.cols, tensor.dtype, out);
+      }
+    };
     if (arena.host_writable()) {
-      pack_row_block(rows.data(), count, spec.cols, tensor.dtype, place);
+      lay_out(place);
     } else {
-      packed.resize(static_cast<size_t>(tensor.block_bytes()));
-      pack_row_block(rows.data(), count, spec.cols, tensor.dtype, packed.data());
+      packed.resize(static_cast<size_t>(tensor.bytes_in_block(block)));
+      lay_out(packed.data());
       arena.write(place, packed);
     }
-    progress_.add(tensor.block_bytes());
+    progress_.add(row_block_bytes(tensor.cols, tensor.dtype));  // as the plan counts
   }
 
   void read_rows(const StoredTensor& tensor, int64_t first, int64_t count, std::span<float> out) {
@@ -198,8 +215,11 @@ const TieredTensor& place_matrix(const MatrixSpec& spec, const OperandPlan& plan
                       .dtype = plan.operand.dtype,
                       .rows = spec.rows(),
                       .cols = spec.cols,
-                      .blocks = {}};
+                      .blocks = {},
+                      .layout = plan.operand.layout};
   tensor.blocks.resize(static_cast<size_t>(plan.operand.blocks()));
+  require(tensor.layout == WeightLayout::kPacked || plan.spans.size() == 1,
+          "a row-major weight in several places");
   for (const TierSpan& span : plan.spans) {
     std::byte* data = weights.arena(span.tier).allocate(span.blocks * tensor.block_bytes());
     for (int64_t i = 0; i < span.blocks; ++i) {

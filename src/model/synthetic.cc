@@ -39,7 +39,7 @@ class Generator {
           fill_padded(tensor, block, arena);
         }
         block += std::max<int64_t>(run, 1);
-        progress_.add(std::max<int64_t>(run, 1) * tensor.block_bytes());
+        progress_.add(std::max<int64_t>(run, 1) * row_block_bytes(tensor.cols, tensor.dtype));
       }
     });
   }
@@ -62,6 +62,8 @@ class Generator {
   }
 
   static bool is_padded(const TieredTensor& tensor, int64_t block) {
+    if (tensor.layout == WeightLayout::kRowMajor)
+      return tensor.rows_in_block(block) < kRowBlockRows;
     return tensor.cols % kChunkCols != 0 || tensor.rows_in_block(block) < kRowBlockRows;
   }
 
@@ -79,9 +81,9 @@ class Generator {
     return run;
   }
 
-  // Numbered by their place in the packed matrix.
+  // Numbered by their place in memory: a row-major matrix holds other values than a packed one.
   RandomValues values_of(const TieredTensor& tensor, int64_t block, int64_t blocks) const {
-    const int64_t elements = kRowBlockRows * padded_cols(tensor.cols);
+    const int64_t elements = tensor.block_bytes() / bytes_of(tensor.dtype, 1);
     return {.seed = tensor_seed(seed_, tensor.name),
             .first_index = block * elements,
             .count = blocks * elements,
@@ -93,7 +95,11 @@ class Generator {
   void fill_padded(const TieredTensor& tensor, int64_t block, Arena& arena) const {
     std::vector<std::byte> packed(static_cast<size_t>(tensor.block_bytes()));
     fill_random_cpu(packed.data(), values_of(tensor, block, 1));
-    clear_padding(packed.data(), tensor.rows_in_block(block), tensor.cols, tensor.dtype);
+    if (tensor.layout == WeightLayout::kPacked) {
+      clear_padding(packed.data(), tensor.rows_in_block(block), tensor.cols, tensor.dtype);
+    } else {
+      packed.resize(static_cast<size_t>(tensor.bytes_in_block(block)));
+    }
     arena.write(data_of(tensor, block), packed);
   }
 

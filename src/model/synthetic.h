@@ -12,9 +12,9 @@
 namespace dak {
 
 // Fills everything that `specs` names, where `plan` puts it. A value depends on the seed, the
-// tensor's name and its place in the tensor: never on placement, backend or threads. Matrices have
-// a variance of 1 / cols, so that activations keep their size; norms are 1 +- 0.1, biases +- 0.02;
-// padding is zero.
+// tensor's name and its place in the tensor's layout: never on placement, backend or threads.
+// Matrices have a variance of 1 / cols, so that activations keep their size; norms are 1 +- 0.1,
+// biases +- 0.02; padding is zero.
 void load_synthetic(const WeightSpecs& specs, const Plan& plan, uint64_t seed, ThreadPool& pool,
                     const ProgressFn& progress, Weights& weights);
 

@@ -2,10 +2,13 @@
 // CUDA types here, and a build without CUDA has the functions too: there they throw kUnsupported.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "memory/tier.h"
+#include "memory/tiered_tensor.h"
 
 namespace dak {
 
@@ -34,5 +37,23 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
 
 // For ablations: holds the window at `window_bytes`; 0 makes it adaptive again.
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
+
+// Mode prefetch, to be chosen before the first operation. `cycle`: the weights that have remote
+// blocks, each once, in the order in which a forward pass multiplies with them (from any one on),
+// with the buffer that the remote blocks are copied to. The buffers are in local memory, hold the
+// largest weight that uses them, and like the weights outlive the backend.
+struct PrefetchStage {
+  const TieredTensor* weight = nullptr;
+  size_t buffer = 0;
+};
+void use_prefetch(CudaBackend& backend, std::span<const PrefetchStage> cycle,
+                  std::span<std::byte* const> buffers);
+
+// Mode uva: products with row-major weights. `memory` on the GPU outlives the backend; what it has
+// beyond cuBLASLt's workspace holds the sums of as many rows of x as fit at a time.
+inline constexpr int64_t kUvaWorkspaceBytes = int64_t{32} << 20;  // what cuBLAS takes on Hopper
+void use_uva(CudaBackend& backend, std::byte* memory, int64_t size_bytes);
+// Throws kUnsupported where cuBLASLt is not installed.
+void check_uva();
 
 }  // namespace dak

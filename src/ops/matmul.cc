@@ -24,13 +24,14 @@ void check(const OpContext& ctx, const Tensor& x, const TieredTensor& w, const T
           "matmul: the weight lacks row blocks");
 }
 
-// Every row block is read once per call, padding included, however many rows x has; on the GPU, for
-// now, once for each 64 rows.
+// On the CPU every row block is read once per call, padding included, however many rows x has.
 void count_traffic(OpContext& ctx, const Tensor& x, const TieredTensor& w) {
-  const int64_t readings = ctx.backend == Backend::kCuda
-                               ? (x.dim(0) + cuda::kRowsPerReading - 1) / cuda::kRowsPerReading
-                               : 1;
-  for (const RowBlock& block : w.blocks) ctx.traffic.add(block.tier, readings * w.block_bytes());
+  for (size_t i = 0; i < w.blocks.size(); ++i) {
+    const TierIndex tier = w.blocks[i].tier;
+    const int64_t readings =
+        ctx.backend == Backend::kCuda ? cuda::readings(ctx, w, tier, x.dim(0)) : 1;
+    ctx.traffic.add(tier, readings * w.bytes_in_block(static_cast<int64_t>(i)));
+  }
 }
 
 // x, or a copy of it in the weight's precision if the context asks for one.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "memory/weight_layout.h"
@@ -30,6 +31,10 @@ TierIndex OperandPlan::tier_of(int64_t block) const {
   }
   require(false, "row block outside its operand's plan");
   return 0;
+}
+
+int64_t PrefetchPlan::total_bytes() const {
+  return std::accumulate(buffer_bytes.begin(), buffer_bytes.end(), int64_t{0});
 }
 
 int64_t Plan::weight_bytes() const {
@@ -72,7 +77,9 @@ void to_json(nlohmann::json& json, const Plan& plan) {
            {{"vector_bytes", plan.fixed.vector_bytes},
             {"kv_bytes", plan.fixed.kv_bytes},
             {"kv_tokens", plan.fixed.kv_tokens},
-            {"activation_bytes", plan.fixed.activation_bytes}}},
+            {"activation_bytes", plan.fixed.activation_bytes},
+            {"prefetch_bytes", plan.fixed.prefetch_bytes},
+            {"uva_bytes", plan.fixed.uva_bytes}}},
           {"tiers", nlohmann::json::array()},
           {"operands", nlohmann::json::array()}};
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
@@ -93,15 +100,17 @@ void to_json(nlohmann::json& json, const Plan& plan) {
                        {"first_block", span.first_block},
                        {"blocks", span.blocks}});
     }
-    json["operands"].push_back({{"name", operand.name},
-                                {"use", operand.use == OperandUse::kMatmul ? "matmul" : "lookup"},
-                                {"rows", operand.rows},
-                                {"cols", operand.cols},
-                                {"dtype", name(operand.dtype)},
-                                {"stored", name(operand.stored)},
-                                {"bytes", operand.size_bytes()},
-                                {"offload_ratio", entry.offload_ratio()},
-                                {"spans", spans}});
+    json["operands"].push_back(
+        {{"name", operand.name},
+         {"use", operand.use == OperandUse::kMatmul ? "matmul" : "lookup"},
+         {"rows", operand.rows},
+         {"cols", operand.cols},
+         {"dtype", name(operand.dtype)},
+         {"stored", name(operand.stored)},
+         {"layout", operand.layout == WeightLayout::kPacked ? "packed" : "row-major"},
+         {"bytes", operand.size_bytes()},
+         {"offload_ratio", entry.offload_ratio()},
+         {"spans", spans}});
   }
 }
 

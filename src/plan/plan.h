@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "memory/tier.h"
+#include "memory/tiered_tensor.h"
 
 namespace dak {
 
@@ -26,9 +27,10 @@ struct Operand {
   int64_t cols = 0;
   DType dtype = DType::kBF16;   // as it will lie in memory
   DType stored = DType::kBF16;  // as it lies in the file
+  WeightLayout layout = WeightLayout::kPacked;
 
   int64_t blocks() const;
-  int64_t block_bytes() const;
+  int64_t block_bytes() const;  // packed: for a row-major operand an upper bound
   int64_t size_bytes() const { return blocks() * block_bytes(); }
 };
 
@@ -54,17 +56,36 @@ struct FixedMemory {
   int64_t kv_bytes = 0;          // the whole cache
   int64_t kv_tokens = 0;         // tokens it holds, over all sequences
   int64_t activation_bytes = 0;  // workspace of the largest batch
+  int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts are copied into
+  int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums
 
-  int64_t total_bytes() const { return vector_bytes + kv_bytes + activation_bytes; }
+  int64_t total_bytes() const {
+    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes;
+  }
+};
+
+// Mode prefetch: the buffers that the remote parts of weights pass through. Neighbours in the cycle
+// have different buffers, so that one is filled while the other is read.
+struct PrefetchPlan {
+  struct Stage {
+    size_t operand = 0;  // in Plan::operands
+    size_t buffer = 0;
+  };
+  std::vector<Stage> cycle;  // one forward pass: the next begins where it ends
+  std::vector<int64_t> buffer_bytes;
+
+  int64_t total_bytes() const;
 };
 
 struct Plan {
   std::string model;
-  std::string policy;  // "uniform"
+  std::string policy;  // "uniform" or "whole operands"
   std::string reason;  // one sentence: why this ratio
   std::vector<Tier> tiers;
   std::vector<OperandPlan> operands;
   FixedMemory fixed;
+  PrefetchPlan prefetch;                    // empty in the other modes
+  int64_t smallest_local_budget_bytes = 0;  // with which this plan's mode would work
 
   int64_t weight_bytes() const;
   int64_t weight_bytes_in(TierIndex tier) const;

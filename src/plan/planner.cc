@@ -5,51 +5,10 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "plan/placement.h"
 
 namespace dak {
 namespace {
-
-constexpr std::string_view kBudgetFlag = "--local-budget";
-
-int64_t largest_block_bytes(const std::vector<Operand>& operands) {
-  int64_t largest = 0;
-  for (const Operand& operand : operands) largest = std::max(largest, operand.block_bytes());
-  return largest;
-}
-
-int64_t total_bytes(const std::vector<Operand>& operands) {
-  int64_t total = 0;
-  for (const Operand& operand : operands) total += operand.size_bytes();
-  return total;
-}
-
-// Spreads an operand's last `remote` blocks over the remote tiers, which fill up in order.
-class RemoteTiers {
- public:
-  explicit RemoteTiers(const std::vector<Tier>& tiers) : tiers_(tiers), free_bytes_(tiers.size()) {
-    for (size_t i = 1; i < tiers.size(); ++i) free_bytes_[i] = tiers[i].capacity_bytes;
-  }
-
-  void place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans) {
-    int64_t next = operand.blocks() - remote;
-    for (size_t i = 1; i < tiers_.size() && next < operand.blocks(); ++i) {
-      const int64_t wanted = operand.blocks() - next;
-      const int64_t fits = std::min(wanted, free_bytes_[i] / operand.block_bytes());
-      if (fits == 0) continue;
-      spans.push_back({.tier = static_cast<TierIndex>(i), .first_block = next, .blocks = fits});
-      free_bytes_[i] -= fits * operand.block_bytes();
-      next += fits;
-    }
-    missing_bytes_ += (operand.blocks() - next) * operand.block_bytes();
-  }
-
-  int64_t missing_bytes() const { return missing_bytes_; }
-
- private:
-  const std::vector<Tier>& tiers_;
-  std::vector<int64_t> free_bytes_;
-  int64_t missing_bytes_ = 0;
-};
 
 // Blocks of each operand that go remote at `ratio`. With `never_less`, rounding errs to remote, so
 // that the local part never exceeds its share by more than nothing.
@@ -70,59 +29,95 @@ std::vector<int64_t> remote_blocks(const std::vector<Operand>& operands, double 
   return blocks;
 }
 
-[[noreturn]] void throw_budget_too_small(const PlanRequest& request, int64_t budget,
-                                         int64_t minimum) {
-  throw Error(
-      ErrorCode::kResourceExhausted,
-      {.where = std::string(kBudgetFlag),
-       .field = {},
-       .value = format_bytes(budget),
-       .problem = fmt::format(
-           "is too small: norms {}, KV cache for {} tokens {} and workspace {} must be local",
-           format_bytes(request.fixed.vector_bytes), request.fixed.kv_tokens,
-           format_bytes(request.fixed.kv_bytes), format_bytes(request.fixed.activation_bytes)),
-       .fix = fmt::format("use at least {} {} or a smaller --context", kBudgetFlag, minimum)});
+// Two buffers, used in turn. Where an odd number would let the last of a cycle meet the first of
+// the next in one buffer, the last gets a third.
+PrefetchPlan buffers_for(const std::vector<Operand>& operands, const std::vector<int64_t>& remote) {
+  PrefetchPlan plan;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (operands[i].use != OperandUse::kMatmul || remote[i] == 0) continue;
+    plan.cycle.push_back({.operand = i, .buffer = plan.cycle.size() % 2});
+  }
+  const size_t count = plan.cycle.size();
+  if (count > 1 && count % 2 == 1) plan.cycle.back().buffer = 2;
+  for (const PrefetchPlan::Stage& stage : plan.cycle) {
+    plan.buffer_bytes.resize(std::max(plan.buffer_bytes.size(), stage.buffer + 1));
+    int64_t& bytes = plan.buffer_bytes[stage.buffer];
+    bytes = std::max(bytes, remote[stage.operand] * operands[stage.operand].block_bytes());
+  }
+  return plan;
+}
+
+int64_t buffer_bytes(const PlanRequest& request, const std::vector<int64_t>& remote) {
+  return request.prefetch ? buffers_for(request.operands, remote).total_bytes() : 0;
+}
+
+// Tier 0 when `remote` blocks of each operand are elsewhere.
+int64_t local_bytes(const PlanRequest& request, const std::vector<int64_t>& remote) {
+  int64_t bytes = request.fixed.total_bytes() + buffer_bytes(request, remote);
+  for (size_t i = 0; i < remote.size(); ++i) {
+    const Operand& operand = request.operands[i];
+    bytes += (operand.blocks() - remote[i]) * operand.block_bytes();
+  }
+  return bytes;
+}
+
+struct Choice {
+  double ratio = 0;
+  std::string reason;
+};
+
+// A buffer is never larger than what leaves HBM for it, so more remote blocks never need more of
+// it: the ratio with the smallest need is 1.
+Choice ratio_for_budget(const PlanRequest& request, int64_t smallest) {
+  const int64_t budget = request.local_budget_bytes.value_or(request.tiers[0].capacity_bytes);
+  if (budget < smallest) throw_budget_too_small(request, budget, smallest);
+  const int64_t weights = total_bytes(request.operands);
+  const int64_t left = budget - request.fixed.total_bytes();
+  if (weights <= left) {
+    return {0, fmt::format("everything fits the local budget of {}", format_bytes(budget))};
+  }
+  if (!request.prefetch) {
+    return {1.0 - static_cast<double>(left) / static_cast<double>(weights),
+            fmt::format("the local budget of {} leaves {} for {} of weights", format_bytes(budget),
+                        format_bytes(left), format_bytes(weights))};
+  }
+  const auto remote_at = [&](double ratio) {
+    return remote_blocks(request.operands, ratio, /*never_less=*/true);
+  };
+  const double ratio =
+      least_ratio(budget, [&](double at) { return local_bytes(request, remote_at(at)); });
+  return {ratio, fmt::format("the local budget of {} leaves {} for {} of weights and {} of buffers",
+                             format_bytes(budget), format_bytes(left), format_bytes(weights),
+                             format_bytes(buffer_bytes(request, remote_at(ratio))))};
 }
 
 }  // namespace
 
 Plan plan_uniform(const PlanRequest& request) {
   require(!request.tiers.empty(), "a plan needs at least one tier");
-  const int64_t weights = total_bytes(request.operands);
-  const int64_t fixed = request.fixed.total_bytes();
+  std::vector<int64_t> all;
+  for (const Operand& operand : request.operands) all.push_back(operand.blocks());
+  const int64_t smallest = request.fixed.total_bytes() + buffer_bytes(request, all);
 
-  double ratio = 0;
-  std::string reason;
+  Choice choice;
   if (request.offload_ratio) {
-    ratio = *request.offload_ratio;
-    if (!(ratio >= 0 && ratio <= 1)) {
-      throw_invalid("--offload-ratio", {}, fmt::format("{}", ratio), "is outside [0, 1]",
-                    "0 keeps every weight local, 1 none");
-    }
-    reason = fmt::format("the offload ratio was given: {:.1f} %", ratio * 100);
+    choice.ratio = checked_ratio(*request.offload_ratio);
+    choice.reason = fmt::format("the offload ratio was given: {:.1f} %", choice.ratio * 100);
   } else {
-    const int64_t budget = request.local_budget_bytes.value_or(request.tiers[0].capacity_bytes);
-    if (budget < fixed) throw_budget_too_small(request, budget, fixed);
-    const int64_t for_weights = budget - fixed;
-    if (weights > for_weights) {
-      ratio = 1.0 - static_cast<double>(for_weights) / static_cast<double>(weights);
-    }
-    reason =
-        ratio == 0
-            ? fmt::format("everything fits the local budget of {}", format_bytes(budget))
-            : fmt::format("the local budget of {} leaves {} for {} of weights",
-                          format_bytes(budget), format_bytes(for_weights), format_bytes(weights));
+    choice = ratio_for_budget(request, smallest);
   }
 
   Plan plan{.model = request.model,
             .policy = "uniform",
-            .reason = reason,
+            .reason = choice.reason,
             .tiers = request.tiers,
             .operands = {},
-            .fixed = request.fixed};
+            .fixed = request.fixed,
+            .prefetch = {},
+            .smallest_local_budget_bytes = smallest};
   if (request.local_budget_bytes) plan.tiers[0].capacity_bytes = *request.local_budget_bytes;
   const std::vector<int64_t> remote =
-      remote_blocks(request.operands, ratio, !request.offload_ratio.has_value());
+      remote_blocks(request.operands, choice.ratio, !request.offload_ratio.has_value());
   RemoteTiers remote_tiers(plan.tiers);
   for (size_t i = 0; i < request.operands.size(); ++i) {
     const Operand& operand = request.operands[i];
@@ -132,16 +127,15 @@ Plan plan_uniform(const PlanRequest& request) {
     remote_tiers.place(operand, remote[i], entry.spans);
     plan.operands.push_back(std::move(entry));
   }
-  if (const int64_t missing = remote_tiers.missing_bytes(); missing > 0) {
-    const int64_t minimum = plan.bytes_in(0) + missing + largest_block_bytes(request.operands);
-    throw Error(
-        ErrorCode::kResourceExhausted,
-        {.where = "remote tiers",
-         .field = {},
-         .value = {},
-         .problem = fmt::format("are {} too small for this model", format_bytes(missing)),
-         .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag, minimum)});
+  if (request.prefetch) {
+    plan.prefetch = buffers_for(request.operands, remote);
+    plan.fixed.prefetch_bytes = plan.prefetch.total_bytes();
   }
+  int64_t largest_block = 0;
+  for (const Operand& operand : request.operands) {
+    largest_block = std::max(largest_block, operand.block_bytes());
+  }
+  check_remote_room(plan, remote_tiers, largest_block);
   return plan;
 }
 

@@ -12,13 +12,16 @@ namespace dak {
 
 struct PlanRequest {
   std::string model;
-  std::vector<Operand> operands;
+  std::vector<Operand>
+      operands;  // matmuls in the order of a forward pass, which may begin anywhere
   FixedMemory fixed;
   std::vector<Tier> tiers;  // [0] local, [1..] remote, in order of preference
 
   // At most one of the two. Neither: everything local if it fits, else as much as fits.
   std::optional<int64_t> local_budget_bytes;  // bound on all that is allocated in tier 0
   std::optional<double> offload_ratio;        // in [0, 1], of the bytes of every operand
+  // Mode prefetch: the plan gets buffers for the remote parts, inside the budget.
+  bool prefetch = false;
 };
 
 // The same ratio for every operand, rounded to row blocks so that the total keeps to the budget:
@@ -27,5 +30,10 @@ struct PlanRequest {
 // smallest budget that works when the fixed memory alone exceeds it, or when the remote tiers are
 // too small; kInvalidArgument for a ratio outside [0, 1].
 Plan plan_uniform(const PlanRequest& request);
+
+// Operands wholly local or wholly remote, for kernels that read from one place. The remote ones are
+// spread evenly over the list; what a budget has left then goes to the first operands that fit it.
+// A given ratio is met to half an operand. Matmul operands become row-major. Errors as above.
+Plan plan_whole_operands(const PlanRequest& request);
 
 }  // namespace dak

@@ -62,5 +62,40 @@ TEST(PlanModel, ResidentKeepsEverythingLocal) {
       plan({.offload_ratio = 0, .context = 64, .mode = AccessMode::kResident}).offload_ratio(), 0);
 }
 
+TEST(PlanModel, PrefetchBuffersComeOutOfTheBudget) {
+  EngineOptions options{.device = {.backend = Backend::kCuda},
+                        .offload_ratio = 0.5,
+                        .context = 64,
+                        .mode = AccessMode::kPrefetch,
+                        .dtype = DType::kBF16};
+  const Plan half = plan(options);
+  EXPECT_GT(half.fixed.prefetch_bytes, 0);
+  options.mode = AccessMode::kDirect;
+  EXPECT_EQ(half.bytes_in(0), plan(options).bytes_in(0) + half.fixed.prefetch_bytes);
+
+  options.mode = AccessMode::kPrefetch;
+  options.offload_ratio.reset();
+  options.local_budget_bytes = half.smallest_local_budget_bytes;
+  EXPECT_LE(plan(options).bytes_in(0), half.smallest_local_budget_bytes);
+  options.local_budget_bytes = half.smallest_local_budget_bytes - 1;
+  expect_refusal(options, ErrorCode::kResourceExhausted,
+                 {"prefetch buffers", std::to_string(half.smallest_local_budget_bytes)});
+}
+
+TEST(PlanModel, UvaMovesWholeMatricesAndPaysForCublas) {
+  const Plan uva = plan({.device = {.backend = Backend::kCuda},
+                         .offload_ratio = 0.5,
+                         .context = 64,
+                         .mode = AccessMode::kUva,
+                         .dtype = DType::kBF16});
+  EXPECT_GT(uva.fixed.uva_bytes, kUvaWorkspaceBytes);
+  for (const OperandPlan& entry : uva.operands) {
+    EXPECT_EQ(entry.spans.size(), 1u);
+    EXPECT_EQ(entry.operand.layout == WeightLayout::kRowMajor,
+              entry.operand.use == OperandUse::kMatmul);
+  }
+  EXPECT_NEAR(uva.offload_ratio(), 0.5, 0.15);
+}
+
 }  // namespace
 }  // namespace dak

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include "base/half.h"
 #include "support/loaded_model.h"
 
 namespace dak {
@@ -52,6 +53,57 @@ TEST(Loader, PutsEveryRowWhereThePlanSays) {
         files.checkpoint->read_rows(*from, source.row, 1, stored);
         ASSERT_TRUE(std::equal(stored.begin(), stored.end(), block.begin() + row * spec.cols))
             << spec.name << " row " << index * kRowBlockRows + row;
+      }
+    }
+  }
+}
+
+// Mode uva: the same values, one row behind the other.
+TEST(Loader, RowMajorMatricesHoldTheSameValues) {
+  const ModelFiles files = open_model(kData + "hf/qwen3", true);
+  const WeightSpecs specs = family_named(files.config.family).weights(files.config, files.naming);
+  EngineOptions options{.offload_ratio = 0.5, .context = 64, .dtype = DType::kBF16};
+  const Plan packed_plan = plan_model(files, options, cpu_tiers(1e9));
+  options.device.backend = Backend::kCuda;
+  options.mode = AccessMode::kUva;
+  const Plan plan = plan_model(files, options, cpu_tiers(1e9));
+  ThreadPool pool(2);
+  const auto load = [&](const Plan& from) {
+    std::vector<std::unique_ptr<Arena>> arenas;
+    for (const Tier& tier : from.tiers) arenas.push_back(make_cpu_arena(tier));
+    auto weights = std::make_unique<Weights>(std::move(arenas));
+    int64_t done = 0;
+    int64_t total = -1;
+    load_weights(specs, *files.checkpoint, from, pool,
+                 {.progress =
+                      [&](const Progress& progress) {
+                        done = progress.done_bytes;
+                        total = progress.total_bytes;
+                      }},
+                 *weights);
+    EXPECT_EQ(done, total);
+    EXPECT_LE(weights->arena(1).used_bytes(), from.bytes_in(1));
+    return weights;
+  };
+  const auto packed = load(packed_plan);
+  const auto plain = load(plan);
+  for (const MatrixSpec& spec : specs.matrices) {
+    const TieredTensor& expected = packed->matrix(spec.name);
+    const TieredTensor& found = plain->matrix(spec.name);
+    if (spec.use != OperandUse::kMatmul) continue;
+    ASSERT_EQ(found.layout, WeightLayout::kRowMajor);
+    const auto* values = reinterpret_cast<const uint16_t*>(found.blocks[0].data);
+    std::vector<float> block(static_cast<size_t>(kRowBlockRows * spec.cols));
+    for (int64_t i = 0; i < std::ssize(expected.blocks); ++i) {
+      const auto index = static_cast<size_t>(i);
+      EXPECT_EQ(found.blocks[index].data,
+                found.blocks[0].data + bytes_of(found.dtype, i * kRowBlockRows * spec.cols));
+      const int64_t rows = expected.rows_in_block(i);
+      unpack_row_block(expected.blocks[index].data, rows, spec.cols, expected.dtype, block.data());
+      for (int64_t j = 0; j < rows * spec.cols; ++j) {
+        ASSERT_EQ(bf16_to_f32(values[i * kRowBlockRows * spec.cols + j]),
+                  block[static_cast<size_t>(j)])
+            << spec.name << " row block " << i;
       }
     }
   }

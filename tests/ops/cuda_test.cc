@@ -3,6 +3,7 @@
 #include "tests/support/cuda.h"
 
 #include "ops/attention.h"
+#include "ops/cuda/kernels.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
@@ -439,6 +440,13 @@ std::vector<float> run_attention(const AttentionConfig& c, const std::vector<Seq
   return gpu.values(out);
 }
 
+// A number as the tensor cores get it: rounded to the cache's type, and what that took, rounded too.
+float two_terms(float x, DType dtype) {
+  const float high = rounded(std::vector<float>{x}, dtype)[0];
+  return high + rounded(std::vector<float>{x - high}, dtype)[0];
+}
+
+// T = float: the naive implementation of the kernel's precision.
 template <class T>
 void attention_of(const AttentionConfig& c, const SequenceShape& shape, std::vector<T>& out,
                   std::vector<double>& magnitude) {
@@ -452,17 +460,28 @@ void attention_of(const AttentionConfig& c, const SequenceShape& shape, std::vec
     const auto at = [&](int64_t t, int64_t d) {
       return static_cast<size_t>((t * c.kv_heads + kv_head) * c.head_size + d);
     };
+    const bool in_terms =
+        std::is_same_v<T, float> && cuda::on_tensor_cores(c.kv_dtype, c.head_size);
+    const auto term = [&](T x) {
+      return in_terms ? static_cast<T>(two_terms(static_cast<float>(x), c.kv_dtype)) : x;
+    };
+    std::vector<T> q;
+    for (int64_t d = 0; d < c.head_size; ++d) {
+      q.push_back(term(static_cast<T>(data.q[static_cast<size_t>(i * c.head_size + d)]) * c.scale));
+    }
     std::vector<T> p;
     for (int64_t t = begin; t < end; ++t) {
       T dot = 0;
-      for (int64_t d = 0; d < c.head_size; ++d) {
-        dot += static_cast<T>(data.q[static_cast<size_t>(i * c.head_size + d)]) * data.k[at(t, d)];
-      }
-      p.push_back(dot * c.scale);
+      for (int64_t d = 0; d < c.head_size; ++d) dot += q[static_cast<size_t>(d)] * data.k[at(t, d)];
+      p.push_back(dot);
     }
     const T most = *std::max_element(p.begin(), p.end());
     T sum = 0;
-    for (T& value : p) sum += value = std::exp(value - most);
+    for (T& value : p) {
+      value = std::exp(value - most);
+      sum += value;
+      value = term(value);
+    }
     for (int64_t d = 0; d < c.head_size; ++d) {
       T value = 0;
       double size = 0;
@@ -487,30 +506,38 @@ AttentionConfig attention_config(int64_t heads, int64_t kv_heads, int64_t head_s
           .kv_dtype = dtype};
 }
 
+// Batches of few rows, which cut long sequences into runs, and of more than kMaxSplitRows.
 TEST_F(CudaOps, AttentionIsCloseToFp64) {
-  const std::vector<SequenceShape> shapes{{0, 1}, {0, 70}, {63, 2}, {700, 1}, {64, 1}};
+  const std::vector<std::vector<SequenceShape>> batches{
+      {{0, 1}, {63, 2}, {700, 1}, {64, 1}, {127, 3}, {4500, 1}},
+      {{0, 70}, {63, 2}, {700, 1}, {64, 1}}};
   for (const DType dtype : kFloatTypes) {
     for (const AttentionConfig& c :
-         {attention_config(2, 2, 8, dtype), attention_config(6, 2, 64, dtype),
-          attention_config(4, 1, 80, dtype, 100), attention_config(2, 1, 256, dtype, 1),
-          attention_config(3, 3, 128, dtype, 64)}) {
-      std::vector<float> naive;
-      std::vector<double> exact;
-      std::vector<double> magnitude;
-      std::vector<double> unused;
-      for (const SequenceShape& shape : shapes) {
-        attention_of(c, shape, naive, unused);
-        attention_of(c, shape, exact, magnitude);
+         {attention_config(2, 2, 8, dtype), attention_config(2, 2, 16, dtype),
+          attention_config(12, 1, 32, dtype), attention_config(6, 2, 64, dtype),
+          attention_config(4, 1, 80, dtype, 100), attention_config(8, 1, 96, dtype),
+          attention_config(2, 1, 256, dtype, 1), attention_config(3, 3, 128, dtype, 64),
+          attention_config(16, 2, 128, dtype)}) {
+      for (const std::vector<SequenceShape>& shapes : batches) {
+        std::vector<float> naive;
+        std::vector<double> exact;
+        std::vector<double> magnitude;
+        std::vector<double> unused;
+        for (const SequenceShape& shape : shapes) {
+          attention_of(c, shape, naive, unused);
+          attention_of(c, shape, exact, magnitude);
+        }
+        const Comparison r = compare(run_attention(c, shapes, 0), naive, exact, magnitude);
+        EXPECT_TRUE(r.ok) << name(dtype) << " head size " << c.head_size << ", " << shapes.size()
+                          << " sequences: " << r.message;
       }
-      const Comparison r = compare(run_attention(c, shapes, 0), naive, exact, magnitude);
-      EXPECT_TRUE(r.ok) << name(dtype) << " head size " << c.head_size << ": " << r.message;
     }
   }
 }
 
 TEST_F(CudaOps, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
   const AttentionConfig c = attention_config(4, 2, 64, DType::kBF16);
-  const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 90}};
+  const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}};  // <= kMaxSplitRows
   const std::vector<float> together = run_attention(c, shapes, 0);
   EXPECT_TRUE(same_bits(run_attention(c, shapes, 1), together));
   std::vector<float> alone;

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/thread_pool.h"
+#include "engine/access.h"
 #include "engine/engine.h"
 #include "model/families.h"
 #include "model/loader.h"
@@ -37,6 +38,7 @@ class LoadedModel {
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
       cuda_ = make_cuda_backend(options.device.ordinal);
+      prepare_access(plan_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;
     ctx_.cuda = cuda_.get();

@@ -15,8 +15,11 @@
 
 namespace dak::cuda {
 
-// Rows of x that one reading of a weight serves; more rows read it again.
-inline constexpr int64_t kRowsPerReading = 64;
+// How often a product with `rows` rows of x reads the part of `weight` that lies in `tier`. The
+// split kernel takes 64 rows at a time and reads the weight again for the next; what mode prefetch
+// has copied it copies once (in HBM those bytes are then written once and read as often as local
+// ones); cuBLASLt is taken to read once.
+int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows);
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue);

@@ -74,6 +74,7 @@ class CudaDecodeGraph final : public DecodeGraph {
       cuda_check(cudaEventRecord(begun_, backend_.stream()));
       from_ = begun_;
     }
+    if (backend_.prefetcher() != nullptr) backend_.prefetcher()->prepare_launch();
     cuda_check(cudaGraphLaunch(graph_, backend_.stream()));
     cuda_check(cudaEventRecord(event(launched_), backend_.stream()));
     ++launched_;

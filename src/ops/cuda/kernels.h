@@ -83,10 +83,24 @@ void launch_narrow(const NarrowParams& params, cudaStream_t stream);
 struct KvRow {
   int32_t first_page;  // of its sequence, in `pages`
   int32_t token;       // its own index; -1: the row belongs to no sequence
+  int32_t fresh;       // the sequence's tokens before this one were there before this pass
 };
 
 // kPageTokens of ops/attention.h, whose headers nvcc 13 cannot read (fmt's consteval checks).
 inline constexpr int64_t kKvPageTokens = 64;
+
+// Head sizes and types that paged_attention.cuh multiplies with tensor cores. Their pages are
+// stored swizzled.
+constexpr bool on_tensor_cores(DType kv_dtype, int64_t head_size) {
+  return kv_dtype != DType::kF32 &&
+         (head_size == 16 || head_size == 32 || head_size == 64 || head_size == 80 ||
+          head_size == 96 || head_size == 128 || head_size == 256);
+}
+// Where the 16-byte unit `unit` of a token's row of `units` lies in the row: neighbouring tokens'
+// units fall into different banks of shared memory.
+constexpr int kv_unit(int token, int unit, int units) {
+  return unit < units / 8 * 8 ? (unit & ~7) | ((unit ^ token) & 7) : unit;
+}
 
 struct KvParams {
   std::byte* const* pages;  // each [2][kv_heads][kKvPageTokens][head_size] of kv_dtype
@@ -129,8 +143,22 @@ struct AttentionParams {
   const float* q;  // [m, heads, head_size]
   void* out;       // [m, heads, head_size] of out_dtype
   DType out_dtype;
+  // On tensor cores only:
+  int32_t tiles;       // of kTileHeads query heads for each KV head
+  int32_t max_splits;  // runs that a row's pages are cut into at most
+  int32_t piece_room;  // of them there is room for in `pieces`
+  float* pieces;       // [m, kv_heads, tiles, piece_room, kTileHeads (head_size + 2)]
+  uint32_t* arrivals;  // [m, kv_heads, tiles], zero between launches
 };
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
+
+// A row's pages are cut into runs of at least kMinRunPages, at most kMaxSplits of them. Batches of
+// more rows than decode ever has are busy enough without cutting.
+inline constexpr int kMinRunPages = 16;
+inline constexpr int kMaxSplits = 32;
+inline constexpr int64_t kMaxSplitRows = 64;
+inline constexpr int kTileHeads = 8;
+void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
 // What the device keeps of a decode step from one replay of its graph to the next: the most likely
 // token of each row becomes the row's next input, one position further.

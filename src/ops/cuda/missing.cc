@@ -18,12 +18,19 @@ void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever mad
 CudaBackendPtr make_cuda_backend(int) { refuse(); }
 LinkStatus link_status(const CudaBackend&, TierIndex) { refuse(); }
 void set_fixed_window(CudaBackend&, TierIndex, int64_t) { refuse(); }
+void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::byte* const>) {
+  refuse();
+}
+void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
+void check_uva() { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
   refuse();
 }
 
 namespace cuda {
+
+int64_t readings(const OpContext&, const TieredTensor&, TierIndex, int64_t) { refuse(); }
 
 void matmul(OpContext&, const Tensor&, const TieredTensor&, const Tensor&, const MatmulEpilogue&) {
   refuse();

@@ -5,6 +5,7 @@
 #include "ops/cuda/backend.h"
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/state.h"
+#include "ops/cuda/uva_kernels.h"
 
 namespace dak::cuda {
 namespace {
@@ -16,10 +17,6 @@ CudaBackend& backend_of(OpContext& ctx) {
   ctx.cuda->enter();
   return *ctx.cuda;
 }
-
-// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
-// again, remote blocks included: fit for decode, poor for prefill.
-static_assert(kRowsPerReading == kMaxSplitBatch, "what matmul counts is what the kernel does");
 
 // x as the kernel takes it.
 struct MatmulInput {
@@ -42,14 +39,51 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
   return {.data = narrow, .stride = stride};
 }
 
+// By cuBLASLt, in slices of what there is room for sums. The epilogue is a kernel of its own.
+void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTensor& w,
+                        const Tensor& out, const MatmulEpilogue& epilogue, bool gated) {
+  UvaMatmul& uva = backend.uva();
+  const MatmulInput input = matmul_input(backend, x, w.dtype);
+  const int64_t m = x.dim(0);
+  if (out.dtype == DType::kF32 && !gated && epilogue.bias == nullptr && !epilogue.add_to_output &&
+      epilogue.activation == Activation::kNone) {
+    uva.multiply(w, input.data, input.stride, m, out.f32());
+    return;
+  }
+  const int64_t slice = uva.rows_of_sums(w.rows);
+  for (int64_t row = 0; row < m; row += slice) {
+    const int64_t rows = std::min(slice, m - row);
+    uva.multiply(w, input.data + bytes_of(w.dtype, row * input.stride), input.stride, rows,
+                 uva.sums());
+    launch_uva_epilogue({.sums = uva.sums(),
+                         .bias = epilogue.bias,
+                         .out = out.data + bytes_of(out.dtype, row * out.dim(1)),
+                         .m = rows,
+                         .rows = w.rows,
+                         .out_dtype = out.dtype,
+                         .activation = epilogue.activation,
+                         .gated = gated,
+                         .add_to_output = epilogue.add_to_output},
+                        backend.stream());
+  }
+}
+
+// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
+// again, remote blocks included unless they were prefetched: fit for decode, poor for prefill.
 void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
               const MatmulEpilogue& epilogue, bool gated) {
   CudaBackend& backend = backend_of(ctx);
+  if (w.layout == WeightLayout::kRowMajor) {
+    return multiply_row_major(backend, x, w, out, epilogue, gated);
+  }
   const SplitWeight& weight = backend.split(w);
   const SplitWeight* next = backend.follow(weight);
   const MatmulInput input = matmul_input(backend, x, w.dtype);
   const int64_t m = x.dim(0);
   const int64_t outputs = out.dim(1);
+  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
+  // that has waited for a copy.
+  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
     split_matmul(weight,
@@ -63,9 +97,11 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                   .activation = epilogue.activation,
                   .gated = gated,
                   .residual = epilogue.add_to_output ? target : nullptr,
-                  .next = row + kMaxSplitBatch < m ? &weight : next},
+                  .next = row + kMaxSplitBatch < m ? &weight : next,
+                  .overlap_previous = !waits || row > 0},
                  backend.workspace(), backend.links(), backend.stream());
   }
+  if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
 
 // The page table of a layer: for each sequence as many places as config.table_pages, or as it has.
@@ -86,12 +122,13 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
 
 const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
                          std::span<const KvSequence> sequences, int64_t m) {
-  std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1});
+  std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1, .fresh = 0});
   int64_t first_page = 0;
   for (const KvSequence& s : sequences) {
     for (int64_t i = 0; i < s.rows; ++i) {
       rows[static_cast<size_t>(s.first_row + i)] = {.first_page = static_cast<int32_t>(first_page),
-                                                    .token = static_cast<int32_t>(s.past + i)};
+                                                    .token = static_cast<int32_t>(s.past + i),
+                                                    .fresh = static_cast<int32_t>(s.past)};
     }
     first_page += pages_in_table(config, s);
   }
@@ -114,6 +151,18 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
 void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slot,
              const TieredTensor& table, int32_t offset, const Tensor& out, bool add) {
   CudaBackend& backend = backend_of(ctx);
+  if (table.layout == WeightLayout::kRowMajor) {  // tied to the lm_head
+    launch_row_major_embedding({.ids = backend.upload(slot, ids),
+                                .table = table.blocks[0].data,
+                                .out = out.f32(),
+                                .m = std::ssize(ids),
+                                .cols = table.cols,
+                                .offset = offset,
+                                .dtype = table.dtype,
+                                .add = add},
+                               backend.stream());
+    return;
+  }
   launch_embedding({.ids = backend.upload(slot, ids),
                     .blocks = backend.block_table(table),
                     .out = out.f32(),
@@ -147,6 +196,12 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
 }
 
 }  // namespace
+
+int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
+  if (weight.layout == WeightLayout::kRowMajor) return 1;
+  if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
+  return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
+}
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue) {
@@ -254,11 +309,33 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                const Tensor& q, const Tensor& out) {
   CudaBackend& backend = backend_of(ctx);
   check_head_size(config);
-  launch_attention({.kv = kv_params(backend, config, sequences, q.dim(0)),
-                    .q = q.f32(),
-                    .out = out.data,
-                    .out_dtype = out.dtype},
-                   backend.stream());
+  AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0)),
+                         .q = q.f32(),
+                         .out = out.data,
+                         .out_dtype = out.dtype,
+                         .tiles = 0,
+                         .max_splits = 1,
+                         .piece_room = 0,
+                         .pieces = nullptr,
+                         .arrivals = nullptr};
+  if (!on_tensor_cores(config.kv_dtype, config.head_size)) {
+    return launch_attention(params, backend.stream());
+  }
+  const int64_t group = config.heads / config.kv_heads;
+  params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
+  if (params.kv.m <= kMaxSplitRows) {
+    int64_t pages = 0;
+    for (const KvSequence& s : sequences) pages = std::max(pages, pages_in_table(config, s));
+    params.max_splits = kMaxSplits;
+    params.piece_room = static_cast<int32_t>(
+        std::min<int64_t>(kMaxSplits, (pages + kMinRunPages - 1) / kMinRunPages));
+    const int64_t places = params.kv.m * config.kv_heads * params.tiles;
+    const CudaBackend::Pieces pieces = backend.pieces(
+        places * params.piece_room * kTileHeads * (config.head_size + 2) * 4, places);
+    params.pieces = pieces.values;
+    params.arrivals = pieces.arrivals;
+  }
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,

@@ -157,6 +157,15 @@ __global__ void narrow_kernel(const __grid_constant__ NarrowParams p) {
   }
 }
 
+// Element of a page's head: keys first, values from head kv_heads on.
+__device__ int64_t place_in_page(const KvParams& kv, int64_t head, int64_t token, int dim) {
+  const auto units = static_cast<int>(kv.head_size / 8);
+  if (on_tensor_cores(kv.kv_dtype, kv.head_size)) {
+    dim = kv_unit(static_cast<int>(token), dim / 8, units) * 8 + dim % 8;
+  }
+  return (head * kKvPageTokens + token) * kv.head_size + dim;
+}
+
 __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   begin();
   const KvParams& kv = p.kv;
@@ -165,9 +174,8 @@ __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   std::byte* page = kv.pages[row.first_page + row.token / kKvPageTokens];
   const int64_t width = kv.kv_heads * kv.head_size;
   for (int64_t i = threadIdx.x; i < width; i += kThreads) {
-    const int64_t head = i / kv.head_size;
-    const int64_t at =
-        (head * kKvPageTokens + row.token % kKvPageTokens) * kv.head_size + i % kv.head_size;
+    const int64_t at = place_in_page(kv, i / kv.head_size, row.token % kKvPageTokens,
+                                     static_cast<int>(i % kv.head_size));
     store_element(page, at, kv.kv_dtype, p.k[blockIdx.x * width + i]);
     store_element(page, width * kKvPageTokens + at, kv.kv_dtype, p.v[blockIdx.x * width + i]);
   }
@@ -229,9 +237,10 @@ __global__ void __launch_bounds__(kHeadWarps * 32)
   const KvRow row = kv.rows[m];
   if (row.token < 0) return;
   std::byte* page = kv.pages[row.first_page + row.token / kKvPageTokens];
-  // Head kv_heads + h of a page's 2 kv_heads holds values.
-  const int64_t at = ((head - kv.heads) * kKvPageTokens + row.token % kKvPageTokens) * size;
-  for (int i = lane; i < size; i += 32) store_element(page, at + i, kv.kv_dtype, values[i]);
+  for (int i = lane; i < size; i += 32) {
+    const int64_t at = place_in_page(kv, head - kv.heads, row.token % kKvPageTokens, i);
+    store_element(page, at, kv.kv_dtype, values[i]);
+  }
 }
 
 // f32 as an integer of the same order; 0 is below every number. The lower id wins among equals.
@@ -267,6 +276,7 @@ __global__ void advance_kernel(const __grid_constant__ AdvanceParams p) {
     p.ids[i] = best == 0 ? 0 : id;  // an id that exists, whatever happens
     p.positions[i] += 1;
     p.rows[i].token += 1;
+    p.rows[i].fresh += 1;
     p.history[step % kTokenHistory * p.m + i] = best == 0 ? -1 : id;
   }
   __syncthreads();

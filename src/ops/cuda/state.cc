@@ -47,6 +47,19 @@ void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes
   backend.links().set_fixed_window(tier, window_bytes);
 }
 
+void use_prefetch(CudaBackend& backend, std::span<const PrefetchStage> cycle,
+                  std::span<std::byte* const> buffers) {
+  backend.enter();
+  backend.use_prefetch(cycle, buffers);
+}
+
+void use_uva(CudaBackend& backend, std::byte* memory, int64_t size_bytes) {
+  backend.enter();
+  backend.use_uva(memory, size_bytes);
+}
+
+void check_uva() { CublasLt::get(); }
+
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
   void* memory = nullptr;
   cuda_check(cudaHostAlloc(&memory, static_cast<size_t>(size_bytes), cudaHostAllocDefault));
@@ -63,7 +76,23 @@ CudaBackend::CudaBackend(int ordinal) : ordinal_(chosen(ordinal)), ring_(make_pi
 
 CudaBackend::~CudaBackend() {
   cudaStreamSynchronize(stream_);
+  prefetcher_.reset();
   cudaStreamDestroy(stream_);
+}
+
+void CudaBackend::use_prefetch(std::span<const PrefetchStage> cycle,
+                               std::span<std::byte* const> buffers) {
+  require(weights_.empty(), "mode prefetch chosen after the first product");
+  if (!cycle.empty()) prefetcher_ = std::make_unique<Prefetcher>(cycle, buffers, stream_);
+}
+
+void CudaBackend::use_uva(std::byte* memory, int64_t size_bytes) {
+  uva_ = std::make_unique<UvaMatmul>(memory, size_bytes, stream_);
+}
+
+UvaMatmul& CudaBackend::uva() const {
+  require(uva_ != nullptr, "a row-major weight without mode uva");
+  return *uva_;
 }
 
 const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
@@ -75,7 +104,8 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     }
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
-    auto made = std::make_unique<SplitWeight>(weight, sm_count_);
+    auto made = std::make_unique<SplitWeight>(
+        prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight, sm_count_);
     if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
@@ -108,17 +138,22 @@ void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {
 
 cudaGraphExec_t CudaBackend::record(const std::function<void()>& enqueue) {
   cudaGraph_t graph = nullptr;
+  if (prefetcher_ != nullptr) prefetcher_->prepare_recording();
   cuda_check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
   recording_ = true;
   try {
+    if (prefetcher_ != nullptr) prefetcher_->begin_recording();
     enqueue();
+    if (prefetcher_ != nullptr) prefetcher_->end_recording();
   } catch (...) {
     recording_ = false;
+    if (prefetcher_ != nullptr) prefetcher_->finish_recording();
     cudaStreamEndCapture(stream_, &graph);
     if (graph != nullptr) cudaGraphDestroy(graph);
     throw;
   }
   recording_ = false;
+  if (prefetcher_ != nullptr) prefetcher_->finish_recording();
   cuda_check(cudaStreamEndCapture(stream_, &graph));
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
@@ -182,6 +217,22 @@ std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> byt
     if (slot == kIds || slot == kPositions || slot == kKvRows) ++input_epoch_;
   }
   return uploaded.device.as();
+}
+
+CudaBackend::Pieces CudaBackend::pieces(int64_t value_bytes, int64_t counters) {
+  if (value_bytes > pieces_.size_bytes() || 4 * counters > piece_arrivals_.size_bytes()) {
+    require(!recording_, "attention's pieces grow while a graph is recorded");
+    cuda_check(cudaStreamSynchronize(stream_));
+    ++generation_;
+    const int64_t values = std::max(value_bytes, pieces_.size_bytes());
+    const int64_t arrivals = std::max(4 * counters, piece_arrivals_.size_bytes());
+    pieces_ = DeviceBuffer();  // freed first: never both sizes at once
+    pieces_ = DeviceBuffer(values);
+    piece_arrivals_ = DeviceBuffer(arrivals);
+    cuda_check(cudaMemset(piece_arrivals_.as(), 0, static_cast<size_t>(arrivals)));
+    cuda_check(cudaDeviceSynchronize());
+  }
+  return {.values = pieces_.as<float>(), .arrivals = piece_arrivals_.as<uint32_t>()};
 }
 
 void* CudaBackend::scratch(int64_t size_bytes) {

@@ -16,6 +16,8 @@
 #include "kernels/split_matmul.h"
 #include "memory/tiered_tensor.h"
 #include "ops/context.h"
+#include "ops/cuda/prefetch.h"
+#include "ops/cuda/uva.h"
 #include "ops/cuda_backend.h"
 
 namespace dak {
@@ -33,7 +35,14 @@ class CudaBackend {
   const LinkController& links() const { return links_; }
   LinkController& links() { return links_; }
 
-  // Schedules of a weight, made at its first use; the workspace serves it from then on.
+  // Modes other than direct; null: not in use. Set before the first operation.
+  Prefetcher* prefetcher() const { return prefetcher_.get(); }
+  void use_prefetch(std::span<const PrefetchStage> cycle, std::span<std::byte* const> buffers);
+  UvaMatmul& uva() const;
+  void use_uva(std::byte* memory, int64_t size_bytes);
+
+  // Schedules of a weight, made at its first use; the workspace serves it from then on. In mode
+  // prefetch the schedules read the buffers.
   const SplitWeight& split(const TieredTensor& weight);
   // The weight that came after `weight` when the model last ran: for its prefetch. Null: not known.
   // Remembers that `weight` is now in use.
@@ -73,6 +82,15 @@ class CudaBackend {
     int32_t* history;  // host memory that the device writes to
   };
   StepState step_state(int64_t m);
+
+  int sm_count() const { return sm_count_; }
+
+  // Partial results of attention and the counters of their arrival.
+  struct Pieces {
+    float* values;
+    uint32_t* arrivals;  // zero between launches
+  };
+  Pieces pieces(int64_t value_bytes, int64_t counters);
 
   // Device scratch that grows and is kept; one user at a time in the order of the stream.
   void* scratch(int64_t size_bytes);
@@ -116,6 +134,10 @@ class CudaBackend {
   Pinned ring_;  // what uploads pass through
   Pinned back_;  // what downloads arrive in
   DeviceBuffer scratch_;
+  DeviceBuffer pieces_;
+  DeviceBuffer piece_arrivals_;
+  std::unique_ptr<Prefetcher> prefetcher_;
+  std::unique_ptr<UvaMatmul> uva_;
 };
 
 }  // namespace dak

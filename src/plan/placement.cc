@@ -1,0 +1,100 @@
+#include "plan/placement.h"
+
+#include "base/error.h"
+#include "base/units.h"
+
+namespace dak {
+namespace {
+
+constexpr std::string_view kBudgetFlag = "--local-budget";
+constexpr int kHalvings = 50;  // to the last block of any model
+
+}  // namespace
+
+int64_t total_bytes(const std::vector<Operand>& operands) {
+  int64_t total = 0;
+  for (const Operand& operand : operands) total += operand.size_bytes();
+  return total;
+}
+
+RemoteTiers::RemoteTiers(const std::vector<Tier>& tiers)
+    : tiers_(tiers), free_bytes_(tiers.size()) {
+  for (size_t i = 1; i < tiers.size(); ++i) free_bytes_[i] = tiers[i].capacity_bytes;
+}
+
+void RemoteTiers::place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans) {
+  int64_t next = operand.blocks() - remote;
+  for (size_t i = 1; i < tiers_.size() && next < operand.blocks(); ++i) {
+    const int64_t wanted = operand.blocks() - next;
+    const int64_t fits = std::min(wanted, free_bytes_[i] / operand.block_bytes());
+    if (fits == 0) continue;
+    spans.push_back({.tier = static_cast<TierIndex>(i), .first_block = next, .blocks = fits});
+    free_bytes_[i] -= fits * operand.block_bytes();
+    next += fits;
+  }
+  missing_bytes_ += (operand.blocks() - next) * operand.block_bytes();
+}
+
+void RemoteTiers::place_whole(const Operand& operand, std::vector<TierSpan>& spans) {
+  for (size_t i = 1; i < tiers_.size(); ++i) {
+    if (free_bytes_[i] < operand.size_bytes()) continue;
+    free_bytes_[i] -= operand.size_bytes();
+    spans.push_back(
+        {.tier = static_cast<TierIndex>(i), .first_block = 0, .blocks = operand.blocks()});
+    return;
+  }
+  missing_bytes_ += operand.size_bytes();
+}
+
+double checked_ratio(double ratio) {
+  if (!(ratio >= 0 && ratio <= 1)) {
+    throw_invalid("--offload-ratio", {}, fmt::format("{}", ratio), "is outside [0, 1]",
+                  "0 keeps every weight local, 1 none");
+  }
+  return ratio;
+}
+
+double least_ratio(int64_t budget, const std::function<int64_t(double)>& bytes_at) {
+  double too_little = 0;
+  double enough = 1;
+  for (int i = 0; i < kHalvings; ++i) {
+    const double middle = (too_little + enough) / 2;
+    (bytes_at(middle) <= budget ? enough : too_little) = middle;
+  }
+  return enough;
+}
+
+void throw_budget_too_small(const PlanRequest& request, int64_t budget, int64_t smallest) {
+  std::string parts = fmt::format(
+      "norms {}, KV cache for {} tokens {} and workspace {} must be local",
+      format_bytes(request.fixed.vector_bytes), request.fixed.kv_tokens,
+      format_bytes(request.fixed.kv_bytes), format_bytes(request.fixed.activation_bytes));
+  if (request.fixed.uva_bytes > 0) {
+    parts += fmt::format(", and {} for cuBLASLt", format_bytes(request.fixed.uva_bytes));
+  }
+  if (const int64_t buffers = smallest - request.fixed.total_bytes(); buffers > 0) {
+    parts += fmt::format(", and {} of prefetch buffers", format_bytes(buffers));
+  }
+  throw Error(
+      ErrorCode::kResourceExhausted,
+      {.where = std::string(kBudgetFlag),
+       .field = {},
+       .value = format_bytes(budget),
+       .problem = "is too small: " + parts,
+       .fix = fmt::format("use at least {} {} or a smaller --context", kBudgetFlag, smallest)});
+}
+
+void check_remote_room(const Plan& plan, const RemoteTiers& remote, int64_t unit_bytes) {
+  const int64_t missing = remote.missing_bytes();
+  if (missing == 0) return;
+  const int64_t minimum = plan.bytes_in(0) + missing + unit_bytes;
+  throw Error(
+      ErrorCode::kResourceExhausted,
+      {.where = "remote tiers",
+       .field = {},
+       .value = {},
+       .problem = fmt::format("are {} too small for this model", format_bytes(missing)),
+       .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag, minimum)});
+}
+
+}  // namespace dak

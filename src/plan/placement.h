@@ -1,0 +1,49 @@
+// What the planning policies share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "plan/planner.h"
+
+namespace dak {
+
+int64_t total_bytes(const std::vector<Operand>& operands);
+
+// Remote bytes fill the remote tiers in order.
+class RemoteTiers {
+ public:
+  explicit RemoteTiers(const std::vector<Tier>& tiers);
+
+  // Appends the spans of an operand's last `remote` blocks.
+  void place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans);
+  // All of it in one tier.
+  void place_whole(const Operand& operand, std::vector<TierSpan>& spans);
+
+  // What found no room.
+  int64_t missing_bytes() const { return missing_bytes_; }
+
+ private:
+  const std::vector<Tier>& tiers_;
+  std::vector<int64_t> free_bytes_;
+  int64_t missing_bytes_ = 0;
+};
+
+// The ratio that was asked for; throws kInvalidArgument outside [0, 1].
+double checked_ratio(double ratio);
+
+// The least ratio in (0, 1] for which `bytes_at(ratio)` keeps to `budget`, to within its rounding.
+// It must do so at 1.
+double least_ratio(int64_t budget, const std::function<int64_t(double)>& bytes_at);
+
+// `smallest`: of the budgets that work.
+[[noreturn]] void throw_budget_too_small(const PlanRequest& request, int64_t budget,
+                                         int64_t smallest);
+
+// Throws kResourceExhausted if a remote byte found no room. `unit_bytes`: by what a plan may miss
+// its budget.
+void check_remote_room(const Plan& plan, const RemoteTiers& remote, int64_t unit_bytes);
+
+}  // namespace dak
