@@ -54,7 +54,7 @@ Rows run_matmuls(const Bench& bench, int& failures) {
       std::vector<uint16_t> first;
       for (const double ratio : bench.options.ratios) {
         const auto weights = place_weights(bench.arenas, rotation(bench, shape), ratio);
-        Chain chain(weights, batch, bench.machine.sm_count, bench.links, bench.stream);
+        Chain chain(weights, batch, bench.machine, bench.links, bench.stream);
         const auto out = chain.output(0);
         double error = 0;
         if (first.empty()) {
@@ -103,7 +103,7 @@ Rows run_windows(const Bench& bench) {
   const Shape& shape = kShapes[2];
   const auto weights =
       place_weights(bench.arenas, rotation(bench, shape), std::ceil(matched * 448) / 448);
-  Chain chain(weights, 8, bench.machine.sm_count, bench.links, bench.stream);
+  Chain chain(weights, 8, bench.machine, bench.links, bench.stream);
   fmt::print("window sweep: {} m 8, {:.2f} % remote\n", shape.name,
              100.0 * static_cast<double>(chain.bytes(1)) /
                  static_cast<double>(chain.bytes(0) + chain.bytes(1)));
@@ -140,7 +140,7 @@ Rows run_chains(const Bench& bench) {
   for (const int64_t batch : {1, 8, 32}) {
     for (const double ratio : {0.0, 0.016, 0.05, 0.2}) {
       const auto weights = place_weights(bench.arenas, layers, ratio);
-      Chain chain(weights, batch, bench.machine.sm_count, bench.links, bench.stream);
+      Chain chain(weights, batch, bench.machine, bench.links, bench.stream);
       const double with_ms = chain.time_in_graph(4 * chain.size(), true, 5);
       const double without_ms = chain.time_in_graph(4 * chain.size(), false, 5);
       const double bound_ms = 1e3 * bound_s(bench, chain) / static_cast<double>(chain.size());
@@ -162,7 +162,7 @@ Rows run_chains(const Bench& bench) {
 Rows run_reaction(const Bench& bench) {
   Rows rows;
   const auto weights = place_weights(bench.arenas, rotation(bench, kShapes[1]), 0.05);
-  Chain chain(weights, 8, bench.machine.sm_count, bench.links, bench.stream);
+  Chain chain(weights, 8, bench.machine, bench.links, bench.stream);
   chain.capture(chain.size(), true);
   chain.replay();
   bench.links.reset();

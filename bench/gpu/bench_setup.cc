@@ -118,11 +118,13 @@ std::vector<TieredTensor> place_weights(const Arenas& arenas, const std::vector<
   return weights;
 }
 
-Chain::Chain(const std::vector<TieredTensor>& weights, int64_t batch, int sm_count,
+Chain::Chain(const std::vector<TieredTensor>& weights, int64_t batch, const Machine& machine,
              const LinkController& links, cudaStream_t stream)
     : tensors_(weights), batch_(batch), links_(links), stream_(stream) {
+  ReaderCounts readers = most_readers();
+  readers[1] = readers_for(machine.remote_bytes_per_s);
   for (const TieredTensor& tensor : tensors_) {
-    weights_.push_back(std::make_unique<SplitWeight>(tensor, sm_count));
+    weights_.push_back(std::make_unique<SplitWeight>(tensor, machine.sm_count, readers));
     workspace_.reserve(*weights_.back(), batch);
     x_stride_ = std::max(x_stride_, padded_cols(tensor.cols));
     out_stride_ = std::max(out_stride_, tensor.rows);
@@ -146,7 +148,6 @@ void Chain::enqueue(size_t index, bool overlap) {
                 .out = out_.as(),
                 .out_stride = out_stride_,
                 .out_dtype = DType::kBF16,
-                .next = overlap ? weights_[(index + 1) % size()].get() : nullptr,
                 .overlap_previous = overlap},
                workspace_, links_, stream_);
 }

@@ -59,7 +59,7 @@ std::vector<TieredTensor> place_weights(const Arenas& arenas, const std::vector<
 // Buffers for any shape and batch, and the weights of one case on the device.
 class Chain {
  public:
-  Chain(const std::vector<TieredTensor>& weights, int64_t batch, int sm_count,
+  Chain(const std::vector<TieredTensor>& weights, int64_t batch, const Machine& machine,
         const LinkController& links, cudaStream_t stream);
   ~Chain();
   Chain(const Chain&) = delete;

@@ -9,9 +9,9 @@
 //   next        waits for the previous kernel, then issues the x tiles
 //   next two    readers only: one times the arrivals, one runs the window's control loop
 // Weights do not depend on the previous kernel, so with programmatic dependent launch the ring
-// fills while that one still runs. It can do so only once that one's thread block has left the
-// SM, so each thread block that has issued its last copy also prefetches the next matmul's first
-// weights into L2: HBM stays busy through the change of kernels.
+// fills while that one still runs, as soon as its thread block has left the SM. (Asking L2 for more
+// than that, by the previous kernel after its last copy or by this one once its ring is full, was
+// 1 to 5 % slower, the more so the more was asked for.)
 #pragma once
 
 #include <cuda.h>
@@ -29,11 +29,6 @@
 #include "kernels/split_schedule.h"
 
 namespace dak {
-
-// Beyond what the next kernel's rings hold (they fill as soon as this one's thread blocks leave): what
-// HBM delivers to ~130 thread blocks in 6 us, half the way from one kernel's last copy to the next
-// one's first free stage.
-inline constexpr int kNextPrefetchChunks = 28;
 
 // Shape of one instantiation. A part is one chunk: rows of row block part % kRows, columns of
 // chunk part / kRows of the stage.
@@ -134,29 +129,6 @@ __device__ void issue_parts(SplitMatmulShared<kBatch>& shared, std::byte* stages
 template <int kBatch>
 __device__ constexpr bool one_copy_per_stage(int32_t tier) {
   return SplitMatmulShape<kBatch>::kRows == 1 && tier == 0;
-}
-
-// Asks L2 for the weights that thread block blockIdx.x of the next matmul will read once its ring is
-// full.
-template <int kBatch>
-__device__ void prefetch_next(const SplitMatmulParams& params) {
-  using Shape = SplitMatmulShape<kBatch>;
-  for (int32_t block = static_cast<int32_t>(blockIdx.x); block < params.next_blocks;
-       block += static_cast<int32_t>(gridDim.x)) {
-    const WorkItem& item = params.next_items[block];
-    if (item.tier != 0) continue;  // L2 does not keep remote lines
-    const int32_t begin = item.slice_begin * params.next_slice_chunks +
-                          Shape::kStages * Shape::kParts / item.block_count;
-    const int32_t end = min(item.slice_end * params.next_slice_chunks, params.next_chunks);
-    const int32_t chunks = min(end - begin, kNextPrefetchChunks / item.block_count);
-    for (int32_t row = 0; row < item.block_count; ++row) {
-      for (int32_t chunk = 0; chunk < chunks; ++chunk) {
-        ptx::bulk_prefetch(
-            item.blocks[row] + static_cast<int64_t>(begin + chunk) * Shape::kChunkBytes,
-            Shape::kChunkBytes);
-      }
-    }
-  }
 }
 
 template <int kBatch>
@@ -470,7 +442,6 @@ __global__ __launch_bounds__(SplitMatmulShape<kBatch>::kThreads, 1) void sm90_sp
     } else {
       produce_remote<kBatch>(shared, stages, cursor);
     }
-    prefetch_next<kBatch>(params);
   } else if (warp == Shape::kConsumerWarps + 1) {
     produce_x<kBatch>(params, shared, stages, cursor);
   } else if (tier == 0) {

@@ -36,11 +36,6 @@ struct SplitMatmulParams {
   uint32_t* arrivals;     // [row blocks], zero between launches
   int32_t chunks;         // of 64 columns
   int32_t slice_chunks;
-  // The next matmul of the stream, whose first weights are prefetched into L2; next_blocks 0: none.
-  const WorkItem* next_items;
-  int32_t next_blocks;
-  int32_t next_chunks;
-  int32_t next_slice_chunks;
   int32_t reader_begin[kMaxTiers];
   int32_t reader_end[kMaxTiers];
   SplitEpilogue epilogue;

@@ -17,8 +17,9 @@ int batch_tile_of(int64_t batch) {
   return batch <= 8 ? 8 : batch <= 16 ? 16 : batch <= 32 ? 32 : 64;
 }
 
-SplitWeight::Deal make_deal(const TieredTensor& weight, int batch_tile, int sm_count) {
-  SplitWeight::Deal deal{make_split_schedule(weight, batch_tile, sm_count), {}};
+SplitWeight::Deal make_deal(const TieredTensor& weight, int batch_tile, int sm_count,
+                            const ReaderCounts& readers) {
+  SplitWeight::Deal deal{make_split_schedule(weight, batch_tile, sm_count, readers), {}};
   std::vector<WorkItem>& items = deal.schedule.items;
   deal.items = DeviceBuffer(static_cast<int64_t>(items.size() * sizeof(WorkItem)));
   cuda_check(cudaMemcpy(deal.items.as(), items.data(), items.size() * sizeof(WorkItem),
@@ -49,12 +50,12 @@ void check(const SplitWeight& weight, const SplitMatmulArgs& args,
 
 }  // namespace
 
-SplitWeight::SplitWeight(const TieredTensor& weight, int sm_count)
+SplitWeight::SplitWeight(const TieredTensor& weight, int sm_count, const ReaderCounts& readers)
     : rows_(weight.rows),
       cols_(weight.cols),
       dtype_(weight.dtype),
-      deals_{make_deal(weight, 16, sm_count), make_deal(weight, 32, sm_count),
-             make_deal(weight, 64, sm_count)} {}
+      deals_{make_deal(weight, 16, sm_count, readers), make_deal(weight, 32, sm_count, readers),
+             make_deal(weight, 64, sm_count, readers)} {}
 
 int64_t SplitWeight::partial_bytes(int64_t batch) const {
   int64_t bytes = 0;
@@ -100,10 +101,6 @@ void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
                            .arrivals = workspace.arrivals(),
                            .chunks = deal.schedule.chunks,
                            .slice_chunks = deal.schedule.slice_chunks,
-                           .next_items = nullptr,
-                           .next_blocks = 0,
-                           .next_chunks = 0,
-                           .next_slice_chunks = 0,
                            .reader_begin = {},
                            .reader_end = {},
                            .epilogue = {.out = args.out,
@@ -115,13 +112,6 @@ void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
                                         .out_dtype = args.out_dtype,
                                         .activation = args.activation,
                                         .gated = args.gated}};
-  if (args.next != nullptr) {
-    const SplitWeight::Deal& next = args.next->deal_for(args.batch);
-    params.next_items = next.items.as<WorkItem>();
-    params.next_blocks = next.schedule.thread_blocks;
-    params.next_chunks = next.schedule.chunks;
-    params.next_slice_chunks = next.schedule.slice_chunks;
-  }
   for (size_t tier = 0; tier < kMaxTiers; ++tier) {
     params.reader_begin[tier] = deal.schedule.reader_begin[tier];
     params.reader_end[tier] = deal.schedule.reader_end[tier];

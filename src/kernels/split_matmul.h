@@ -24,7 +24,8 @@ inline constexpr int kMaxSplitBatch = 64;
 class SplitWeight {
  public:
   // Throws kInvalidArgument for a weight that is not 16-bit or inconsistent.
-  SplitWeight(const TieredTensor& weight, int sm_count);
+  SplitWeight(const TieredTensor& weight, int sm_count,
+              const ReaderCounts& readers = most_readers());
 
   struct Deal {
     SplitSchedule schedule;  // items moved to the device
@@ -75,10 +76,7 @@ struct SplitMatmulArgs {
   Activation activation = Activation::kNone;
   bool gated = false;              // rows interleaved by gated_source_row: activation(gate) * up
   const void* residual = nullptr;  // like out, added last; may be `out` itself
-  // The weight that the stream reads next, for the same batch; its first bytes are prefetched into
-  // L2 while this matmul ends. Null: none.
-  const SplitWeight* next = nullptr;
-  bool overlap_previous = true;  // programmatic dependent launch
+  bool overlap_previous = true;    // programmatic dependent launch
 };
 
 // Enqueues out = activation(x w^T + bias) + residual. Reads each row block once. The result

@@ -1,6 +1,7 @@
 #include "kernels/split_schedule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "base/error.h"
@@ -142,7 +143,14 @@ int slice_chunks_of(int64_t cols, int batch_tile) {
   return slice_chunks;
 }
 
-SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count) {
+int readers_for(double read_bytes_per_s) {
+  if (read_bytes_per_s <= 0) return kMostReaders;
+  return static_cast<int>(
+      std::clamp(std::ceil(read_bytes_per_s / kReaderBytesPerS), 4.0, double{kMostReaders}));
+}
+
+SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count,
+                                  const ReaderCounts& readers) {
   check(weight);
   SplitSchedule schedule;
   schedule.chunks = static_cast<int>(padded_cols(weight.cols) / kChunkCols);
@@ -183,7 +191,7 @@ SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, in
     next += share;
   };
   // Readers come first: the link is the longer way, so its first bytes should leave first.
-  for (int tier = 1; tier < kMaxTiers; ++tier) add_share(tier, kReadersPerTier);
+  for (int tier = 1; tier < kMaxTiers; ++tier) add_share(tier, readers[static_cast<size_t>(tier)]);
   if (next >= sm_count && !by_tier[0].empty()) {
     throw_invalid(weight.name, "SMs", std::to_string(sm_count),
                   "too few for the readers of every remote tier");

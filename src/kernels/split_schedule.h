@@ -30,8 +30,21 @@ constexpr int group_blocks_of(int batch_tile) {
 }
 
 // 16 readers of ~190 KiB of shared memory keep 3 MiB in flight, twice what NVLink needs, and leave
-// 116 SMs, which still reach full HBM speed (68 reach 78 %).
-inline constexpr int kReadersPerTier = 16;
+// 116 SMs, which still reach 97 % of HBM's speed.
+inline constexpr int kMostReaders = 16;
+// What a reader can be counted on to read; a slower link takes fewer SMs from HBM. (One thread that
+// issues and times reached 17 GB/s; a reader has two.)
+inline constexpr double kReaderBytesPerS = 8e9;
+
+// Thread blocks that read each tier.
+using ReaderCounts = std::array<int, kMaxTiers>;
+constexpr ReaderCounts most_readers() {
+  ReaderCounts counts{};
+  counts.fill(kMostReaders);
+  return counts;
+}
+// 4 to kMostReaders, by the tier's measured bandwidth; unknown (0): kMostReaders.
+int readers_for(double read_bytes_per_s);
 
 struct alignas(16) WorkItem {
   const std::byte* blocks[kMaxGroupBlocks];  // each [64, padded cols], weight_layout.h
@@ -65,6 +78,7 @@ int slice_chunks_of(int64_t cols, int batch_tile);
 // Deals the row blocks of a 16-bit weight to at most `sm_count` thread blocks. Throws
 // kInvalidArgument when the number of blocks contradicts the shape, a block has no address, or an
 // SM count cannot hold the readers of every tier.
-SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count);
+SplitSchedule make_split_schedule(const TieredTensor& weight, int batch_tile, int sm_count,
+                                  const ReaderCounts& readers = most_readers());
 
 }  // namespace dak

@@ -23,6 +23,9 @@ using CudaBackendPtr = std::unique_ptr<CudaBackend, CudaBackendDeleter>;
 // that operations have seen must keep their places while the backend lives.
 CudaBackendPtr make_cuda_backend(int ordinal);
 
+// How fast the tiers are, as measured: a slow link is given fewer SMs. Before the first operation.
+void set_tier_bandwidths(CudaBackend& backend, std::span<const Tier> tiers);
+
 // What the congestion controller of a tier's link knows, as of the work enqueued so far; waits for
 // it. All zero for a tier that was never read.
 struct LinkStatus {

@@ -440,7 +440,8 @@ std::vector<float> run_attention(const AttentionConfig& c, const std::vector<Seq
   return gpu.values(out);
 }
 
-// A number as the tensor cores get it: rounded to the cache's type, and what that took, rounded too.
+// A number as the tensor cores get it: rounded to the cache's type, and what that took, rounded
+// too.
 float two_terms(float x, DType dtype) {
   const float high = rounded(std::vector<float>{x}, dtype)[0];
   return high + rounded(std::vector<float>{x - high}, dtype)[0];

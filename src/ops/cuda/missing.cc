@@ -16,6 +16,7 @@ namespace {
 
 void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever made
 CudaBackendPtr make_cuda_backend(int) { refuse(); }
+void set_tier_bandwidths(CudaBackend&, std::span<const Tier>) { refuse(); }
 LinkStatus link_status(const CudaBackend&, TierIndex) { refuse(); }
 void set_fixed_window(CudaBackend&, TierIndex, int64_t) { refuse(); }
 void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::byte* const>) {

@@ -77,7 +77,6 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
     return multiply_row_major(backend, x, w, out, epilogue, gated);
   }
   const SplitWeight& weight = backend.split(w);
-  const SplitWeight* next = backend.follow(weight);
   const MatmulInput input = matmul_input(backend, x, w.dtype);
   const int64_t m = x.dim(0);
   const int64_t outputs = out.dim(1);
@@ -97,7 +96,6 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                   .activation = epilogue.activation,
                   .gated = gated,
                   .residual = epilogue.add_to_output ? target : nullptr,
-                  .next = row + kMaxSplitBatch < m ? &weight : next,
                   .overlap_previous = !waits || row > 0},
                  backend.workspace(), backend.links(), backend.stream());
   }

@@ -31,6 +31,12 @@ void CudaBackendDeleter::operator()(CudaBackend* backend) const { delete backend
 
 CudaBackendPtr make_cuda_backend(int ordinal) { return CudaBackendPtr(new CudaBackend(ordinal)); }
 
+void set_tier_bandwidths(CudaBackend& backend, std::span<const Tier> tiers) {
+  ReaderCounts readers = most_readers();
+  for (size_t i = 0; i < tiers.size(); ++i) readers[i] = readers_for(tiers[i].read_bytes_per_s);
+  backend.set_readers(readers);
+}
+
 LinkStatus link_status(const CudaBackend& backend, TierIndex tier) {
   backend.enter();
   const LinkReading reading = backend.links().read(tier, backend.stream());
@@ -105,19 +111,12 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<SplitWeight>(
-        prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight, sm_count_);
+        prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight, sm_count_, readers_);
     if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
   return *found;
-}
-
-const SplitWeight* CudaBackend::follow(const SplitWeight& weight) {
-  if (last_used_ != nullptr) next_[last_used_] = &weight;
-  last_used_ = &weight;
-  const auto found = next_.find(&weight);
-  return found == next_.end() ? nullptr : found->second;
 }
 
 const std::byte* const* CudaBackend::block_table(const TieredTensor& weight) {

@@ -44,9 +44,6 @@ class CudaBackend {
   // Schedules of a weight, made at its first use; the workspace serves it from then on. In mode
   // prefetch the schedules read the buffers.
   const SplitWeight& split(const TieredTensor& weight);
-  // The weight that came after `weight` when the model last ran: for its prefetch. Null: not known.
-  // Remembers that `weight` is now in use.
-  const SplitWeight* follow(const SplitWeight& weight);
   // Addresses of the row blocks, on the device.
   const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
@@ -84,6 +81,7 @@ class CudaBackend {
   StepState step_state(int64_t m);
 
   int sm_count() const { return sm_count_; }
+  void set_readers(const ReaderCounts& readers) { readers_ = readers; }
 
   // Partial results of attention and the counters of their arrival.
   struct Pieces {
@@ -118,13 +116,12 @@ class CudaBackend {
 
   int ordinal_;
   int sm_count_ = 0;
+  ReaderCounts readers_ = most_readers();
   cudaStream_t stream_ = nullptr;
   LinkController links_;
   SplitWorkspace workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<SplitWeight>> weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
-  std::unordered_map<const SplitWeight*, const SplitWeight*> next_;
-  const SplitWeight* last_used_ = nullptr;
   std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
