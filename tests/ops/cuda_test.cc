@@ -3,7 +3,7 @@
 #include "tests/support/cuda.h"
 
 #include "ops/attention.h"
-#include "ops/cuda/kernels.h"
+#include "ops/cuda/kv_layout.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
