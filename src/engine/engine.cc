@@ -18,7 +18,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // Synthetic weights need no tokenizer.
 std::optional<Tokenizer> load_tokenizer(const ModelFiles& files, const EngineOptions& options) {
-  if (options.synthetic_seed && !files.checkpoint) return std::nullopt;
+  if (options.synthetic_seed && !files.has_tokenizer()) return std::nullopt;
   return files.load_tokenizer();
 }
 
