@@ -26,6 +26,14 @@ Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId
   }
 }
 
+Decoder::~Decoder() {
+  try {
+    drop();
+  } catch (const Error&) {
+    // The GPU was lost, and the call that found out has said so.
+  }
+}
+
 // The step after everything enqueued so far.
 void Decoder::fill_batch() {
   const auto rows = std::ssize(holds_);

@@ -17,7 +17,7 @@ class Decoder {
   // The sequences go on from `tokens`, their last ones, which are not in the cache yet. Engine and
   // holds outlive this.
   Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens);
-  ~Decoder() { drop(); }
+  ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
