@@ -103,6 +103,9 @@ std::string plan_table(const Plan& plan) {
   if (plan.fixed.prefetch_bytes > 0) {
     text += fixed_row("prefetch buffers", plan.fixed.prefetch_bytes, tiers);
   }
+  if (plan.fixed.backend_bytes > 0) {
+    text += fixed_row("schedules, partial sums", plan.fixed.backend_bytes, tiers);
+  }
   if (plan.fixed.uva_bytes > 0) text += fixed_row("cuBLASLt", plan.fixed.uva_bytes, tiers);
   std::vector<int64_t> totals;
   for (size_t i = 0; i < tiers; ++i) totals.push_back(plan.bytes_in(static_cast<TierIndex>(i)));

@@ -135,7 +135,9 @@ std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& 
   std::vector<std::unique_ptr<Arena>> arenas;
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     const Tier& tier = plan.tiers[i];
-    const int64_t bytes = plan.bytes_in(static_cast<TierIndex>(i));
+    // What the backend allocates itself comes beside its arena.
+    const int64_t bytes =
+        plan.bytes_in(static_cast<TierIndex>(i)) - (i == 0 ? plan.fixed.backend_bytes : 0);
     if (device.backend == Backend::kCpu) {
       arenas.push_back(make_cpu_arena(tier));
     } else if (tier.kind == TierKind::kHost) {

@@ -18,8 +18,7 @@ struct Device {
   int ordinal = 0;  // of the GPU
 };
 
-// Kept free of a GPU's memory beside the plan: the CUDA context, schedules, partial sums and the
-// 16-bit copy of a matmul's input.
+// Kept free of a GPU's memory beside the plan: the CUDA context and its modules.
 inline constexpr int64_t kCudaMarginBytes = int64_t{1} << 30;
 
 struct DeviceSelection {

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "base/units.h"
+#include "engine/backend_memory.h"
 #include "engine/engine.h"
 #include "model/families.h"
 #include "model/loader.h"
@@ -135,7 +136,12 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), kv_tokens),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
-      .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0};
+      .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
+      .backend_bytes = options.device.backend == Backend::kCuda
+                           ? cuda_backend_bytes(
+                                 config, operands,
+                                 {.rows = rows, .sequences = options.sequences, .context = context})
+                           : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }

@@ -79,7 +79,8 @@ void to_json(nlohmann::json& json, const Plan& plan) {
             {"kv_tokens", plan.fixed.kv_tokens},
             {"activation_bytes", plan.fixed.activation_bytes},
             {"prefetch_bytes", plan.fixed.prefetch_bytes},
-            {"uva_bytes", plan.fixed.uva_bytes}}},
+            {"uva_bytes", plan.fixed.uva_bytes},
+            {"backend_bytes", plan.fixed.backend_bytes}}},
           {"tiers", nlohmann::json::array()},
           {"operands", nlohmann::json::array()}};
   for (size_t i = 0; i < plan.tiers.size(); ++i) {

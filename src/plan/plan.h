@@ -58,9 +58,11 @@ struct FixedMemory {
   int64_t activation_bytes = 0;  // workspace of the largest batch
   int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts are copied into
   int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums
+  int64_t backend_bytes = 0;     // a GPU backend's own: schedules, partial sums, tables, graphs
 
   int64_t total_bytes() const {
-    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes;
+    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes +
+           backend_bytes;
   }
 };
 

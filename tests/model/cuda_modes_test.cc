@@ -193,6 +193,24 @@ TEST_F(CudaModeEngines, PrefetchChoosesTheTokensOfDirect) {
   }
 }
 
+// A penalty too small to change a logit takes the way without a graph: logits to the host, and its
+// choice.
+TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
+  const ModelFiles files = open_model(data() + "hf/smollm2", true);
+  EngineOptions options = gpu_options(AccessMode::kDirect, 0.5);
+  options.context = 200;
+  Engine engine(files, options, cpu_tiers(1e9));
+  const auto answer = [&engine](float presence_penalty) {
+    Session session(engine);
+    GenerateRequest request{.prompt = {5, 17, 250, 3, 99}, .max_tokens = 150, .ignore_eos = true};
+    request.sampling.presence_penalty = presence_penalty;
+    return session.generate(request).tokens;
+  };
+  const std::vector<TokenId> by_graph = answer(0);
+  EXPECT_EQ(by_graph.size(), 150U);
+  EXPECT_EQ(by_graph, answer(1e-30f));
+}
+
 TEST_F(CudaModeEngines, UvaChoosesTheSameTokensWhereverTheWeightsLie) {
   try {
     check_uva();

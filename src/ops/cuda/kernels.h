@@ -140,12 +140,6 @@ struct AttentionParams {
 };
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
 
-// A row's pages are cut into runs of at least kMinRunPages, at most kMaxSplits of them. Batches of
-// more rows than decode ever has are busy enough without cutting.
-inline constexpr int kMinRunPages = 16;
-inline constexpr int kMaxSplits = 32;
-inline constexpr int64_t kMaxSplitRows = 64;
-inline constexpr int kTileHeads = 8;
 void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
 // What the device keeps of a decode step from one replay of its graph to the next: the most likely

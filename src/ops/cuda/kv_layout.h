@@ -1,4 +1,4 @@
-// How a GPU lays out KV pages. No CUDA here.
+// How a GPU lays out KV pages and shares out their reading. No CUDA here.
 #pragma once
 
 #include <cstdint>
@@ -19,5 +19,12 @@ constexpr bool on_tensor_cores(DType kv_dtype, int64_t head_size) {
 constexpr int kv_unit(int token, int unit, int units) {
   return unit < units / 8 * 8 ? (unit & ~7) | ((unit ^ token) & 7) : unit;
 }
+
+// A row's pages are cut into runs of at least kMinRunPages, at most kMaxSplits of them. Batches of
+// more rows than decode ever has are busy enough without cutting.
+inline constexpr int kMinRunPages = 16;
+inline constexpr int kMaxSplits = 32;
+inline constexpr int64_t kMaxSplitRows = 64;
+inline constexpr int kTileHeads = 8;
 
 }  // namespace dak::cuda

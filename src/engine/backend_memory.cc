@@ -1,0 +1,65 @@
+#include "engine/backend_memory.h"
+
+#include <algorithm>
+
+#include "kernels/split_schedule.h"
+#include "ops/attention.h"
+#include "ops/cuda/kv_layout.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kMostSms = 160;  // more than any GPU of sm_90 has
+// Thread blocks that may cut a row block in two: all that read HBM, and the readers of every tier.
+constexpr int64_t kMostCuts = kMostSms + int64_t{kMostReaders} * (kMaxTiers - 1);
+constexpr int64_t kGraphBytes = int64_t{16} << 20;  // of a few recorded steps
+constexpr int64_t kInputBytes = int64_t{4} << 20;   // ids, positions, rows, step state
+constexpr int64_t kAllocation = int64_t{2} << 20;   // the driver's unit
+constexpr int64_t kWarmUpAllocations = 8;           // buffers that are rounded up to it
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+SplitMemory split_matmul_memory(const std::vector<Operand>& operands) {
+  SplitMemory memory;
+  int64_t most_blocks = 0;
+  for (const Operand& operand : operands) {
+    if (operand.use != OperandUse::kMatmul) continue;
+    const int64_t blocks = operand.blocks();
+    most_blocks = std::max(most_blocks, blocks);
+    for (const int tile : {16, 32, 64}) {
+      const int64_t cuts = std::min(blocks, kMostCuts);
+      const int64_t slices =
+          ceil_div(padded_cols(operand.cols) / kChunkCols, slice_chunks_of(operand.cols, tile));
+      // A row block that is cut k times makes k items more.
+      memory.schedule_bytes += (blocks + kMostCuts) * static_cast<int64_t>(sizeof(WorkItem)) + 256;
+      memory.partial_bytes = std::max(
+          memory.partial_bytes, cuts * group_blocks_of(tile) * slices * kRowBlockRows * tile * 4);
+    }
+  }
+  memory.partial_bytes += 4 * most_blocks;  // counters of arrival
+  return memory;
+}
+
+int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
+                           const BackendNeeds& needs) {
+  const SplitMemory split = split_matmul_memory(operands);
+  int64_t tables = 0;  // addresses of row blocks that embeddings look up
+  for (const Operand& operand : operands) {
+    const bool looked_up = operand.use == OperandUse::kLookup ||
+                           (config.tied_embeddings && operand.name == "embedding");
+    if (looked_up) tables += operand.blocks() * 8;
+  }
+  const int64_t pages = ceil_div(needs.context, kPageTokens);
+  tables += 2 * config.layers * (needs.sequences * pages * 8 + 256);
+  const int64_t tiles = ceil_div(config.heads / config.kv_heads, cuda::kTileHeads);
+  const int64_t runs = std::min<int64_t>(cuda::kMaxSplits, ceil_div(pages, cuda::kMinRunPages));
+  const int64_t pieces = std::min(needs.rows, cuda::kMaxSplitRows) * config.kv_heads * tiles *
+                         (runs * cuda::kTileHeads * (config.head_size + 2) + 1) * 4;
+  const int64_t bytes = split.schedule_bytes + split.partial_bytes + tables + pieces + kGraphBytes +
+                        kInputBytes + kWarmUpAllocations * kAllocation;
+  return ceil_div(bytes, kAllocation) * kAllocation;
+}
+
+}  // namespace dak

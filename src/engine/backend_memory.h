@@ -1,0 +1,32 @@
+// What the CUDA backend takes of a GPU beside what the plan's arenas hold, known before anything is
+// loaded, so that it can be inside the budget.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/config.h"
+#include "plan/plan.h"
+
+namespace dak {
+
+struct BackendNeeds {
+  int64_t rows = 0;       // of the largest batch
+  int64_t sequences = 0;  // decoded side by side
+  int64_t context = 0;    // tokens of each
+};
+
+// Never less than what is allocated, whatever the placement: schedules and partial sums of the
+// split matmul, pieces of attention, tables of row blocks and pages, graphs. The CUDA context
+// itself is not dak's and comes on top.
+int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
+                           const BackendNeeds& needs);
+
+// Its part for the weights alone.
+struct SplitMemory {
+  int64_t schedule_bytes = 0;  // of all weights, kept
+  int64_t partial_bytes = 0;   // of the largest, shared
+};
+SplitMemory split_matmul_memory(const std::vector<Operand>& operands);
+
+}  // namespace dak

@@ -1,0 +1,69 @@
+// The estimate of what the CUDA backend allocates, against the schedules that it makes.
+#include "engine/backend_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "engine/engine.h"
+#include "kernels/split_schedule.h"
+
+namespace dak {
+namespace {
+
+// Addresses are only carried along.
+TieredTensor placed(const Operand& operand, double ratio, int tiers, std::mt19937& random) {
+  TieredTensor tensor{.name = "w",
+                      .dtype = operand.dtype,
+                      .rows = operand.rows,
+                      .cols = operand.cols,
+                      .blocks = {}};
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (int64_t i = 0; i < operand.blocks(); ++i) {
+    const bool remote = uniform(random) < ratio;
+    const auto tier = remote ? 1 + random() % static_cast<unsigned>(tiers - 1) : 0U;
+    tensor.blocks.push_back({.data = reinterpret_cast<std::byte*>(4096 * (i + 1)),
+                             .tier = static_cast<TierIndex>(tier)});
+  }
+  return tensor;
+}
+
+TEST(BackendMemory, NoScheduleTakesMoreThanEstimated) {
+  std::mt19937 random(7);
+  for (int trial = 0; trial < 60; ++trial) {
+    const Operand operand{.name = "w",
+                          .rows = 64 * (1 + static_cast<int64_t>(random() % 600)) - 8,
+                          .cols = 64 * (1 + static_cast<int64_t>(random() % 480)),
+                          .dtype = DType::kBF16};
+    const SplitMemory estimate = split_matmul_memory({operand});
+    const double ratio = std::array{0.0, 0.01, 0.3, 1.0}[random() % 4];
+    const TieredTensor weight = placed(operand, ratio, 2 + static_cast<int>(random() % 3), random);
+    int64_t schedules = 0;
+    for (const int tile : {16, 32, 64}) {
+      const SplitSchedule schedule = make_split_schedule(weight, tile, 132);
+      schedules += std::ssize(schedule.items) * static_cast<int64_t>(sizeof(WorkItem));
+      EXPECT_LE(int64_t{schedule.slot_count} * kRowBlockRows * tile * 4, estimate.partial_bytes)
+          << operand.rows << "x" << operand.cols << ", ratio " << ratio << ", batch " << tile;
+    }
+    EXPECT_LE(schedules, estimate.schedule_bytes)
+        << operand.rows << "x" << operand.cols << ", ratio " << ratio;
+  }
+}
+
+TEST(BackendMemory, IsInsideTheBudgetOfAGpuAndNothingOnTheCpu) {
+  const ModelFiles files =
+      open_model(std::string(DAK_SOURCE_DIR) + "/configs/opt-30b", /*need_weights=*/false);
+  std::vector<Tier> tiers = cpu_tiers(1e9);
+  for (Tier& tier : tiers) tier.capacity_bytes = int64_t{200} << 30;
+  EngineOptions options{.local_budget_bytes = int64_t{40} << 30, .context = 512, .sequences = 8};
+  EXPECT_EQ(plan_model(files, options, tiers).fixed.backend_bytes, 0);
+  options.device.backend = Backend::kCuda;
+  const Plan plan = plan_model(files, options, tiers);
+  EXPECT_GT(plan.fixed.backend_bytes, int64_t{32} << 20);
+  EXPECT_LT(plan.fixed.backend_bytes, int64_t{512} << 20);
+  EXPECT_LE(plan.bytes_in(0), *options.local_budget_bytes);
+  EXPECT_GT(plan.bytes_in(0), *options.local_budget_bytes - (int64_t{64} << 20));
+}
+
+}  // namespace
+}  // namespace dak
