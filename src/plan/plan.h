@@ -61,8 +61,7 @@ struct FixedMemory {
   int64_t backend_bytes = 0;     // a GPU backend's own: schedules, partial sums, tables, graphs
 
   int64_t total_bytes() const {
-    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes +
-           backend_bytes;
+    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes + backend_bytes;
   }
 };
 
