@@ -51,7 +51,7 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
                            (config.tied_embeddings && operand.name == "embedding");
     if (looked_up) tables += operand.blocks() * 8;
   }
-  const int64_t pages = ceil_div(needs.context, kPageTokens);
+  const int64_t pages = kv_pages_for(needs.context);
   tables += 2 * config.layers * (needs.sequences * pages * 8 + 256);
   const int64_t tiles = ceil_div(config.heads / config.kv_heads, cuda::kTileHeads);
   const int64_t runs = std::min<int64_t>(cuda::kMaxSplits, ceil_div(pages, cuda::kMinRunPages));

@@ -42,7 +42,7 @@ void Decoder::fill_batch() {
   batch_.sequences.clear();
   batch_.logit_rows.clear();
   batch_.kv_dtype = engine_.cache_->dtype();
-  batch_.table_pages = (engine_.context_ + kPageTokens - 1) / kPageTokens;
+  batch_.table_pages = kv_pages_for(engine_.context_);
   for (int64_t i = 0; i < rows; ++i) {
     const KvHold& hold = *holds_[static_cast<size_t>(i)];
     batch_.positions.push_back(static_cast<int32_t>(hold.tokens));
@@ -98,7 +98,7 @@ void Decoder::enqueue() {
   if (graph_ != nullptr) {
     tell_pages();
     if (!inputs_set_ || graph_->lost_inputs()) {
-      require(in_flight_ == 0, "a decoder's inputs were overwritten while it was in use");
+      require(pending_.empty(), "a decoder's inputs were overwritten while it was in use");
       inputs_set_ = true;
       Pass pass(engine_.config_, batch_, *engine_.workspace_);
       const AttentionConfig config = pass.enter_layer(0);
@@ -108,6 +108,7 @@ void Decoder::enqueue() {
     pending.traffic = engine_.graphs_.at(std::ssize(holds_)).weight_traffic;
     pending.traffic.add_all(kv_traffic_of(engine_.config_, batch_));
   } else {
+    require(pending_.empty(), "without a graph a step takes the last one's tokens from the host");
     const auto start = std::chrono::steady_clock::now();
     engine_.ctx_.traffic = {};
     const Tensor logits = engine_.model_->forward(engine_.ctx_, batch_, *engine_.workspace_);
@@ -116,21 +117,18 @@ void Decoder::enqueue() {
     for (size_t i = 0; i < holds_.size(); ++i) {
       pending.tokens.push_back(most_likely(values.subspan(i * width, width)));
     }
-    tokens_ = pending.tokens;
     pending.traffic = engine_.ctx_.traffic;
     pending.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   for (KvHold* hold : holds_) hold->tokens += 1;
   pending_.push_back(std::move(pending));
-  ++in_flight_;
 }
 
 Decoder::Step Decoder::finish() {
-  require(in_flight_ > 0, "a decoder without a step in flight");
+  require(!pending_.empty(), "a decoder without a step in flight");
   Pending pending = std::move(pending_.front());
   pending_.pop_front();
-  --in_flight_;
   if (graph_ != nullptr) {
     const DecodeGraph::Step step = graph_->finish();
     tokens_.assign(step.tokens.begin(), step.tokens.end());
@@ -141,15 +139,12 @@ Decoder::Step Decoder::finish() {
 }
 
 void Decoder::drop() {
-  if (in_flight_ > 0) inputs_set_ = false;  // the device went on without us
-  const std::vector<TokenId> last = tokens_;
-  while (in_flight_ > 0) {
+  if (!pending_.empty()) inputs_set_ = false;  // the device went on without us
+  while (!pending_.empty()) {
     for (KvHold* hold : holds_) hold->tokens -= 1;
     pending_.pop_front();
-    --in_flight_;
     if (graph_ != nullptr) graph_->discard();
   }
-  tokens_ = last;
 }
 
 }  // namespace dak

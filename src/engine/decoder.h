@@ -23,7 +23,7 @@ class Decoder {
 
   // Steps that it pays to have in flight beside the one that is being waited for.
   int64_t ahead() const { return graph_ == nullptr ? 0 : 1; }
-  int64_t in_flight() const { return in_flight_; }
+  int64_t in_flight() const { return std::ssize(pending_); }
 
   // Enqueues a step, which adds a token to every sequence's cache. Throws kResourceExhausted when
   // the cache has no room for it.
@@ -56,10 +56,9 @@ class Decoder {
   Batch batch_;  // the inputs of the next step; on a GPU its tokens are those of the start
   std::vector<size_t> pages_told_;
   DecodeGraph* graph_ = nullptr;
-  bool inputs_set_ = false;  // the device's inputs are these sequences'
-  std::deque<Pending> pending_;
+  bool inputs_set_ = false;      // the device's inputs are these sequences'
+  std::deque<Pending> pending_;  // steps in flight
   std::vector<TokenId> tokens_;  // of the last step finished
-  int64_t in_flight_ = 0;
 };
 
 }  // namespace dak

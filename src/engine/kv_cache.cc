@@ -7,8 +7,6 @@
 namespace dak {
 namespace {
 
-int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 int64_t page_bytes_of(const ModelConfig& config, DType dtype) {
   const AttentionConfig attention{
       .kv_heads = config.kv_heads, .head_size = config.head_size, .kv_dtype = dtype};
@@ -21,7 +19,7 @@ KvCache::KvCache(const ModelConfig& config, DType dtype, int64_t tokens, Arena& 
     : layers_(config.layers),
       dtype_(dtype),
       page_bytes_(page_bytes_of(config, dtype)),
-      page_count_(pages_for(tokens)),
+      page_count_(kv_pages_for(tokens)),
       tier_(0),
       data_(arena.allocate(size_bytes(config, dtype, tokens))),
       free_(static_cast<size_t>(page_count_)) {
@@ -29,13 +27,13 @@ KvCache::KvCache(const ModelConfig& config, DType dtype, int64_t tokens, Arena& 
 }
 
 int64_t KvCache::size_bytes(const ModelConfig& config, DType dtype, int64_t tokens) {
-  const int64_t bytes = config.layers * pages_for(tokens) * page_bytes_of(config, dtype);
+  const int64_t bytes = config.layers * kv_pages_for(tokens) * page_bytes_of(config, dtype);
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
   const auto have = static_cast<int64_t>(hold.page_ids.size());
-  const int64_t need = pages_for(tokens) - have;
+  const int64_t need = kv_pages_for(tokens) - have;
   if (need <= 0) return;
   if (need > static_cast<int64_t>(free_.size())) {
     throw Error(ErrorCode::kResourceExhausted,

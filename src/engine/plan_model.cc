@@ -122,8 +122,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
     }
   }
   // Each sequence's pages are its own.
-  const int64_t kv_tokens =
-      options.sequences * ((context + kPageTokens - 1) / kPageTokens * kPageTokens);
+  const int64_t kv_tokens = options.sequences * kv_pages_for(context) * kPageTokens;
   const int64_t rows = std::max(std::min(options.prefill_chunk, context), options.sequences);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,

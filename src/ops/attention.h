@@ -15,6 +15,7 @@ namespace dak {
 //   [2 (keys, values)][kv_heads][kPageTokens][head_size], of the cache's dtype.
 // Each page has an address and a tier of its own.
 inline constexpr int64_t kPageTokens = 64;
+constexpr int64_t kv_pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 struct KvPage {
   std::byte* data = nullptr;

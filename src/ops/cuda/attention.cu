@@ -3,9 +3,9 @@
 // order of w. So the order of every sum follows from token indices alone, whatever the batch.
 #include <cmath>
 
+#include "kernels/begin.cuh"
 #include "kernels/element.cuh"
 #include "kernels/launch.h"
-#include "kernels/ptx/sync.cuh"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
@@ -121,8 +121,7 @@ template <typename T>
 __global__ void __launch_bounds__(kWarps* kLanes)
     attention_kernel(const __grid_constant__ AttentionParams p) {
   extern __shared__ float memory[];
-  ptx::launch_dependents();
-  ptx::grid_dependency_wait();
+  begin_dependent();
   const auto heads = static_cast<unsigned>(p.kv.heads);
   const int64_t head_size = p.kv.head_size;
   const Shared shared(memory, head_size);

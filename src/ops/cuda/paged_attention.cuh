@@ -5,7 +5,7 @@
 // run each of a thread block's eight warps takes one half, with a running softmax of its own. Warps
 // are merged pair by pair, then runs in order by whichever thread block of them comes last. So the
 // order of every sum follows from the row's token index, whatever the batch and the placement.
-// (Runs of two pages: the merging took three times as long as the pages, H200, 512 tokens.)
+// (Runs of two pages: the last one ended 6 us after the others, which took 5; H200, 512 tokens.)
 //
 // The query's 8 heads are rows 0-7 of a 16-row fragment, rounded to 16 bits; rows 8-15 hold what
 // rounding took away, so that products are as good as with f32 queries. The same with the weights

@@ -3,6 +3,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "kernels/begin.cuh"
 #include "kernels/element.cuh"
 #include "kernels/launch.h"
 #include "kernels/ptx/sync.cuh"
@@ -17,15 +18,8 @@ constexpr int kNormThreads = 1024;
 constexpr int kHeadWarps = 4;
 constexpr int kBestBlocks = 16;  // that look for the best token of one row
 
-// Every kernel begins so. The next matmul may already fill its rings with weights (they are no
-// kernel's result); what the kernels before have written is there from here on.
-__device__ void begin() {
-  ptx::launch_dependents();
-  ptx::grid_dependency_wait();
-}
-
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
-  begin();
+  begin_dependent();
   const int64_t row = int64_t{p.ids[blockIdx.x]} + p.offset;
   const std::byte* block = p.blocks[row / kRowBlockRows];
   float* out = p.out + blockIdx.x * p.cols;
@@ -109,7 +103,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(const __grid_constan
 }
 
 __global__ void rope_kernel(const __grid_constant__ RopeParams p) {
-  begin();
+  begin_dependent();
   const auto position = static_cast<float>(p.positions[blockIdx.x]);
   float* row = p.x + blockIdx.x * p.heads * p.head_size;
   for (int64_t i = threadIdx.x; i < p.heads * p.half; i += kThreads) {
@@ -128,7 +122,7 @@ __global__ void rope_kernel(const __grid_constant__ RopeParams p) {
 }
 
 __global__ void split_columns_kernel(const __grid_constant__ SplitColumnsParams p) {
-  begin();
+  begin_dependent();
   const float* x = p.x + blockIdx.x * p.columns;
   for (int64_t col = threadIdx.x; col < p.columns; col += kThreads) {
     int64_t begin = 0;
@@ -143,7 +137,7 @@ __global__ void split_columns_kernel(const __grid_constant__ SplitColumnsParams 
 }
 
 __global__ void gather_rows_kernel(const __grid_constant__ GatherRowsParams p) {
-  begin();
+  begin_dependent();
   const float* x = p.x + p.rows[blockIdx.x] * p.cols;
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
     p.out[blockIdx.x * p.cols + col] = x[col];
@@ -151,7 +145,7 @@ __global__ void gather_rows_kernel(const __grid_constant__ GatherRowsParams p) {
 }
 
 __global__ void narrow_kernel(const __grid_constant__ NarrowParams p) {
-  begin();
+  begin_dependent();
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
     store_element(p.out, blockIdx.x * p.out_stride + col, p.dtype, p.x[blockIdx.x * p.cols + col]);
   }
@@ -167,7 +161,7 @@ __device__ int64_t place_in_page(const KvParams& kv, int64_t head, int64_t token
 }
 
 __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
-  begin();
+  begin_dependent();
   const KvParams& kv = p.kv;
   const KvRow row = kv.rows[blockIdx.x];
   if (row.token < 0) return;
@@ -185,7 +179,7 @@ __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
 __global__ void __launch_bounds__(kHeadWarps * 32)
     split_heads_kernel(const __grid_constant__ SplitHeadsParams p) {
   __shared__ float heads[kHeadWarps][kMaxHeadSize];
-  begin();
+  begin_dependent();
   const KvParams& kv = p.kv;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   float* values = heads[threadIdx.x / 32];
@@ -252,7 +246,7 @@ __device__ unsigned long long candidate(float logit, int64_t id) {
 }
 
 __global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
-  begin();
+  begin_dependent();
   const int64_t m = blockIdx.x / kBestBlocks;
   const float* logits = p.logits + m * p.vocabulary;
   unsigned long long best = 0;
@@ -267,7 +261,7 @@ __global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
 }
 
 __global__ void advance_kernel(const __grid_constant__ AdvanceParams p) {
-  begin();
+  begin_dependent();
   const uint32_t step = *p.step;
   for (int64_t i = threadIdx.x; i < p.m; i += kThreads) {
     const unsigned long long best = p.best[i];

@@ -1,6 +1,6 @@
+#include "kernels/begin.cuh"
 #include "kernels/element.cuh"
 #include "kernels/launch.h"
-#include "kernels/ptx/sync.cuh"
 #include "kernels/sm90_split_epilogue.cuh"
 #include "ops/cuda/uva_kernels.h"
 
@@ -9,15 +9,9 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// As in small_kernels.cu: what the kernels before have written is there from here on.
-__device__ void begin() {
-  ptx::launch_dependents();
-  ptx::grid_dependency_wait();
-}
-
 // A thread block a row of x and kThreads outputs.
 __global__ void uva_epilogue_kernel(const __grid_constant__ UvaEpilogueParams p) {
-  begin();
+  begin_dependent();
   const int64_t outputs = p.gated ? p.rows / 2 : p.rows;
   const int64_t blocks = (outputs + kThreads - 1) / kThreads;
   const int64_t row = blockIdx.x / blocks;
@@ -37,7 +31,7 @@ __global__ void uva_epilogue_kernel(const __grid_constant__ UvaEpilogueParams p)
 }
 
 __global__ void row_major_embedding_kernel(const __grid_constant__ RowMajorEmbeddingParams p) {
-  begin();
+  begin_dependent();
   const int64_t row = int64_t{p.ids[blockIdx.x]} + p.offset;
   float* out = p.out + blockIdx.x * p.cols;
   for (int64_t col = threadIdx.x; col < p.cols; col += kThreads) {
