@@ -35,6 +35,7 @@ struct NvmlDevice::Library {
     load(library, "nvmlDeviceGetPowerUsage", power);
     load(library, "nvmlDeviceGetClockInfo", clock);
     load(library, "nvmlSystemGetDriverVersion", driver);
+    load(library, "nvmlDeviceGetUUID", uuid);
     load(library, "nvmlDeviceGetCurrPcieLinkGeneration", generation);
     load(library, "nvmlDeviceGetCurrPcieLinkWidth", width);
     usable = init != nullptr && handle_by_pci != nullptr && init() == 0;
@@ -55,6 +56,7 @@ struct NvmlDevice::Library {
   Status (*power)(void*, unsigned*) = nullptr;             // mW
   Status (*clock)(void*, int, unsigned*) = nullptr;        // MHz
   Status (*driver)(char*, unsigned) = nullptr;
+  Status (*uuid)(void*, char*, unsigned) = nullptr;
   Status (*generation)(void*, unsigned*) = nullptr;
   Status (*width)(void*, unsigned*) = nullptr;
 };
@@ -93,6 +95,14 @@ std::optional<int64_t> NvmlDevice::sm_clock_mhz() const {
 std::optional<std::string> NvmlDevice::driver_version() const {
   std::array<char, 96> text{};
   if (library_->driver == nullptr || library_->driver(text.data(), text.size() - 1) != 0) {
+    return std::nullopt;
+  }
+  return std::string(text.data());
+}
+
+std::optional<std::string> NvmlDevice::uuid() const {
+  std::array<char, 96> text{};
+  if (library_->uuid == nullptr || library_->uuid(handle_, text.data(), text.size() - 1) != 0) {
     return std::nullopt;
   }
   return std::string(text.data());

@@ -21,6 +21,7 @@ class NvmlDevice {
   std::optional<double> power_w() const;   // mean over the last second on recent GPUs
   std::optional<int64_t> sm_clock_mhz() const;
   std::optional<std::string> driver_version() const;
+  std::optional<std::string> uuid() const;  // "GPU-..."
   // As they are now: an idle link may train down.
   std::optional<int64_t> pcie_generation() const;
   std::optional<int64_t> pcie_width() const;

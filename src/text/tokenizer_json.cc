@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/file.h"
-#include "text/json_field.h"
+#include "base/json_field.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_impl.h"
 #include "text/tokenizer_json_steps.h"

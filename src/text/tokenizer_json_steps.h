@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "base/json_field.h"
 #include "text/decoder.h"
-#include "text/json_field.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"

@@ -35,6 +35,11 @@ int nvmlSystemGetDriverVersion(char* text, unsigned length) {
   return 0;
 }
 
+int nvmlDeviceGetUUID(void*, char* text, unsigned length) {
+  std::strncpy(text, "GPU-1b", length);
+  return 0;
+}
+
 int nvmlDeviceGetCurrPcieLinkGeneration(void*, unsigned* generation) {
   *generation = 5;
   return 0;

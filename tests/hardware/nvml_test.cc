@@ -31,6 +31,7 @@ TEST(Nvml, AnswersInBaseUnits) {
   EXPECT_NEAR(*after - *before, 1.5, 1e-6);
   EXPECT_EQ(device->sm_clock_mhz(), 1980);
   EXPECT_EQ(device->driver_version(), "580.65.06");
+  EXPECT_EQ(device->uuid(), "GPU-1b");
   EXPECT_EQ(device->pcie_generation(), 5);
 }
 

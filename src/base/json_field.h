@@ -29,6 +29,7 @@ class JsonField {
   std::string string() const;
   bool boolean() const;
   int64_t integer(int64_t low, int64_t high) const;
+  double number(double low, double high) const;  // whole or not
   std::vector<JsonField> items() const;
 
   // A member of an object. kCorrupt where it is missing.

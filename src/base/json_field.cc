@@ -1,4 +1,4 @@
-#include "text/json_field.h"
+#include "base/json_field.h"
 
 #include <algorithm>
 
@@ -45,6 +45,13 @@ int64_t JsonField::integer(int64_t low, int64_t high) const {
     corrupt(fmt::format("must be a whole number from {} to {}", low, high));
   }
   return value_->get<int64_t>();
+}
+
+double JsonField::number(double low, double high) const {
+  if (!value_->is_number() || !(value_->get<double>() >= low && value_->get<double>() <= high)) {
+    corrupt(fmt::format("must be a number from {} to {}", low, high));
+  }
+  return value_->get<double>();
 }
 
 std::vector<JsonField> JsonField::items() const {

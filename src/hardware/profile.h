@@ -1,0 +1,74 @@
+// What a machine can do, as plain data: measured by `dak probe`, or written down from public
+// sources for machines that are not here (presets.h). The planner reads nothing else of hardware.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "memory/tier.h"
+
+namespace dak {
+
+// How a remote tier is reached. For people; nothing is computed from it.
+struct LinkFacts {
+  std::string kind;  // "pcie", "nvlink", "nvlink-c2c"
+  std::optional<int64_t> generation;
+  std::optional<int64_t> width;  // lanes or links
+};
+
+// Rates are in bytes per second. What was not measured or is not published is absent.
+struct TierProfile {
+  std::string name;  // as in a plan: "local", "host", "peer:1"
+  TierKind kind = TierKind::kLocal;
+  int node = -1;                              // NUMA node or GPU ordinal; -1: any
+  std::string channel;                        // tiers on one channel share its bandwidth
+  int64_t capacity_bytes = 0;                 // what dak may use of it
+  double read_bytes_per_s = 0;                // by kernels, nothing else running
+  std::optional<double> copy_in_bytes_per_s;  // copy engine, from here into the local tier
+  std::optional<double> copy_out_bytes_per_s;
+  // Of one chunk: alone, and in the smallest window that fills the link.
+  std::optional<double> idle_round_trip_us;
+  std::optional<double> loaded_round_trip_us;
+  // The knee: from least_window on the link is full, past most_window the local tier loses speed.
+  std::optional<int64_t> least_window_bytes;
+  std::optional<int64_t> most_window_bytes;
+  // What kernels still read of the local tier while this one is read at full speed.
+  std::optional<double> local_under_load_bytes_per_s;
+  std::optional<LinkFacts> link;
+};
+
+struct HardwareProfile {
+  std::string name;                          // of a preset, or of the processor
+  std::string device;                        // "cuda" or "cpu"
+  std::string processor;                     // as its driver or /proc/cpuinfo names it
+  std::string uuid;                          // of the GPU; empty: none, or not of one machine
+  std::string driver;                        // empty: as above
+  std::optional<int64_t> sm_count;           // CPU: threads
+  std::vector<std::string> sources;          // "what: where it is from", or when it was measured
+  std::map<DType, double> peak_flops_per_s;  // dense, by type of the weights
+  double launch_overhead_us = 0;             // of one kernel in a graph; CPU: of one parallel loop
+  std::vector<TierProfile> tiers;            // [0] local
+
+  // In the order of `tiers`, as plans take them.
+  std::vector<Tier> plan_tiers() const;
+  // By the type's own peak, else by bf16's: all 16-bit types run alike, and f32 is refused or slow.
+  double peak_of(DType dtype) const;
+};
+
+inline constexpr int64_t kProfileVersion = 1;
+
+void to_json(nlohmann::json& json, const HardwareProfile& profile);
+
+// Throws kCorrupt or kUnsupported naming `where`, the field and its value: another format or
+// version, a member that is not known, a number that cannot be.
+HardwareProfile parse_profile(const nlohmann::json& json, std::string_view where);
+HardwareProfile load_profile(const std::filesystem::path& path);
+
+}  // namespace dak

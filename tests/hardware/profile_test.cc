@@ -1,0 +1,142 @@
+#include "hardware/profile.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "hardware/presets.h"
+
+namespace dak {
+namespace {
+
+Json preset_json(std::string_view wanted) {
+  for (const PresetText& preset : preset_texts()) {
+    if (preset.name == wanted) return parse_json(preset.json, preset.name);
+  }
+  throw std::runtime_error("no such preset");
+}
+
+TEST(Presets, AreThoseThatAreDocumentedAndNameTheirSources) {
+  std::set<std::string> names;
+  for (const PresetText& preset : preset_texts()) {
+    const HardwareProfile profile = hardware_named(preset.name);
+    EXPECT_EQ(profile.name, preset.name);
+    EXPECT_EQ(profile.device, "cuda");
+    EXPECT_GE(profile.sources.size(), 2u) << preset.name;
+    EXPECT_EQ(profile.tiers[0].kind, TierKind::kLocal);
+    ASSERT_GE(profile.tiers.size(), 2u);
+    EXPECT_LT(profile.tiers[1].read_bytes_per_s, profile.tiers[0].read_bytes_per_s);
+    EXPECT_GT(profile.peak_of(DType::kBF16), profile.peak_of(DType::kF32));
+    names.emplace(preset.name);
+  }
+  for (const char* name : {"gh200", "gb200", "rtx-pro-6000", "h100-pcie", "h100", "h200", "a100"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+}
+
+TEST(Presets, AreFoundByTheNameOfTheDriver) {
+  ASSERT_NE(preset_of_processor("NVIDIA H100 80GB HBM3"), nullptr);
+  EXPECT_EQ(preset_of_processor("NVIDIA H100 80GB HBM3")->name, "h100");
+  EXPECT_EQ(preset_of_processor("NVIDIA H900"), nullptr);
+}
+
+TEST(Presets, WhatIsNeitherPresetNorFileNamesThePresets) {
+  try {
+    hardware_named("h9000");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+    for (const char* part : {"--hardware", "h9000", "gh200", "rtx-pro-6000"}) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(Profile, WritingAndReadingLosesNothing) {
+  for (const PresetText& preset : preset_texts()) {
+    HardwareProfile profile = hardware_named(preset.name);
+    profile.uuid = "GPU-0";
+    profile.driver = "580.65.06";
+    const Json written = profile;
+    EXPECT_EQ(Json(parse_profile(written, "written")), written);
+    const HardwareProfile read = parse_profile(written, "written");
+    EXPECT_EQ(read.uuid, "GPU-0");
+    EXPECT_NEAR(read.tiers[1].read_bytes_per_s, profile.tiers[1].read_bytes_per_s, 1);
+    EXPECT_EQ(read.tiers[1].loaded_round_trip_us, profile.tiers[1].loaded_round_trip_us);
+    EXPECT_EQ(read.tiers[1].most_window_bytes, profile.tiers[1].most_window_bytes);
+    EXPECT_EQ(read.plan_tiers().size(), profile.tiers.size());
+  }
+}
+
+struct Damage {
+  const char* name;
+  std::function<void(Json&)> edit;
+  std::vector<std::string> expected;
+};
+
+TEST(Profile, DamageNamesFileFieldAndValue) {
+  const auto host = [](Json& json) -> Json& { return json["tiers"][1]; };
+  const std::vector<Damage> damages{
+      {"format", [](Json& j) { j["format"] = "a shopping list"; }, {"format", "a shopping list"}},
+      {"no format", [](Json& j) { j.erase("format"); }, {"format", "dak probe"}},
+      {"version", [](Json& j) { j["version"] = 2; }, {"version", "2", "dak probe"}},
+      {"version is no number", [](Json& j) { j["version"] = "one"; }, {"version", "one"}},
+      {"unknown field", [](Json& j) { j["rgb_leds"] = 7; }, {"rgb_leds", "7"}},
+      {"unknown field of a tier", [&](Json& j) { host(j)["speed"] = 1; }, {"tiers[1].speed"}},
+      {"missing field", [&](Json& j) { host(j).erase("read_gb_s"); }, {"tiers[1].read_gb_s"}},
+      {"negative rate",
+       [&](Json& j) { host(j)["read_gb_s"] = -51.1; },
+       {"tiers[1].read_gb_s", "-51.1"}},
+      {"zero rate", [&](Json& j) { host(j)["read_gb_s"] = 0; }, {"tiers[1].read_gb_s", "0"}},
+      {"bytes for gigabytes",
+       [&](Json& j) { host(j)["read_gb_s"] = 51.1e9; },
+       {"tiers[1].read_gb_s"}},
+      {"rate is text",
+       [&](Json& j) { host(j)["read_gb_s"] = "fast"; },
+       {"tiers[1].read_gb_s", "fast"}},
+      {"capacity", [&](Json& j) { host(j)["capacity_bytes"] = 0; }, {"tiers[1].capacity_bytes"}},
+      {"kind", [&](Json& j) { host(j)["kind"] = "tape"; }, {"tiers[1].kind", "tape"}},
+      {"two local tiers", [&](Json& j) { host(j)["kind"] = "local"; }, {"tiers[1].kind"}},
+      {"no local tier", [](Json& j) { j["tiers"][0]["kind"] = "host"; }, {"tiers[0].kind"}},
+      {"two names", [&](Json& j) { host(j)["name"] = "local"; }, {"tiers[1].name", "local"}},
+      {"one channel, two rates",
+       [&](Json& j) { host(j)["channel"] = "HBM"; },
+       {"tiers[1].read_gb_s", "channel"}},
+      {"round trips",
+       [&](Json& j) { host(j)["loaded_round_trip_us"] = 0.1; },
+       {"loaded_round_trip_us", "0.1"}},
+      {"windows", [&](Json& j) { host(j)["most_window_bytes"] = 1; }, {"most_window_bytes", "1"}},
+      {"faster under load",
+       [&](Json& j) { host(j)["local_under_load_gb_s"] = 5000; },
+       {"local_under_load_gb_s", "5000"}},
+      {"no tiers", [](Json& j) { j["tiers"] = Json::array(); }, {"tiers"}},
+      {"device", [](Json& j) { j["device"] = "abacus"; }, {"device", "abacus"}},
+      {"peak", [](Json& j) { j["peak_tflops"]["bf16"] = 0; }, {"peak_tflops.bf16", "0"}},
+      {"no peak", [](Json& j) { j["peak_tflops"].erase("bf16"); }, {"peak_tflops.bf16"}},
+      {"unknown peak", [](Json& j) { j["peak_tflops"]["int3"] = 1; }, {"peak_tflops.int3"}},
+      {"source", [](Json& j) { j["sources"] = Json::array({3}); }, {"sources[0]", "3"}},
+      {"not an object", [](Json& j) { j = 5; }, {"must be an object"}},
+  };
+  for (const Damage& damage : damages) {
+    Json json = preset_json("h100");
+    damage.edit(json);
+    try {
+      parse_profile(json, "machine.json");
+      ADD_FAILURE() << damage.name;
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find("machine.json"), std::string::npos) << message;
+      for (const std::string& part : damage.expected) {
+        EXPECT_NE(message.find(part), std::string::npos) << damage.name << ": " << message;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dak
