@@ -17,6 +17,20 @@ int64_t total_bytes(const std::vector<Operand>& operands) {
   return total;
 }
 
+int64_t largest_block_bytes(const std::vector<Operand>& operands) {
+  int64_t largest = 0;
+  for (const Operand& operand : operands) largest = std::max(largest, operand.block_bytes());
+  return largest;
+}
+
+int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes) {
+  int64_t left = total_bytes(request.operands);
+  for (size_t i = 1; i < request.tiers.size(); ++i) {
+    left -= std::min(left, request.tiers[i].capacity_bytes);  // a capacity may be the largest int
+  }
+  return std::max(local_bytes, request.fixed.total_bytes() + left);
+}
+
 RemoteTiers::RemoteTiers(const std::vector<Tier>& tiers)
     : tiers_(tiers), free_bytes_(tiers.size()) {
   for (size_t i = 1; i < tiers.size(); ++i) free_bytes_[i] = tiers[i].capacity_bytes;
@@ -84,17 +98,20 @@ void throw_budget_too_small(const PlanRequest& request, int64_t budget, int64_t 
        .fix = fmt::format("use at least {} {} or a smaller --context", kBudgetFlag, smallest)});
 }
 
-void check_remote_room(const Plan& plan, const RemoteTiers& remote, int64_t unit_bytes) {
-  const int64_t missing = remote.missing_bytes();
-  if (missing == 0) return;
-  const int64_t minimum = plan.bytes_in(0) + missing + unit_bytes;
+void throw_remote_too_small(int64_t missing_bytes, int64_t smallest_budget_bytes) {
   throw Error(
       ErrorCode::kResourceExhausted,
       {.where = "remote tiers",
        .field = {},
        .value = {},
-       .problem = fmt::format("are {} too small for this model", format_bytes(missing)),
-       .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag, minimum)});
+       .problem = fmt::format("are {} too small for this model", format_bytes(missing_bytes)),
+       .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag,
+                          smallest_budget_bytes)});
+}
+
+void check_remote_room(const Plan& plan, int64_t missing_bytes, int64_t unit_bytes) {
+  if (missing_bytes == 0) return;
+  throw_remote_too_small(missing_bytes, plan.bytes_in(0) + missing_bytes + unit_bytes);
 }
 
 }  // namespace dak

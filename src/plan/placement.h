@@ -11,6 +11,11 @@
 namespace dak {
 
 int64_t total_bytes(const std::vector<Operand>& operands);
+int64_t largest_block_bytes(const std::vector<Operand>& operands);
+
+// With which a plan would work that needs `local_bytes` beside the operands: at least those, and
+// what the remote tiers have no room for.
+int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes);
 
 // Remote bytes fill the remote tiers in order.
 class RemoteTiers {
@@ -42,8 +47,9 @@ double least_ratio(int64_t budget, const std::function<int64_t(double)>& bytes_a
 [[noreturn]] void throw_budget_too_small(const PlanRequest& request, int64_t budget,
                                          int64_t smallest);
 
-// Throws kResourceExhausted if a remote byte found no room. `unit_bytes`: by what a plan may miss
+// Throws kResourceExhausted if remote bytes found no room. `unit_bytes`: by what a plan may miss
 // its budget.
-void check_remote_room(const Plan& plan, const RemoteTiers& remote, int64_t unit_bytes);
+void check_remote_room(const Plan& plan, int64_t missing_bytes, int64_t unit_bytes);
+[[noreturn]] void throw_remote_too_small(int64_t missing_bytes, int64_t smallest_budget_bytes);
 
 }  // namespace dak

@@ -9,6 +9,18 @@
 
 namespace dak {
 
+std::string_view name(OperandUse use) {
+  switch (use) {
+    case OperandUse::kMatmul:
+      return "matmul";
+    case OperandUse::kLookup:
+      return "lookup";
+    case OperandUse::kKv:
+      return "kv";
+  }
+  return "unknown";
+}
+
 int64_t Operand::blocks() const { return row_blocks_of(rows); }
 int64_t Operand::block_bytes() const { return row_block_bytes(cols, dtype); }
 
@@ -103,7 +115,7 @@ void to_json(nlohmann::json& json, const Plan& plan) {
     }
     json["operands"].push_back(
         {{"name", operand.name},
-         {"use", operand.use == OperandUse::kMatmul ? "matmul" : "lookup"},
+         {"use", name(operand.use)},
          {"rows", operand.rows},
          {"cols", operand.cols},
          {"dtype", name(operand.dtype)},

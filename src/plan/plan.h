@@ -17,7 +17,10 @@ namespace dak {
 enum class OperandUse : uint8_t {
   kMatmul,  // every byte, once
   kLookup,  // a row per token: token and position embeddings
+  kKv,      // a layer's KV cache, 64 tokens a block: in what-ifs alone, kernels want it local
 };
+
+std::string_view name(OperandUse use);
 
 // What the planner is given about one weight, before anything is loaded.
 struct Operand {
@@ -80,7 +83,7 @@ struct PrefetchPlan {
 
 struct Plan {
   std::string model;
-  std::string policy;  // "uniform" or "whole operands"
+  std::string policy;  // "uniform", "greedy" or "whole operands"
   std::string reason;  // one sentence: why this ratio
   std::vector<Tier> tiers;
   std::vector<OperandPlan> operands;

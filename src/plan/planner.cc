@@ -114,7 +114,7 @@ Plan plan_uniform(const PlanRequest& request) {
             .operands = {},
             .fixed = request.fixed,
             .prefetch = {},
-            .smallest_local_budget_bytes = smallest};
+            .smallest_local_budget_bytes = smallest_budget(request, smallest)};
   if (request.local_budget_bytes) plan.tiers[0].capacity_bytes = *request.local_budget_bytes;
   const std::vector<int64_t> remote =
       remote_blocks(request.operands, choice.ratio, !request.offload_ratio.has_value());
@@ -131,11 +131,7 @@ Plan plan_uniform(const PlanRequest& request) {
     plan.prefetch = buffers_for(request.operands, remote);
     plan.fixed.prefetch_bytes = plan.prefetch.total_bytes();
   }
-  int64_t largest_block = 0;
-  for (const Operand& operand : request.operands) {
-    largest_block = std::max(largest_block, operand.block_bytes());
-  }
-  check_remote_room(plan, remote_tiers, largest_block);
+  check_remote_room(plan, remote_tiers.missing_bytes(), largest_block_bytes(request.operands));
   return plan;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/greedy.h"
 #include "plan/plan.h"
 
 namespace dak {
@@ -22,6 +23,10 @@ struct PlanRequest {
   std::optional<double> offload_ratio;        // in [0, 1], of the bytes of every operand
   // Mode prefetch: the plan gets buffers for the remote parts, inside the budget.
   bool prefetch = false;
+
+  // For plan_greedy: of each operand its part of what is to be least, and that in words.
+  std::vector<std::vector<PlacedItem::Term>> costs = {};
+  std::string objective = {};
 };
 
 // The same ratio for every operand, rounded to row blocks so that the total keeps to the budget:
@@ -30,6 +35,11 @@ struct PlanRequest {
 // smallest budget that works when the fixed memory alone exceeds it, or when the remote tiers are
 // too small; kInvalidArgument for a ratio outside [0, 1].
 Plan plan_uniform(const PlanRequest& request);
+
+// Each row block in the tier where the sum of the request's costs is least, within the budget and
+// the tiers' capacities: optimal for the cost model, to a block (docs/planner.md). A given ratio is
+// of all bytes together. Requires `costs`, and no `prefetch`. Errors as above.
+Plan plan_greedy(const PlanRequest& request);
 
 // Operands wholly local or wholly remote, for kernels that read from one place. The remote ones are
 // spread evenly over the list; what a budget has left then goes to the first operands that fit it.

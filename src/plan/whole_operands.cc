@@ -93,7 +93,7 @@ Plan plan_whole_operands(const PlanRequest& request) {
   for (const Operand& operand : request.operands) {
     largest = std::max(largest, operand.size_bytes());
   }
-  check_remote_room(plan, remote_tiers, largest);
+  check_remote_room(plan, remote_tiers.missing_bytes(), largest);
   return plan;
 }
 

@@ -1,0 +1,264 @@
+#include "plan/cost.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "kernels/split_schedule.h"
+
+namespace dak {
+namespace {
+
+constexpr double kMicro = 1e-6;
+constexpr double kFlopsPerWeight = 2;
+constexpr double kFlopsPerScore = 4;       // of a query value and a token: q . k, and p v
+constexpr double kNormBytesPerValue = 12;  // residual in and out and normed out, in f32 and 16 bits
+constexpr int kNormsPerLayer = 2;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+double seconds_per_byte(const Tier& tier) {
+  return tier.read_bytes_per_s > 0 ? 1 / tier.read_bytes_per_s : 0;
+}
+
+const MatmulCost& matmul_cost(const KernelCosts& kernels, int64_t rows) {
+  for (const MatmulCost& cost : kernels.matmul) {
+    if (rows <= cost.rows) return cost;
+  }
+  return kernels.matmul.back();
+}
+
+// How often each byte of a matmul's weight is read, and what that loses: slices of `columns` rows
+// and one of those that remain.
+struct Readings {
+  double count = 0;
+  double local = 0;  // count, each divided by the share of the bandwidth that it reaches
+  double local_fixed_s = 0;
+  double link_fixed_s = 0;
+};
+
+Readings readings_of(const KernelCosts& kernels, int64_t rows, int64_t columns) {
+  Readings readings;
+  const auto add = [&](int64_t slice_rows, double times) {
+    if (slice_rows == 0 || times == 0) return;
+    const MatmulCost& cost = matmul_cost(kernels, slice_rows);
+    readings.count += times;
+    readings.local += times / cost.local_share;
+    readings.local_fixed_s += times * cost.local_fixed_us * kMicro;
+    readings.link_fixed_s += times * cost.link_fixed_us * kMicro;
+  };
+  add(columns, static_cast<double>(rows / columns));
+  add(rows % columns, 1);
+  return readings;
+}
+
+// One line for each channel. `read`: by how much more than its size a tier's part is read, in
+// seconds per byte at full bandwidth for local (losses included) and for remote tiers.
+std::vector<CostLine> memory_lines(const Machine& machine, double local_reads,
+                                   double remote_reads) {
+  std::vector<CostLine> lines;
+  for (size_t t = 0; t < machine.tiers.size(); ++t) {
+    const Tier& tier = machine.tiers[t];
+    auto line = std::ranges::find_if(lines, [&](const CostLine& other) {
+      return machine.tiers[other.tier].channel == tier.channel;
+    });
+    if (line == lines.end()) {
+      lines.push_back({.limit = Limit::kMemory, .tier = static_cast<TierIndex>(t)});
+      line = lines.end() - 1;
+    }
+    line->per_byte[t] += seconds_per_byte(tier) * (t == 0 ? local_reads : remote_reads);
+    // The local tier is slower while a link is busy.
+    const bool shared = line->tier == 0;
+    if (!shared) {
+      lines[0].per_byte[t] += seconds_per_byte(tier) * remote_reads * machine.local_loss[t];
+    }
+  }
+  return lines;
+}
+
+double all_local_s(const CostLine& local, int64_t size_bytes) {
+  return local.fixed_s + local.per_byte[0] * static_cast<double>(size_bytes);
+}
+
+void add_compute(std::vector<CostLine>& lines, double flops, const Machine& machine,
+                 double fixed_s) {
+  if (machine.peak_flops_per_s <= 0) return;
+  lines.push_back(
+      {.fixed_s = flops / (machine.peak_flops_per_s * machine.kernels.peak_share) + fixed_s,
+       .limit = Limit::kCompute});
+}
+
+OperationCost matmul_time(const Operation& op, int64_t rows, const Machine& machine) {
+  const KernelCosts& kernels = machine.kernels;
+  const Readings local = readings_of(kernels, rows, kernels.local_columns_per_reading);
+  const Readings remote = readings_of(kernels, rows, kernels.remote_columns_per_reading);
+  OperationCost cost{.lines = memory_lines(machine, local.local, remote.count)};
+  cost.lines[0].fixed_s = local.local_fixed_s;
+  // A link's start shows as far as the operation would otherwise be over before it.
+  const double whole = all_local_s(cost.lines[0], op.size_bytes);
+  for (size_t i = 1; i < cost.lines.size(); ++i) {
+    cost.lines[i].fixed_s = std::min(remote.link_fixed_s, whole);
+  }
+  add_compute(cost.lines, kFlopsPerWeight * static_cast<double>(rows * op.rows * op.cols), machine,
+              local.local_fixed_s);
+  return cost;
+}
+
+// Tokens that attention reads, over all sequences.
+struct KvReadings {
+  double once = 0;    // each of them counted once
+  double again = 0;   // as often as a group of query rows goes over it
+  double scores = 0;  // pairs of a query row and a token
+};
+
+KvReadings kv_readings(const Operation& op, const Pass& pass, const KernelCosts& kernels) {
+  const auto rows = static_cast<double>(pass.rows) / static_cast<double>(pass.sequences);
+  const auto past = static_cast<double>(pass.past);
+  const double back =
+      op.window > 0 ? static_cast<double>(op.window) : std::numeric_limits<double>::infinity();
+  const auto groups =
+      static_cast<double>(ceil_div(pass.rows, pass.sequences * kernels.attention_rows_per_reading));
+  const auto sequences = static_cast<double>(pass.sequences);
+  const double seen = std::min(past + (rows + 1) / 2, back);  // by a row, on average
+  return {.once = sequences * std::min(past + rows, back + rows - 1),
+          .again = sequences * groups * seen,
+          .scores = sequences * rows * seen};
+}
+
+OperationCost attention_time(const Operation& op, const Pass& pass, const Machine& machine) {
+  const KernelCosts& kernels = machine.kernels;
+  const KvReadings readings = kv_readings(op, pass, kernels);
+  const auto size = static_cast<double>(std::max<int64_t>(1, op.size_bytes));
+  const double token = static_cast<double>(op.kv_token_bytes) / size;  // as a share of the cache
+  const double crossings = std::max(readings.once, readings.again);
+  OperationCost cost{
+      .lines = memory_lines(machine, readings.once * token / kernels.attention_local_share,
+                            crossings * token),
+      .fixed_s = kernels.attention_fixed_us * kMicro};
+  if (kernels.l2_bytes_per_s > 0 && readings.again > readings.once) {
+    cost.lines.push_back({.fixed_s = readings.again * static_cast<double>(op.kv_token_bytes) /
+                                     kernels.l2_bytes_per_s,
+                          .limit = Limit::kCache});
+  }
+  add_compute(cost.lines, kFlopsPerScore * readings.scores * static_cast<double>(op.query_values),
+              machine, 0);
+  return cost;
+}
+
+double lookup_share(const Operation& op, const Pass& pass) {
+  return std::min(1.0, static_cast<double>(pass.rows) / static_cast<double>(op.rows));
+}
+
+int64_t rows_of(const Operation& op, const Pass& pass) {
+  return op.for_logits ? pass.logit_rows : pass.rows;
+}
+
+}  // namespace
+
+Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype) {
+  Machine machine{.tiers = std::move(tiers),
+                  .local_loss = {},
+                  .peak_flops_per_s = profile.peak_of(weight_dtype),
+                  .kernels = profile.device == "cpu" ? cpu_kernel_costs(profile.launch_overhead_us)
+                                                     : cuda_kernel_costs()};
+  for (size_t t = 0; t < machine.tiers.size(); ++t) {
+    const Tier& tier = machine.tiers[t];
+    double loss = 0;
+    for (const TierProfile& known : profile.tiers) {
+      if (t == 0 || known.name != tier.name || !known.local_under_load_bytes_per_s) continue;
+      loss = 1 - *known.local_under_load_bytes_per_s / profile.tiers[0].read_bytes_per_s;
+    }
+    // The SMs that read the link do not read local memory.
+    if (t > 0 && profile.device == "cuda" && profile.sm_count) {
+      loss = std::max(loss, static_cast<double>(readers_for(tier.read_bytes_per_s)) /
+                                static_cast<double>(*profile.sm_count));
+    }
+    machine.local_loss.push_back(std::max(0.0, loss));
+  }
+  return machine;
+}
+
+OperationCost cost_of(const Operation& op, const Pass& pass, const Machine& machine) {
+  const int64_t rows = rows_of(op, pass);
+  if (rows == 0) return {};
+  switch (op.kind) {
+    case OperationKind::kMatmul:
+      return matmul_time(op, rows, machine);
+    case OperationKind::kLookup: {
+      const double share = lookup_share(op, pass);
+      return {.lines = memory_lines(machine, share, share)};
+    }
+    case OperationKind::kAttention:
+      return attention_time(op, pass, machine);
+    case OperationKind::kNorms: {
+      const double bytes = kNormBytesPerValue * static_cast<double>(rows * op.cols);
+      return {.lines = {},
+              .fixed_s = kNormsPerLayer * (machine.kernels.norm_us * kMicro +
+                                           bytes * seconds_per_byte(machine.tiers[0]))};
+    }
+    case OperationKind::kPass:
+      return {.lines = {}, .fixed_s = machine.kernels.pass_us * kMicro};
+  }
+  require(false, "an operation of no kind");
+  return {};
+}
+
+OperationTime time_of(const OperationCost& cost, const TierBytes& bytes) {
+  OperationTime time;
+  for (const CostLine& line : cost.lines) {
+    double seconds = line.fixed_s;
+    for (size_t t = 0; t < bytes.size(); ++t) {
+      seconds += line.per_byte[t] * static_cast<double>(bytes[t]);
+    }
+    if (seconds <= time.seconds) continue;
+    const bool mostly_fixed =
+        line.limit == Limit::kMemory && line.fixed_s + cost.fixed_s > seconds - line.fixed_s;
+    time = {.seconds = seconds,
+            .limit = mostly_fixed ? Limit::kOverhead : line.limit,
+            .tier = line.tier};
+  }
+  time.seconds += cost.fixed_s;
+  return time;
+}
+
+std::array<double, kMaxTiers> bytes_read(const Operation& op, const Pass& pass,
+                                         const Machine& machine, const TierBytes& bytes) {
+  std::array<double, kMaxTiers> read{};
+  const int64_t rows = rows_of(op, pass);
+  if (rows == 0) return read;
+  double local = 0;
+  double remote = 0;
+  const KernelCosts& kernels = machine.kernels;
+  if (op.kind == OperationKind::kMatmul) {
+    local = static_cast<double>(ceil_div(rows, kernels.local_columns_per_reading));
+    remote = static_cast<double>(ceil_div(rows, kernels.remote_columns_per_reading));
+  } else if (op.kind == OperationKind::kLookup) {
+    local = remote = lookup_share(op, pass);
+  } else if (op.kind == OperationKind::kAttention) {
+    const KvReadings readings = kv_readings(op, pass, kernels);
+    const double token = static_cast<double>(op.kv_token_bytes) /
+                         static_cast<double>(std::max<int64_t>(1, op.size_bytes));
+    local = readings.once * token;
+    remote = std::max(readings.once, readings.again) * token;
+  }
+  for (size_t t = 0; t < bytes.size(); ++t) {
+    read[t] = static_cast<double>(bytes[t]) * (t == 0 ? local : remote);
+  }
+  return read;
+}
+
+std::string limit_name(Limit limit, TierIndex tier, const std::vector<Tier>& tiers) {
+  switch (limit) {
+    case Limit::kMemory:
+      return tiers.at(tier).channel;
+    case Limit::kCompute:
+      return "compute";
+    case Limit::kCache:
+      return "cache";
+    case Limit::kOverhead:
+      return "overhead";
+  }
+  return "unknown";
+}
+
+}  // namespace dak

@@ -1,0 +1,119 @@
+// The cost model: how long each operation of a forward pass takes, as a function of where its bytes
+// lie. docs/planner.md derives the formulas and says where each constant comes from.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hardware/profile.h"
+#include "plan/plan.h"
+#include "plan/workload.h"
+
+namespace dak {
+
+// What products lose against the hardware, for passes of up to `rows` rows.
+struct MatmulCost {
+  int64_t rows = 0;
+  double local_share = 1;     // of the local tier's bandwidth that they reach
+  double local_fixed_us = 0;  // beside the bytes, when the local tier is the limit
+  double link_fixed_us = 0;   // when a link is
+};
+
+// What dak's kernels add to the hardware's numbers: measured once, the same for every machine.
+struct KernelCosts {
+  std::vector<MatmulCost> matmul;  // ascending rows; more rows than the last cost as it does
+  // Rows of a pass that one reading of a weight serves, where it is local and where it is remote:
+  // a pass of more rows reads it again.
+  int64_t local_columns_per_reading = 64;
+  int64_t remote_columns_per_reading = 64;
+  double peak_share = 1;                   // of the peak FLOP/s that products reach
+  double attention_local_share = 1;        // of the local bandwidth that attention reaches
+  double attention_fixed_us = 0;           // a layer, with the heads before it
+  int64_t attention_rows_per_reading = 1;  // query rows of a sequence that one reading serves
+  double l2_bytes_per_s = 0;  // at which readings after the first come from cache; 0: no limit
+  double norm_us = 0;         // two of them a layer
+  double pass_us = 0;         // a pass: embedding, last norm, choice of tokens, launch
+};
+
+KernelCosts cuda_kernel_costs();
+// `loop_us`: of one parallel loop over nothing, as probed.
+KernelCosts cpu_kernel_costs(double loop_us);
+
+// A machine as the cost model sees it.
+struct Machine {
+  std::vector<Tier> tiers;  // bandwidths and channels
+  // Share of the local bandwidth that is lost while a tier is read at full speed; 0 for local.
+  std::vector<double> local_loss;
+  double peak_flops_per_s = 0;  // for the weights' type; 0: no limit
+  KernelCosts kernels;
+};
+
+// `tiers`: with the capacities and bandwidths that count, the profile's or measured now. What else
+// is known of a tier is looked up in `profile` by name.
+Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype);
+
+enum class OperationKind : uint8_t {
+  kMatmul,
+  kLookup,
+  kAttention,
+  kNorms,  // the two of a layer
+  kPass,   // what a pass does once
+};
+
+// One operation of a forward pass, at most one of whose operands has a place in the plan.
+struct Operation {
+  std::string name;  // as its operand: "layers.0.qkv"; "layers.0.attention"
+  OperationKind kind = OperationKind::kPass;
+  int64_t operand = -1;        // index in the list that is planned; -1: none, all of it local
+  int64_t size_bytes = 0;      // of the operand; attention: of the layer's KV cache
+  int64_t rows = 0;            // matmul: outputs; lookup: of the table
+  int64_t cols = 0;            // of an operand, or of what is normalised
+  bool for_logits = false;     // runs for Pass::logit_rows rows instead of all
+  int64_t kv_token_bytes = 0;  // attention: of one token, keys and values
+  int64_t query_values = 0;    // attention: heads x head size
+  int64_t window = 0;          // attention: tokens that it looks back, 0: all
+};
+
+// What an operation waits for.
+enum class Limit : uint8_t { kMemory, kCompute, kCache, kOverhead };
+
+// One of the lines whose maximum is an operation's time: seconds = fixed + sum of per_byte[t] x the
+// operand's bytes in tier t. Linear, so that the maximum is convex in the bytes.
+struct CostLine {
+  double fixed_s = 0;
+  std::array<double, kMaxTiers> per_byte{};
+  Limit limit = Limit::kOverhead;
+  TierIndex tier = 0;  // kMemory: the first tier of the channel that it waits for
+
+  bool operator==(const CostLine&) const = default;
+};
+
+struct OperationCost {
+  std::vector<CostLine> lines;
+  double fixed_s = 0;  // comes on top of the maximum
+
+  bool operator==(const OperationCost&) const = default;
+};
+
+using TierBytes = std::array<int64_t, kMaxTiers>;
+
+OperationCost cost_of(const Operation& operation, const Pass& pass, const Machine& machine);
+
+struct OperationTime {
+  double seconds = 0;
+  Limit limit = Limit::kOverhead;
+  TierIndex tier = 0;
+};
+OperationTime time_of(const OperationCost& cost, const TierBytes& bytes);
+
+// Bytes that the operation reads from each tier in a pass, readings counted.
+std::array<double, kMaxTiers> bytes_read(const Operation& operation, const Pass& pass,
+                                         const Machine& machine, const TierBytes& bytes);
+
+// "HBM", "host link", "compute", "cache", "overhead".
+std::string limit_name(Limit limit, TierIndex tier, const std::vector<Tier>& tiers);
+
+}  // namespace dak

@@ -1,0 +1,47 @@
+// What dak's kernels were measured to lose: docs/planner.md has the fits and the commands.
+#include "plan/cost.h"
+
+namespace dak {
+
+// H200, bench/results/2026-11-23_h200-host_*: split_matmul.json for products, ratio 0 against
+// ratios from 5 % on; decode_*.json for attention and norms.
+KernelCosts cuda_kernel_costs() {
+  return {
+      .matmul = {{.rows = 8, .local_share = 0.98, .local_fixed_us = 3.5, .link_fixed_us = 8},
+                 // Not measured: between its neighbours.
+                 {.rows = 16, .local_share = 0.93, .local_fixed_us = 5.6, .link_fixed_us = 9.2},
+                 {.rows = 32, .local_share = 0.888, .local_fixed_us = 7.7, .link_fixed_us = 10.4},
+                 {.rows = 64, .local_share = 0.96, .local_fixed_us = 24, .link_fixed_us = 24}},
+      .local_columns_per_reading = 64,  // a slice of a longer pass: docs/architecture.md
+      .remote_columns_per_reading = 64,
+      .peak_share = 0.6,
+      .attention_local_share = 0.77,
+      .attention_fixed_us = 14,
+      .attention_rows_per_reading = 1,  // a thread block takes one row
+      .l2_bytes_per_s = 5e12,           // what products of 32 rows take in, weights and x
+      .norm_us = 4,
+      .pass_us = 20};
+}
+
+// Two cores of an AMD EPYC. A weight is read once by a pass of any length; what products reach of a
+// DRAM read loop and of their own peak is in the probe's numbers already.
+KernelCosts cpu_kernel_costs(double loop_us) {
+  constexpr int64_t kAnyRows = int64_t{1} << 40;
+  return {.matmul =
+              {{.rows = 1, .local_share = 0.9, .local_fixed_us = loop_us, .link_fixed_us = loop_us},
+               {.rows = kAnyRows,
+                .local_share = 0.9,
+                .local_fixed_us = loop_us,
+                .link_fixed_us = loop_us}},
+          .local_columns_per_reading = kAnyRows,
+          .remote_columns_per_reading = kAnyRows,
+          .peak_share = 1,
+          .attention_local_share = 0.5,
+          .attention_fixed_us = 2 * loop_us,
+          .attention_rows_per_reading = 8,
+          .l2_bytes_per_s = 0,
+          .norm_us = loop_us,
+          .pass_us = 4 * loop_us};
+}
+
+}  // namespace dak
