@@ -16,12 +16,23 @@
 #include "engine/kv_cache.h"
 #include "engine/model_files.h"
 #include "engine/sampler.h"
+#include "hardware/profile.h"
 #include "model/model.h"
 #include "ops/access_mode.h"
 #include "ops/decode_graph.h"
 #include "plan/plan.h"
+#include "plan/workload.h"
 
 namespace dak {
+
+// How row blocks get their tiers.
+enum class PlacementPolicy : uint8_t {
+  kUniform,  // the same offload ratio for every weight
+  kGreedy,   // what costs least by the cost model leaves the local tier
+};
+std::string_view name(PlacementPolicy policy);
+// Throws kInvalidArgument naming `flag`.
+PlacementPolicy parse_placement_policy(std::string_view text, std::string_view flag);
 
 struct EngineOptions {
   Device device;
@@ -38,6 +49,13 @@ struct EngineOptions {
   std::optional<DType> kv_dtype;           // default: the weights'
   int64_t prefill_chunk = 512;             // most tokens in one forward pass
   bool check_finite = false;               // refuse NaN weights
+
+  // Default: greedy, but uniform where a ratio is given, which is every weight's, and in the modes
+  // that are not kDirect.
+  std::optional<PlacementPolicy> placement;
+  Workload workload;  // what greedy placement is for; empty: default_workload
+  std::optional<HardwareProfile> hardware;  // of this machine; default: its tiers' bandwidths alone
+  bool kv_anywhere = false;  // what-if: the KV cache may leave the local tier; kernels cannot yet
 };
 
 inline constexpr int64_t kDefaultContext = 8192;
@@ -47,6 +65,12 @@ inline constexpr int64_t kMaxGraphRows = 64;
 
 // What the KV cache holds: as asked for, else as most of the weights are held.
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
+
+// Decode of all sequences, each with its context full.
+Workload default_workload(int64_t sequences, int64_t context);
+
+// Tokens that each sequence gets room for.
+int64_t planned_context(const ModelConfig& config, const EngineOptions& options);
 
 // Plans without loading anything; works from config.json alone.
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers);

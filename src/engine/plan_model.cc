@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "engine/backend_memory.h"
 #include "engine/engine.h"
+#include "engine/model_costs.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "plan/planner.h"
@@ -104,18 +105,79 @@ int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operand
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
+PlacementPolicy policy_of(const EngineOptions& options) {
+  const bool direct = options.mode == AccessMode::kDirect || options.mode == AccessMode::kResident;
+  if (!options.placement) {
+    return direct && !options.offload_ratio ? PlacementPolicy::kGreedy : PlacementPolicy::kUniform;
+  }
+  if (*options.placement == PlacementPolicy::kGreedy && !direct) {
+    throw_invalid("--placement", {}, name(*options.placement),
+                  fmt::format("has no effect with --mode {}, which places weights in its own way",
+                              name(options.mode)),
+                  "use --mode direct");
+  }
+  return *options.placement;
+}
+
+// Each layer's cache as an operand of its own, planned with the weights: a row is a token.
+void add_kv_operands(const ModelConfig& config, DType dtype, PlanRequest& request) {
+  for (int64_t i = 0; i < config.layers; ++i) {
+    request.operands.push_back({.name = fmt::format("layers.{}.kv", i),
+                                .use = OperandUse::kKv,
+                                .rows = kv_pages_for(request.fixed.kv_tokens) * kPageTokens,
+                                .cols = 2 * config.kv_rows(),
+                                .dtype = dtype,
+                                .stored = dtype});
+  }
+  request.fixed.kv_bytes = 0;
+}
+
+void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t context,
+               int64_t kv_bytes, PlanRequest& request) {
+  const bool cuda = options.device.backend == Backend::kCuda;
+  const HardwareProfile profile =
+      options.hardware ? *options.hardware : profile_of_tiers(request.tiers, cuda);
+  const Workload workload = options.workload.empty()
+                                ? default_workload(options.sequences, context)
+                                : options.workload;
+  const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
+  request.costs = operand_costs(
+      operations_of(config, request.operands, kv_cache_dtype(config, options), kv_bytes),
+      request.operands.size(), workload, std::min(options.prefill_chunk, context), machine);
+  request.objective = workload_text(workload);
+}
+
 }  // namespace
 
-Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
-  check_access(options);
-  const ModelConfig& config = files.config;
+std::string_view name(PlacementPolicy policy) {
+  return policy == PlacementPolicy::kGreedy ? "greedy" : "uniform";
+}
+
+PlacementPolicy parse_placement_policy(std::string_view text, std::string_view flag) {
+  for (const PlacementPolicy policy : {PlacementPolicy::kUniform, PlacementPolicy::kGreedy}) {
+    if (text == name(policy)) return policy;
+  }
+  throw_invalid(flag, {}, text, "is not a way to place weights", "use uniform or greedy");
+}
+
+Workload default_workload(int64_t sequences, int64_t context) {
+  return {{.phase = Phase::kDecode, .batch = sequences, .context = std::max<int64_t>(1, context - 1)}};
+}
+
+int64_t planned_context(const ModelConfig& config, const EngineOptions& options) {
   if (options.context < 0 || options.context > config.context_length) {
     throw_invalid(
         "--context", {}, std::to_string(options.context),
         fmt::format("is outside 1 to {}, the model's context length", config.context_length));
   }
-  const int64_t context =
-      options.context > 0 ? options.context : std::min(config.context_length, kDefaultContext);
+  return options.context > 0 ? options.context : std::min(config.context_length, kDefaultContext);
+}
+
+Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
+  check_access(options);
+  const ModelConfig& config = files.config;
+  const int64_t context = planned_context(config, options);
+  const PlacementPolicy policy = policy_of(options);
   for (Tier& tier : tiers) {
     if (tier.kind == TierKind::kHost && options.host_budget_bytes) {
       tier.capacity_bytes = *options.host_budget_bytes;
@@ -144,7 +206,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
-  const PlanRequest request{
+  PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
       .fixed = fixed,
@@ -153,7 +215,11 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .offload_ratio = options.offload_ratio,
       .prefetch = options.mode == AccessMode::kPrefetch,
   };
-  return uva ? plan_whole_operands(request) : plan_uniform(request);
+  if (uva) return plan_whole_operands(request);
+  if (options.kv_anywhere) add_kv_operands(config, kv_cache_dtype(config, options), request);
+  if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
+  add_costs(config, options, context, fixed.kv_bytes, request);
+  return plan_greedy(request);
 }
 
 }  // namespace dak

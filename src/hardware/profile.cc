@@ -181,7 +181,9 @@ std::vector<Tier> HardwareProfile::plan_tiers() const {
 
 double HardwareProfile::peak_of(DType dtype) const {
   const auto own = peak_flops_per_s.find(dtype);
-  return own != peak_flops_per_s.end() ? own->second : peak_flops_per_s.at(DType::kBF16);
+  if (own != peak_flops_per_s.end()) return own->second;
+  const auto bf16 = peak_flops_per_s.find(DType::kBF16);
+  return bf16 != peak_flops_per_s.end() ? bf16->second : 0;
 }
 
 void to_json(nlohmann::json& json, const HardwareProfile& profile) {

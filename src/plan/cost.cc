@@ -17,6 +17,10 @@ constexpr int kNormsPerLayer = 2;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+int64_t rows_of(const Operation& op, const PassShape& pass) {
+  return op.for_logits ? pass.logit_rows : pass.rows;
+}
+
 double seconds_per_byte(const Tier& tier) {
   return tier.read_bytes_per_s > 0 ? 1 / tier.read_bytes_per_s : 0;
 }
@@ -66,9 +70,9 @@ std::vector<CostLine> memory_lines(const Machine& machine, double local_reads,
       lines.push_back({.limit = Limit::kMemory, .tier = static_cast<TierIndex>(t)});
       line = lines.end() - 1;
     }
-    line->per_byte[t] += seconds_per_byte(tier) * (t == 0 ? local_reads : remote_reads);
-    // The local tier is slower while a link is busy.
     const bool shared = line->tier == 0;
+    line->per_byte[t] += seconds_per_byte(tier) * (shared ? local_reads : remote_reads);
+    // The local tier is slower while a link is busy.
     if (!shared) {
       lines[0].per_byte[t] += seconds_per_byte(tier) * remote_reads * machine.local_loss[t];
     }
@@ -82,13 +86,14 @@ double all_local_s(const CostLine& local, int64_t size_bytes) {
 
 void add_compute(std::vector<CostLine>& lines, double flops, const Machine& machine,
                  double fixed_s) {
-  if (machine.peak_flops_per_s <= 0) return;
+  if (machine.peak_flops_per_s <= 0) return;  // not known
   lines.push_back(
       {.fixed_s = flops / (machine.peak_flops_per_s * machine.kernels.peak_share) + fixed_s,
        .limit = Limit::kCompute});
 }
 
-OperationCost matmul_time(const Operation& op, int64_t rows, const Machine& machine) {
+OperationCost matmul_time(const Operation& op, const PassShape& pass, const Machine& machine) {
+  const int64_t rows = rows_of(op, pass);
   const KernelCosts& kernels = machine.kernels;
   const Readings local = readings_of(kernels, rows, kernels.local_columns_per_reading);
   const Readings remote = readings_of(kernels, rows, kernels.remote_columns_per_reading);
@@ -99,8 +104,7 @@ OperationCost matmul_time(const Operation& op, int64_t rows, const Machine& mach
   for (size_t i = 1; i < cost.lines.size(); ++i) {
     cost.lines[i].fixed_s = std::min(remote.link_fixed_s, whole);
   }
-  add_compute(cost.lines, kFlopsPerWeight * static_cast<double>(rows * op.rows * op.cols), machine,
-              local.local_fixed_s);
+  add_compute(cost.lines, flops_of(op, pass), machine, local.local_fixed_s);
   return cost;
 }
 
@@ -111,13 +115,13 @@ struct KvReadings {
   double scores = 0;  // pairs of a query row and a token
 };
 
-KvReadings kv_readings(const Operation& op, const Pass& pass, const KernelCosts& kernels) {
+KvReadings kv_readings(const Operation& op, const PassShape& pass, int64_t rows_per_reading) {
   const auto rows = static_cast<double>(pass.rows) / static_cast<double>(pass.sequences);
   const auto past = static_cast<double>(pass.past);
   const double back =
       op.window > 0 ? static_cast<double>(op.window) : std::numeric_limits<double>::infinity();
   const auto groups =
-      static_cast<double>(ceil_div(pass.rows, pass.sequences * kernels.attention_rows_per_reading));
+      static_cast<double>(ceil_div(pass.rows, pass.sequences * rows_per_reading));
   const auto sequences = static_cast<double>(pass.sequences);
   const double seen = std::min(past + (rows + 1) / 2, back);  // by a row, on average
   return {.once = sequences * std::min(past + rows, back + rows - 1),
@@ -125,9 +129,9 @@ KvReadings kv_readings(const Operation& op, const Pass& pass, const KernelCosts&
           .scores = sequences * rows * seen};
 }
 
-OperationCost attention_time(const Operation& op, const Pass& pass, const Machine& machine) {
+OperationCost attention_time(const Operation& op, const PassShape& pass, const Machine& machine) {
   const KernelCosts& kernels = machine.kernels;
-  const KvReadings readings = kv_readings(op, pass, kernels);
+  const KvReadings readings = kv_readings(op, pass, kernels.attention_rows_per_reading);
   const auto size = static_cast<double>(std::max<int64_t>(1, op.size_bytes));
   const double token = static_cast<double>(op.kv_token_bytes) / size;  // as a share of the cache
   const double crossings = std::max(readings.once, readings.again);
@@ -140,17 +144,12 @@ OperationCost attention_time(const Operation& op, const Pass& pass, const Machin
                                      kernels.l2_bytes_per_s,
                           .limit = Limit::kCache});
   }
-  add_compute(cost.lines, kFlopsPerScore * readings.scores * static_cast<double>(op.query_values),
-              machine, 0);
+  add_compute(cost.lines, flops_of(op, pass), machine, 0);
   return cost;
 }
 
-double lookup_share(const Operation& op, const Pass& pass) {
+double lookup_share(const Operation& op, const PassShape& pass) {
   return std::min(1.0, static_cast<double>(pass.rows) / static_cast<double>(op.rows));
-}
-
-int64_t rows_of(const Operation& op, const Pass& pass) {
-  return op.for_logits ? pass.logit_rows : pass.rows;
 }
 
 }  // namespace
@@ -178,12 +177,12 @@ Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DTyp
   return machine;
 }
 
-OperationCost cost_of(const Operation& op, const Pass& pass, const Machine& machine) {
+OperationCost cost_of(const Operation& op, const PassShape& pass, const Machine& machine) {
   const int64_t rows = rows_of(op, pass);
   if (rows == 0) return {};
   switch (op.kind) {
     case OperationKind::kMatmul:
-      return matmul_time(op, rows, machine);
+      return matmul_time(op, pass, machine);
     case OperationKind::kLookup: {
       const double share = lookup_share(op, pass);
       return {.lines = memory_lines(machine, share, share)};
@@ -201,6 +200,17 @@ OperationCost cost_of(const Operation& op, const Pass& pass, const Machine& mach
   }
   require(false, "an operation of no kind");
   return {};
+}
+
+double flops_of(const Operation& op, const PassShape& pass) {
+  const int64_t rows = rows_of(op, pass);
+  if (rows > 0 && op.kind == OperationKind::kMatmul) {
+    return kFlopsPerWeight * static_cast<double>(rows * op.rows * op.cols);
+  }
+  if (rows > 0 && op.kind == OperationKind::kAttention) {
+    return kFlopsPerScore * kv_readings(op, pass, 1).scores * static_cast<double>(op.query_values);
+  }
+  return 0;
 }
 
 OperationTime time_of(const OperationCost& cost, const TierBytes& bytes) {
@@ -221,7 +231,7 @@ OperationTime time_of(const OperationCost& cost, const TierBytes& bytes) {
   return time;
 }
 
-std::array<double, kMaxTiers> bytes_read(const Operation& op, const Pass& pass,
+std::array<double, kMaxTiers> bytes_read(const Operation& op, const PassShape& pass,
                                          const Machine& machine, const TierBytes& bytes) {
   std::array<double, kMaxTiers> read{};
   const int64_t rows = rows_of(op, pass);
@@ -235,7 +245,7 @@ std::array<double, kMaxTiers> bytes_read(const Operation& op, const Pass& pass,
   } else if (op.kind == OperationKind::kLookup) {
     local = remote = lookup_share(op, pass);
   } else if (op.kind == OperationKind::kAttention) {
-    const KvReadings readings = kv_readings(op, pass, kernels);
+    const KvReadings readings = kv_readings(op, pass, kernels.attention_rows_per_reading);
     const double token = static_cast<double>(op.kv_token_bytes) /
                          static_cast<double>(std::max<int64_t>(1, op.size_bytes));
     local = readings.once * token;

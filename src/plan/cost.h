@@ -47,7 +47,7 @@ struct Machine {
   std::vector<Tier> tiers;  // bandwidths and channels
   // Share of the local bandwidth that is lost while a tier is read at full speed; 0 for local.
   std::vector<double> local_loss;
-  double peak_flops_per_s = 0;  // for the weights' type; 0: no limit
+  double peak_flops_per_s = 0;  // for the weights' type; 0: not known, no limit
   KernelCosts kernels;
 };
 
@@ -71,7 +71,7 @@ struct Operation {
   int64_t size_bytes = 0;      // of the operand; attention: of the layer's KV cache
   int64_t rows = 0;            // matmul: outputs; lookup: of the table
   int64_t cols = 0;            // of an operand, or of what is normalised
-  bool for_logits = false;     // runs for Pass::logit_rows rows instead of all
+  bool for_logits = false;     // runs for PassShape::logit_rows rows instead of all
   int64_t kv_token_bytes = 0;  // attention: of one token, keys and values
   int64_t query_values = 0;    // attention: heads x head size
   int64_t window = 0;          // attention: tokens that it looks back, 0: all
@@ -100,7 +100,10 @@ struct OperationCost {
 
 using TierBytes = std::array<int64_t, kMaxTiers>;
 
-OperationCost cost_of(const Operation& operation, const Pass& pass, const Machine& machine);
+// Arithmetic of the operation in a pass.
+double flops_of(const Operation& operation, const PassShape& pass);
+
+OperationCost cost_of(const Operation& operation, const PassShape& pass, const Machine& machine);
 
 struct OperationTime {
   double seconds = 0;
@@ -110,7 +113,7 @@ struct OperationTime {
 OperationTime time_of(const OperationCost& cost, const TierBytes& bytes);
 
 // Bytes that the operation reads from each tier in a pass, readings counted.
-std::array<double, kMaxTiers> bytes_read(const Operation& operation, const Pass& pass,
+std::array<double, kMaxTiers> bytes_read(const Operation& operation, const PassShape& pass,
                                          const Machine& machine, const TierBytes& bytes);
 
 // "HBM", "host link", "compute", "cache", "overhead".

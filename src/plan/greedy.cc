@@ -12,6 +12,8 @@ namespace {
 
 // Slopes that differ by less are one: they come from the same numbers in another order.
 constexpr double kSameSlope = 1e-9;
+// A difference of two costs that is no more of them is rounding.
+constexpr double kNoise = 1e-13;
 
 // A run of blocks of one kind of item whose marginal costs are equal: the piece [first, first +
 // blocks) of each of its members.
@@ -66,7 +68,8 @@ std::vector<Segment> segments_of(const PlacedItem& item, size_t kind) {
   double cost = cost_at(item, 0);
   for (size_t i = 1; i < at.size(); ++i) {
     const int64_t count = at[i] - at[i - 1];
-    const double next = cost_at(item, at[i]);
+    double next = cost_at(item, at[i]);
+    if (std::abs(next - cost) <= kNoise * cost) next = cost;
     segments.push_back(
         {.kind = kind,
          .first = at[i - 1],

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kMostBatch = 65536;
 constexpr int64_t kMostTokens = int64_t{1} << 30;
-constexpr int64_t kMostPasses = 65536;  // of one prompt: each is looked at
+constexpr int64_t kMostGroups = 64;  // of chunks of a prompt
 constexpr double kMostShare = 1e9;
 constexpr std::string_view kExample = "e.g. decode:batch=32,context=8k*0.8 + prefill:2k*0.2";
 
@@ -188,27 +188,29 @@ int64_t most_sequences(const Workload& workload) {
   return most;
 }
 
-std::vector<Pass> passes_of(const WorkloadEntry& entry, int64_t default_chunk) {
+std::vector<CountedPass> passes_of(const WorkloadEntry& entry, int64_t default_chunk) {
   if (entry.phase == Phase::kDecode) {
-    return {{.rows = entry.batch,
-             .sequences = entry.batch,
-             .past = entry.context,
-             .logit_rows = entry.batch}};
+    return {{.pass = {.rows = entry.batch,
+                      .sequences = entry.batch,
+                      .past = entry.context,
+                      .logit_rows = entry.batch}}};
   }
   const int64_t chunk = entry.chunk.value_or(default_chunk);
-  if (entry.tokens / chunk > kMostPasses) {
-    throw_invalid("workload", {}, entry.text(),
-                  fmt::format("takes more than {} passes of {} tokens", kMostPasses, chunk),
-                  "use fewer tokens or a larger chunk");
+  const int64_t whole = (entry.tokens - 1) / chunk;  // the last chunk, which may be short, aside
+  const int64_t groups = std::min(whole, kMostGroups);
+  std::vector<CountedPass> passes;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t begin = whole * g / groups;
+    const int64_t end = whole * (g + 1) / groups;
+    passes.push_back({.pass = {.rows = chunk,
+                               .sequences = 1,
+                               .past = chunk * (begin + end - 1) / 2,
+                               .logit_rows = 0},
+                      .count = static_cast<double>(end - begin)});
   }
-  std::vector<Pass> passes;
-  for (int64_t past = 0; past < entry.tokens; past += chunk) {
-    const int64_t rows = std::min(chunk, entry.tokens - past);
-    passes.push_back({.rows = rows,
-                      .sequences = 1,
-                      .past = past,
-                      .logit_rows = past + rows == entry.tokens ? 1 : 0});
-  }
+  passes.push_back(
+      {.pass = {
+           .rows = entry.tokens - whole * chunk, .sequences = 1, .past = whole * chunk}});
   return passes;
 }
 

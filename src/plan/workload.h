@@ -28,7 +28,7 @@ enum class Phase : uint8_t { kDecode, kPrefill };
 std::string_view name(Phase phase);
 
 // One forward pass.
-struct Pass {
+struct PassShape {
   int64_t rows = 1;        // tokens that go through the model
   int64_t sequences = 1;   // they are of; equally many of each
   int64_t past = 0;        // tokens that each sequence has in its cache already
@@ -58,8 +58,14 @@ std::string workload_text(const Workload& workload);  // with shares; parses to 
 int64_t most_tokens(const Workload& workload);     // of a sequence in the cache
 int64_t most_sequences(const Workload& workload);  // side by side
 
+struct CountedPass {
+  PassShape pass;
+  double count = 1;
+};
+
 // The passes that one decode step (one) or one prompt (one a chunk) takes. `default_chunk`: for
-// prefill without one of its own. Throws kInvalidArgument for more than 65536 passes.
-std::vector<Pass> passes_of(const WorkloadEntry& entry, int64_t default_chunk);
+// prefill without one of its own. Of a prompt of more than 65 chunks neighbours are taken together,
+// with the mean of their pasts: times are linear in it but for a few bends.
+std::vector<CountedPass> passes_of(const WorkloadEntry& entry, int64_t default_chunk);
 
 }  // namespace dak

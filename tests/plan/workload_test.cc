@@ -48,23 +48,41 @@ TEST(Workload, ItsTextParsesToTheSame) {
 }
 
 TEST(Workload, PassesCoverAPromptOnce) {
-  const std::vector<Pass> passes = passes_of(parsed("prefill:1100")[0], 512);
+  const std::vector<CountedPass> passes = passes_of(parsed("prefill:1100")[0], 512);
   ASSERT_EQ(passes.size(), 3u);
   int64_t past = 0;
-  for (const Pass& pass : passes) {
-    EXPECT_EQ(pass.past, past);
-    EXPECT_EQ(pass.sequences, 1);
-    past += pass.rows;
-    EXPECT_EQ(pass.logit_rows, past == 1100 ? 1 : 0);
+  for (const CountedPass& counted : passes) {
+    EXPECT_EQ(counted.count, 1);
+    EXPECT_EQ(counted.pass.past, past);
+    EXPECT_EQ(counted.pass.sequences, 1);
+    past += counted.pass.rows;
+    EXPECT_EQ(counted.pass.logit_rows, past == 1100 ? 1 : 0);
   }
   EXPECT_EQ(past, 1100);
-  const std::vector<Pass> step = passes_of(parsed("decode:batch=4,context=9")[0], 512);
+  EXPECT_EQ(passes_of(parsed("prefill:1k")[0], 512).size(), 2u);
+  EXPECT_EQ(passes_of(parsed("prefill:1")[0], 512)[0].pass.rows, 1);
+  const std::vector<CountedPass> step = passes_of(parsed("decode:batch=4,context=9")[0], 512);
   ASSERT_EQ(step.size(), 1u);
-  EXPECT_EQ(step[0].rows, 4);
-  EXPECT_EQ(step[0].sequences, 4);
-  EXPECT_EQ(step[0].past, 9);
-  EXPECT_EQ(step[0].logit_rows, 4);
-  EXPECT_THROW(passes_of(parsed("prefill:1m,chunk=1")[0], 512), Error);
+  EXPECT_EQ(step[0].pass.rows, 4);
+  EXPECT_EQ(step[0].pass.sequences, 4);
+  EXPECT_EQ(step[0].pass.past, 9);
+  EXPECT_EQ(step[0].pass.logit_rows, 4);
+}
+
+TEST(Workload, ALongPromptIsTakenInGroupsOfEqualSums) {
+  const WorkloadEntry prompt = parsed("prefill:1m,chunk=3")[0];
+  const std::vector<CountedPass> passes = passes_of(prompt, 512);
+  EXPECT_LE(passes.size(), 65u);
+  double tokens = 0;
+  double scores = 0;  // sum of rows x past, as over every chunk
+  for (const CountedPass& counted : passes) {
+    const auto rows = counted.count * static_cast<double>(counted.pass.rows);
+    tokens += rows;
+    scores += rows * static_cast<double>(counted.pass.past);
+  }
+  EXPECT_EQ(tokens, 1 << 20);
+  const double whole = (1 << 20) / 3;
+  EXPECT_NEAR(scores, 9 * whole * (whole - 1) / 2 + whole * 3, 1e-5 * scores);
 }
 
 struct Bad {
