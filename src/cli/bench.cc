@@ -92,6 +92,7 @@ int run(const BenchFlags& flags) {
   if (!flags.output.empty()) check_writable(flags.output);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);
+  add_known_hardware(bench.engine, tiers);
   settle_ratios(bench, tiers);
   const std::optional<NvmlDevice> nvml = nvml_of(bench.engine.device);
   OrderedRow document{{"format", "dak bench decode 1"}};

@@ -106,6 +106,8 @@ OrderedRow settings_facts(const DecodeBench& bench) {
   facts["steps"] = bench.steps;
   facts["repeats"] = bench.repeats;
   facts["warmup_steps"] = bench.warmup_steps;
+  const std::optional<PlacementPolicy>& policy = bench.engine.placement;
+  facts["placement"] = policy ? OrderedRow(name(*policy)) : OrderedRow(nullptr);
   return facts;
 }
 

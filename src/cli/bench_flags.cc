@@ -88,6 +88,8 @@ void BenchFlags::add_to(CLI::App& app) {
       ->excludes(ratio);
   app.add_option("--mode", modes,
                  "How remote weights are read: direct, prefetch, uva, resident (default: direct)");
+  app.add_option("--placement", placement.policy,
+                 "uniform or greedy (default: greedy for budgets, uniform for ratios)");
   app.add_option("--window", windows,
                  "Bytes of remote reads in flight, fixed, e.g. adaptive,256KiB,2MiB (default: "
                  "adaptive); mode direct on a GPU only");

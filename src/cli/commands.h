@@ -10,6 +10,7 @@ using Command = std::function<int()>;  // exit status
 
 Command add_run(CLI::App& app);
 Command add_plan(CLI::App& app);
+Command add_probe(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_bench(CLI::App& app);
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "engine/probe.h"
 #include "hardware/read_bandwidth.h"
 
 namespace dak {
@@ -24,6 +25,13 @@ uint64_t parse_seed(std::string_view text) {
 
 }  // namespace
 
+void check_threads(int threads) {
+  if (threads < 0 || threads > kMostThreads) {
+    throw_invalid("--threads", {}, std::to_string(threads),
+                  fmt::format("is outside 1 to {}", kMostThreads));
+  }
+}
+
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
   app.add_option(
@@ -38,6 +46,10 @@ void PlacementFlags::add_to(CLI::App& app) {
       ->excludes(budget);
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
+  app.add_option(
+      "--placement", policy,
+      "greedy: what costs least by the cost model leaves the local tier (default under a "
+      "budget); uniform: the same share of every weight (default with a ratio)");
   app.add_option("--context", context,
                  "Tokens of context to make room for (default: the model's, at most 8192)");
   app.add_option("--dtype", dtype,
@@ -70,11 +82,9 @@ EngineOptions PlacementFlags::options() const {
     }
     options.offload_ratio = offload_ratio;
   }
-  if (threads < 0 || threads > kMostThreads) {
-    throw_invalid("--threads", {}, std::to_string(threads),
-                  fmt::format("is outside 1 to {}", kMostThreads));
-  }
+  check_threads(threads);
   options.threads = threads;
+  if (!policy.empty()) options.placement = parse_placement_policy(policy, "--placement");
   options.context = context;
   if (!dtype.empty()) options.dtype = parse_compute_dtype(dtype, "--dtype");
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
@@ -89,6 +99,13 @@ EngineOptions PlacementFlags::options() const {
   options.device = selection.device;
   if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
   return options;
+}
+
+std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers) {
+  KnownHardware known = known_hardware(options.device, options.threads, tiers);
+  if (!known.note.empty()) fmt::print(stderr, "dak: {}\n", known.note);
+  options.hardware = std::move(known.profile);
+  return known.origin;
 }
 
 std::vector<Tier> probe_tiers(const EngineOptions& options) {

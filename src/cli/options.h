@@ -13,6 +13,7 @@ struct PlacementFlags {
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;
+  std::string policy;  // --placement
   int64_t context = 0;
   std::string dtype;
   std::string kv_dtype;
@@ -26,6 +27,13 @@ struct PlacementFlags {
   // Chooses the device too, and says on stderr if a GPU is there and cannot be used.
   EngineOptions options() const;
 };
+
+// Throws kInvalidArgument for a number of threads that cannot be.
+void check_threads(int threads);
+
+// Fills options.hardware with what is known of the device; returns where that is from. Says on
+// stderr if a profile is there that cannot be used.
+std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers);
 
 // The device's tiers with their bandwidth, measured now (about 0.2 s).
 std::vector<Tier> probe_tiers(const EngineOptions& options);

@@ -1,42 +1,158 @@
 #include <fmt/core.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "cli/bench_flags.h"
 #include "cli/commands.h"
 #include "cli/options.h"
-#include "cli/report.h"
+#include "cli/plan_question.h"
+#include "cli/plan_report.h"
+#include "cli/plan_svg.h"
+#include "hardware/presets.h"
 
 namespace dak {
 namespace {
 
+constexpr int kCurvePoints = 61;
+
 struct Flags {
   std::string model;
   PlacementFlags placement;
+  std::string hardware;
+  std::string workload;
+  std::string compare;
+  std::string svg;
+  bool kv_anywhere = false;
   bool json = false;
 };
+
+PlanQuestion question_of(Flags& flags) {
+  if (!flags.hardware.empty()) flags.placement.device = "cpu";  // none of this machine is looked at
+  PlanQuestion question{
+      .files = std::make_shared<const ModelFiles>(open_model(flags.model, /*need_weights=*/false)),
+      .options = {},
+      .tiers = {},
+      .hardware_origin = {}};
+  const bool preset = !flags.hardware.empty();
+  HardwareProfile hardware;
+  if (preset) hardware = hardware_named(flags.hardware);
+  Workload workload;
+  if (!flags.workload.empty()) workload = parse_workload(flags.workload, "--workload");
+  question.options = flags.placement.options();
+  question.options.workload = std::move(workload);
+  question.options.kv_anywhere = flags.kv_anywhere;
+  settle_workload(question, flags.placement.context > 0);
+  if (preset) {
+    if (hardware.device == "cuda") question.options.device.backend = Backend::kCuda;
+    question.tiers = hardware.plan_tiers();
+    question.hardware_origin = hardware.name;
+    question.options.hardware = std::move(hardware);
+  } else {
+    question.tiers = probe_tiers(question.options);
+    question.hardware_origin = add_known_hardware(question.options, question.tiers);
+  }
+  return question;
+}
+
+std::vector<PlacementPolicy> policies_of(const Flags& flags) {
+  std::vector<PlacementPolicy> policies;
+  if (flags.compare.empty()) return policies;
+  for (const std::string& text : parse_list(flags.compare, "--compare")) {
+    policies.push_back(parse_placement_policy(text, "--compare"));
+  }
+  if (policies.size() < 2) {
+    throw_invalid("--compare", {}, flags.compare, "is one way to place weights",
+                  "use uniform,greedy");
+  }
+  return policies;
+}
+
+PlanQuestion with_policy(const PlanQuestion& question, PlacementPolicy policy) {
+  PlanQuestion changed = question;
+  changed.options.placement = policy;
+  return changed;
+}
+
+void write_svg(const PlanQuestion& question, const std::vector<PlacementPolicy>& policies,
+               const Plan& plan, const std::string& path) {
+  std::vector<BudgetSeries> series;
+  for (const PlacementPolicy policy : policies) {
+    series.push_back({.name = std::string(name(policy)),
+                      .points = budget_curve(with_policy(question, policy), kCurvePoints)});
+  }
+  if (series.empty()) {
+    series.push_back({.name = plan.policy, .points = budget_curve(question, kCurvePoints)});
+  }
+  const std::string title = fmt::format("{} on {}: {}", plan.model, question.hardware_origin,
+                                        workload_text(question.options.workload));
+  std::ofstream file(path);
+  file << budget_svg(title, series, plan.tiers[0].capacity_bytes);
+  file.close();
+  if (!file)
+    throw Error(ErrorCode::kIo, {"--svg", {}, path, "cannot be written", "check the folder"});
+}
+
+// What does not fit this machine may fit another.
+PlanAnswer first_answer(const PlanQuestion& question, const Flags& flags) {
+  try {
+    return answer(question);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kResourceExhausted || !flags.hardware.empty()) throw;
+    ErrorInfo info = error.info();
+    info.fix += ", or plan for another machine with --hardware";
+    throw Error(error.code(), info);
+  }
+}
+
+int run(Flags& flags) {
+  const std::vector<PlacementPolicy> policies = policies_of(flags);
+  const PlanQuestion question = question_of(flags);
+  const PlanAnswer found = first_answer(question, flags);
+  const WhatIfs others = what_ifs(question, found);
+  std::vector<PlanAnswer> compared;
+  for (const PlacementPolicy policy : policies) {
+    compared.push_back(answer(with_policy(question, policy)));
+  }
+  if (!flags.svg.empty()) write_svg(question, policies, found.plan, flags.svg);
+  if (flags.json) {
+    fmt::print("{}\n", plan_json(question, found, others, compared)
+                           .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return 0;
+  }
+  fmt::print("{}{}{}{}", plan_table(found.plan, found.forecast), forecast_text(question, found),
+             comparison_text(compared), what_if_text(question, found, others));
+  return 0;
+}
 
 }  // namespace
 
 Command add_plan(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "plan", "Show what would lie in which tier and how fast it can be; loads nothing");
+      "plan", "Show what would lie in which tier and how fast it will be; loads nothing");
   command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json")->required();
-  command->add_flag("--json", flags->json, "Print JSON, every operation and row-block span");
   flags->placement.add_to(*command);
-  return [flags] {
-    const ModelFiles files = open_model(flags->model, /*need_weights=*/false);
-    const EngineOptions options = flags->placement.options();
-    const Plan plan = plan_model(files, options, probe_tiers(options));
-    if (flags->json) {
-      nlohmann::json json = plan;
-      json["decode"] = prediction_json(plan);
-      fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
-    } else {
-      fmt::print("{}{}", plan_table(plan), prediction_text(plan));
-    }
-    return 0;
-  };
+  command->option_defaults()->group("What is planned for");
+  command
+      ->add_option(
+          "--hardware", flags->hardware,
+          fmt::format("Another machine: a file that dak probe wrote, or one of {}", preset_names()))
+      ->excludes(command->get_option("--device"));
+  command->add_option("--workload", flags->workload,
+                      "Shares of tokens, e.g. decode:batch=32,context=8k*0.8 + prefill:2k*0.2 "
+                      "(default: decode of one sequence with its context full)");
+  command->add_option("--compare", flags->compare, "Ways to place weights: uniform,greedy");
+  command->add_option("--svg", flags->svg, "Draw tokens/s against the local budget into this file");
+  command->add_flag("--kv-anywhere", flags->kv_anywhere,
+                    "What if the KV cache could leave the local tier? (kernels cannot yet)");
+  command->add_flag("--json", flags->json, "Print JSON, every operation and row-block span");
+  command->footer(
+      "A share is of the tokens that go through the model. Without a budget the plan fits what "
+      "the\n"
+      "device has free, less 1 GiB on a GPU. docs/planner.md has the model behind the numbers.");
+  return [flags] { return run(*flags); };
 }
 
 }  // namespace dak

@@ -1,4 +1,4 @@
-// What a run, a plan and a model look like on paper.
+// What a run looks like on paper.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -18,12 +18,7 @@ struct PhaseReport {
 };
 PhaseReport report_of(const PhaseStats& stats, const std::vector<Tier>& tiers);
 
-std::string plan_table(const Plan& plan);
 std::string run_table(const GenerateResult& result, const Plan& plan);
 nlohmann::json run_json(const GenerateResult& result, const Plan& plan);
-
-// What `plan` predicts for a decode step of one sequence.
-std::string prediction_text(const Plan& plan);
-nlohmann::json prediction_json(const Plan& plan);
 
 }  // namespace dak

@@ -76,7 +76,7 @@ std::string read_stdin() {
 }
 
 int run(Flags& flags) {
-  const EngineOptions options = flags.placement.options();
+  EngineOptions options = flags.placement.options();
   flags.sampling.params.validate();
   if (flags.max_tokens < 0) {
     throw_invalid("--max-tokens", {}, std::to_string(flags.max_tokens), "is negative",
@@ -89,8 +89,10 @@ int run(Flags& flags) {
                   "give one with -p or on standard input");
   }
   const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
+  const std::vector<Tier> tiers = probe_tiers(options);
+  add_known_hardware(options, tiers);
   ProgressBar bar;
-  Engine engine(files, options, probe_tiers(options),
+  Engine engine(files, options, tiers,
                 [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
 

@@ -53,7 +53,7 @@ struct EngineOptions {
   // Default: greedy, but uniform where a ratio is given, which is every weight's, and in the modes
   // that are not kDirect.
   std::optional<PlacementPolicy> placement;
-  Workload workload;  // what greedy placement is for; empty: default_workload
+  Workload workload;                        // what greedy placement is for; empty: default_workload
   std::optional<HardwareProfile> hardware;  // of this machine; default: its tiers' bandwidths alone
   bool kv_anywhere = false;  // what-if: the KV cache may leave the local tier; kernels cannot yet
 };

@@ -37,9 +37,8 @@ void add_term(std::vector<PlacedItem::Term>& terms, double weight, OperationCost
 // Whether two operations cost the same wherever the same bytes of them lie.
 bool alike(const Operation& a, const Operation& b) {
   return a.kind == b.kind && a.operand >= 0 && a.size_bytes == b.size_bytes && a.rows == b.rows &&
-         a.cols == b.cols && a.for_logits == b.for_logits &&
-         a.kv_token_bytes == b.kv_token_bytes && a.query_values == b.query_values &&
-         a.window == b.window;
+         a.cols == b.cols && a.for_logits == b.for_logits && a.kv_token_bytes == b.kv_token_bytes &&
+         a.query_values == b.query_values && a.window == b.window;
 }
 
 std::vector<PlacedItem::Term> terms_of(const Operation& operation, const Workload& workload,
@@ -89,8 +88,8 @@ std::vector<Operation> operations_of(const ModelConfig& config,
     if (!operand.name.ends_with(".qkv")) continue;
     const int64_t layer = layer_of(operand.name);
     const int64_t kv = cache.at(static_cast<size_t>(layer));
-    const int64_t size = kv < 0 ? kv_bytes / config.layers
-                                : operands[static_cast<size_t>(kv)].size_bytes();
+    const int64_t size =
+        kv < 0 ? kv_bytes / config.layers : operands[static_cast<size_t>(kv)].size_bytes();
     operations.push_back(attention_of(config, layer, kv_dtype, size));
     operations.back().operand = kv;
     operations.push_back({.name = fmt::format("layers.{}.norms", layer),

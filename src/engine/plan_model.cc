@@ -137,9 +137,8 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
   const bool cuda = options.device.backend == Backend::kCuda;
   const HardwareProfile profile =
       options.hardware ? *options.hardware : profile_of_tiers(request.tiers, cuda);
-  const Workload workload = options.workload.empty()
-                                ? default_workload(options.sequences, context)
-                                : options.workload;
+  const Workload workload =
+      options.workload.empty() ? default_workload(options.sequences, context) : options.workload;
   const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
   request.costs = operand_costs(
       operations_of(config, request.operands, kv_cache_dtype(config, options), kv_bytes),
@@ -161,7 +160,8 @@ PlacementPolicy parse_placement_policy(std::string_view text, std::string_view f
 }
 
 Workload default_workload(int64_t sequences, int64_t context) {
-  return {{.phase = Phase::kDecode, .batch = sequences, .context = std::max<int64_t>(1, context - 1)}};
+  return {
+      {.phase = Phase::kDecode, .batch = sequences, .context = std::max<int64_t>(1, context - 1)}};
 }
 
 int64_t planned_context(const ModelConfig& config, const EngineOptions& options) {

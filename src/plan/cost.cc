@@ -120,8 +120,7 @@ KvReadings kv_readings(const Operation& op, const PassShape& pass, int64_t rows_
   const auto past = static_cast<double>(pass.past);
   const double back =
       op.window > 0 ? static_cast<double>(op.window) : std::numeric_limits<double>::infinity();
-  const auto groups =
-      static_cast<double>(ceil_div(pass.rows, pass.sequences * rows_per_reading));
+  const auto groups = static_cast<double>(ceil_div(pass.rows, pass.sequences * rows_per_reading));
   const auto sequences = static_cast<double>(pass.sequences);
   const double seen = std::min(past + (rows + 1) / 2, back);  // by a row, on average
   return {.once = sequences * std::min(past + rows, back + rows - 1),

@@ -28,12 +28,15 @@ PlacementProblem problem_of(const PlanRequest& request, int64_t local_bytes) {
   return problem;
 }
 
-std::string reason_of(const PlanRequest& request, int64_t budget, int64_t left) {
+std::string reason_of(const PlanRequest& request, int64_t budget, int64_t left, double offloaded) {
   const int64_t weights = total_bytes(request.operands);
   const std::string what = "what costs least for " + request.objective;
   if (request.offload_ratio) {
     return fmt::format("the offload ratio was given: {:.1f} %, of {}", 100 * *request.offload_ratio,
                        what);
+  }
+  if (weights <= left && offloaded == 0) {
+    return fmt::format("everything fits the local budget of {}", format_bytes(budget));
   }
   if (weights <= left) {
     return fmt::format("everything fits the local budget of {}; what leaves it gains time for {}",
@@ -60,7 +63,7 @@ Plan plan_greedy(const PlanRequest& request) {
 
   Plan plan{.model = request.model,
             .policy = "greedy",
-            .reason = reason_of(request, budget, budget - fixed),
+            .reason = {},
             .tiers = request.tiers,
             .operands = {},
             .fixed = request.fixed,
@@ -79,6 +82,7 @@ Plan plan_greedy(const PlanRequest& request) {
     }
     plan.operands.push_back(std::move(entry));
   }
+  plan.reason = reason_of(request, budget, budget - fixed, plan.offload_ratio());
   if (placement.missing_bytes > 0) {
     // They are still among the local ones: without them, as check_remote_room counts.
     throw_remote_too_small(placement.missing_bytes,

@@ -209,8 +209,7 @@ std::vector<CountedPass> passes_of(const WorkloadEntry& entry, int64_t default_c
                       .count = static_cast<double>(end - begin)});
   }
   passes.push_back(
-      {.pass = {
-           .rows = entry.tokens - whole * chunk, .sequences = 1, .past = whole * chunk}});
+      {.pass = {.rows = entry.tokens - whole * chunk, .sequences = 1, .past = whole * chunk}});
   return passes;
 }
 

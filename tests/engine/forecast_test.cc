@@ -1,0 +1,110 @@
+// Predictions against what was measured on an H200: bench/results.
+#include "engine/forecast.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "hardware/presets.h"
+
+namespace dak {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = DAK_SOURCE_DIR;
+constexpr double kGiga = 1e9;
+
+std::vector<Json> decode_results() {
+  std::vector<Json> results;
+  for (const auto& entry : fs::directory_iterator(kRoot / "bench/results")) {
+    const std::string name = entry.path().filename().string();
+    if (name.find("h200-host_decode") == std::string::npos) continue;
+    results.push_back(parse_json(read_text_file(entry.path()), name));
+  }
+  return results;
+}
+
+// The plan of a measured row, on the machine as it was probed in that run.
+Forecast forecast_row(const Json& document, const Json& row) {
+  const ModelFiles files =
+      open_model(kRoot / "configs" / document["model"]["name"].get<std::string>(), false);
+  const Json& settings = document["settings"];
+  const auto past = settings["past_tokens"].get<int64_t>();
+  EngineOptions options{.device = {.backend = Backend::kCuda},
+                        .offload_ratio = row["offload_ratio"].get<double>(),
+                        .context = past + settings["steps"].get<int64_t>(),
+                        .sequences = row["batch"].get<int64_t>(),
+                        .hardware = hardware_named("h200")};
+  std::vector<Tier> tiers = options.hardware->plan_tiers();
+  for (size_t t = 0; t < tiers.size(); ++t) {
+    tiers[t].read_bytes_per_s = document["machine"]["tiers"][t]["gb_s"].get<double>() * kGiga;
+    tiers[t].capacity_bytes = int64_t{1} << 50;
+  }
+  const Plan plan = plan_model(files, options, tiers);
+  return forecast_of(files.config, options, plan,
+                     {{.phase = Phase::kDecode, .batch = options.sequences, .context = past}});
+}
+
+TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
+  int configurations = 0;
+  double worst = 0;
+  for (const Json& document : decode_results()) {
+    for (const Json& row : document["rows"]) {
+      const bool adaptive = row["window_asked_bytes"].is_null();
+      if (!row["skipped"].is_null() || row["mode"] != "direct" || !adaptive) continue;
+      const Forecast forecast = forecast_row(document, row);
+      const EntryForecast& step = forecast.entries.at(0);
+      const auto measured = row["tpot_s"].get<double>();
+      const double error = step.seconds / measured - 1;
+      EXPECT_LT(std::abs(error), 0.10)
+          << document["model"]["name"] << " batch " << row["batch"] << " ratio "
+          << row["offload_ratio"] << ": " << step.seconds << " s for " << measured;
+      worst = std::max(worst, std::abs(error));
+      ++configurations;
+      // The bound is the benchmark's: its bytes are counted, these are planned.
+      EXPECT_NEAR(step.bound_s, row["bound_s"].get<double>(), 0.01 * step.bound_s);
+      EXPECT_EQ(step.bound_by, row["bound_by"]);
+      EXPECT_LE(step.bound_s, step.seconds);
+    }
+  }
+  EXPECT_GE(configurations, 20);
+  RecordProperty("worst_percent", static_cast<int>(100 * worst));
+}
+
+// Products alone: what limits them, and by how much the cost model is off.
+TEST(Forecast, KnowsProductsAsTheyWereMeasured) {
+  const fs::path path = kRoot / "bench/results/2026-11-23_h200-host_split_matmul.json";
+  const Json document = parse_json(read_text_file(path), path.string());
+  std::vector<Tier> tiers = hardware_named("h200").plan_tiers();
+  tiers[0].read_bytes_per_s = document["local_gb_s"].get<double>() * kGiga;
+  tiers[1].read_bytes_per_s = document["remote_gb_s"].get<double>() * kGiga;
+  const Machine machine = machine_of(hardware_named("h200"), tiers, DType::kBF16);
+  std::vector<double> errors;
+  for (const Json& row : document["matmul"]) {
+    if (row["batch"].get<int64_t>() > 32) continue;  // of larger ones: docs/planner.md
+    TierBytes bytes{row["local_bytes"].get<int64_t>(), row["remote_bytes"].get<int64_t>()};
+    const Operation product{.kind = OperationKind::kMatmul,
+                            .operand = 0,
+                            .size_bytes = bytes[0] + bytes[1],
+                            .rows = row["rows"].get<int64_t>(),
+                            .cols = row["cols"].get<int64_t>()};
+    const auto batch = row["batch"].get<int64_t>();
+    const OperationTime time = time_of(
+        cost_of(product, {.rows = batch, .sequences = batch, .logit_rows = batch}, machine), bytes);
+    const double error = std::abs(time.seconds * 1e6 / row["us_in_graph"].get<double>() - 1);
+    errors.push_back(error);
+    const bool far_from_matched = bytes[1] == 0 || row["ratio"].get<double>() > 0.04;
+    EXPECT_LT(error, far_from_matched ? 0.12 : 0.25) << row;
+    EXPECT_TRUE(row["ratio"].get<double>() < 0.1 || error < 0.01) << row;
+  }
+  std::ranges::sort(errors);
+  EXPECT_LT(errors.at(errors.size() / 2), 0.01);
+}
+
+}  // namespace
+}  // namespace dak
