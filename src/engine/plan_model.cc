@@ -160,8 +160,7 @@ PlacementPolicy parse_placement_policy(std::string_view text, std::string_view f
 }
 
 Workload default_workload(int64_t sequences, int64_t context) {
-  return {
-      {.phase = Phase::kDecode, .batch = sequences, .context = std::max<int64_t>(1, context - 1)}};
+  return {{.phase = Phase::kDecode, .batch = sequences, .context = context}};
 }
 
 int64_t planned_context(const ModelConfig& config, const EngineOptions& options) {

@@ -46,6 +46,27 @@ std::string reason_of(const PlanRequest& request, int64_t budget, int64_t left, 
                      format_bytes(left), format_bytes(weights), what);
 }
 
+// Over several links a few blocks of each operand may be all that one of them gets: what rounding
+// them costs must not make the plan worse than the uniform one.
+Placement better_of(const PlacementProblem& problem, Placement placement,
+                    const PlanRequest& request) {
+  if (placement.missing_bytes > 0) return placement;
+  Placement uniform;
+  try {
+    for (const OperandPlan& entry : plan_uniform(request).operands) {
+      TierBlocks blocks{};
+      for (const TierSpan& span : entry.spans) blocks[span.tier] += span.blocks;
+      uniform.blocks.push_back(blocks);
+    }
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kResourceExhausted) throw;
+    return placement;  // there is no uniform plan
+  }
+  const bool worse = cost_of_placement(problem, uniform.blocks) <
+                     cost_of_placement(problem, placement.blocks);
+  return worse ? std::move(uniform) : std::move(placement);
+}
+
 }  // namespace
 
 Plan plan_greedy(const PlanRequest& request) {
@@ -58,8 +79,9 @@ Plan plan_greedy(const PlanRequest& request) {
     throw_budget_too_small(request, budget, smallest_budget(request, fixed));
   }
   const PlacementProblem problem = problem_of(request, budget - fixed);
-  const Placement placement =
-      has_one_link(problem) ? place_greedily(problem) : place_by_program(problem);
+  const Placement placement = has_one_link(problem)
+                                  ? place_greedily(problem)
+                                  : better_of(problem, place_by_program(problem), request);
 
   Plan plan{.model = request.model,
             .policy = "greedy",

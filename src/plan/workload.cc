@@ -192,7 +192,7 @@ std::vector<CountedPass> passes_of(const WorkloadEntry& entry, int64_t default_c
   if (entry.phase == Phase::kDecode) {
     return {{.pass = {.rows = entry.batch,
                       .sequences = entry.batch,
-                      .past = entry.context,
+                      .past = entry.context - 1,
                       .logit_rows = entry.batch}}};
   }
   const int64_t chunk = entry.chunk.value_or(default_chunk);

@@ -4,7 +4,7 @@
 //   entry    := phase [":" setting ("," setting)*] ["*" share]
 //   phase    := "decode" | "prefill"
 //   setting  := "batch=" count | "context=" count     decode: sequences side by side (1), tokens
-//                                                     that each has in its cache (1024)
+//                                                     of each with the one that is decoded (1024)
 //             | ["tokens="] count | "chunk=" count    prefill: tokens of the prompt (must be
 //                                                     given), most in one forward pass
 //   count    := a whole number, with k (1024) or m (1024 * 1024) after it if you like
@@ -12,7 +12,7 @@
 //               other entries' shares (1)
 //
 // "decode:batch=32,context=8k*0.8 + prefill:2k*0.2": of ten tokens eight are decoded, 32 sequences
-// side by side and each with 8192 tokens before it, and two belong to prompts of 2048 tokens.
+// side by side and each 8192 tokens long, and two belong to prompts of 2048 tokens.
 // Spaces may stand around everything.
 #pragma once
 
@@ -43,7 +43,7 @@ struct WorkloadEntry {
   std::optional<int64_t> chunk = {};  // prefill; absent: the engine's
   double share = 1;                   // of the tokens; those of a parsed workload add up to 1
 
-  int64_t tokens_in_cache() const { return phase == Phase::kDecode ? context + 1 : tokens; }
+  int64_t tokens_in_cache() const { return phase == Phase::kDecode ? context : tokens; }
   std::string text() const;  // "decode:batch=32,context=8k", without the share
 };
 

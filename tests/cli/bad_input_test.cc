@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/half.h"
+#include "hardware/presets.h"
 #include "process.h"
 
 namespace dak {
@@ -119,6 +120,31 @@ Case gguf_case(const char* name, const std::function<void(std::string&)>& edit,
           std::move(expected)};
 }
 
+Case plan_case(const char* name, const Arguments& flags, std::vector<std::string> expected) {
+  return {name,
+          [flags](const fs::path&) {
+            Arguments arguments{"plan", (kFolder / "config.json").string()};
+            arguments.insert(arguments.end(), flags.begin(), flags.end());
+            return arguments;
+          },
+          std::move(expected)};
+}
+
+// A profile of dak probe's, edited.
+Case hardware_case(const char* name, const std::function<void(Json&)>& edit,
+                   std::vector<std::string> expected) {
+  expected.push_back("machine.json");
+  return {name,
+          [edit](const fs::path& folder) {
+            Json json = hardware_named("h100");
+            edit(json);
+            write(folder / "machine.json", json.dump());
+            return Arguments{"plan", (kFolder / "config.json").string(), "--hardware",
+                             (folder / "machine.json").string()};
+          },
+          std::move(expected)};
+}
+
 Json& first_tensor(Json& header) {
   for (auto& [name, entry] : header.items()) {
     if (name != "__metadata__" && entry["shape"].size() == 2) return entry;
@@ -157,6 +183,8 @@ std::vector<Case> cases() {
       flag_case("window_not_a_size", {"--window", "wide"}, {"--window", "wide"}),
       flag_case("resident_and_offloaded", {"--mode", "resident", "--offload-ratio", "0.5"},
                 {"--offload-ratio", "0.5", "resident"}),
+      flag_case("unknown_placement", {"--placement", "clever"},
+                {"--placement", "clever", "greedy"}),
       flag_case("seed_not_a_number", {"--synthetic=lots"}, {"--synthetic", "lots"}),
       flag_case("seed_negative", {"--synthetic=-1"}, {"--synthetic", "-1"}),
       flag_case("synthetic_weights_checked", {"--synthetic", "--check-weights"},
@@ -178,6 +206,51 @@ std::vector<Case> cases() {
          return Arguments{"run", kGguf.string(), "--context", "64", "-p", std::string(2000, 'x')};
        },
        {"prompt", "tokens", "64", "--context"}},
+      // dak plan and dak probe.
+      plan_case("unknown_hardware", {"--hardware", "h9000"}, {"--hardware", "h9000", "gh200"}),
+      plan_case("hardware_and_device", {"--hardware", "h100", "--device", "cpu"},
+                {"--hardware", "--device"}),
+      plan_case("workload_does_not_parse", {"--workload", "decode:batch=many"},
+                {"--workload", "character 14", "many", "decode:batch=32"}),
+      plan_case("workload_of_no_phase", {"--workload", "decode + sleep"},
+                {"--workload", "character 10", "sleep"}),
+      plan_case("workload_beyond_model", {"--workload", "prefill:100k"},
+                {"--workload", "prefill:100k", "102400"}),
+      plan_case("workload_beyond_context", {"--workload", "prefill:200", "--context", "100"},
+                {"--context", "100", "200", "--workload"}),
+      plan_case("compare_one", {"--compare", "greedy"}, {"--compare", "uniform,greedy"}),
+      plan_case("compare_unknown", {"--compare", "greedy,magic"}, {"--compare", "magic"}),
+      plan_case("svg_in_no_folder", {"--svg", "/nonexistent/plan.svg"},
+                {"--svg", "/nonexistent/plan.svg", "folder"}),
+      plan_case("budget_below_the_minimum", {"--hardware", "h100", "--hbm-budget", "1k"},
+                {"1.00 KiB", "too small", "at least"}),
+      hardware_case("hardware_is_something_else",
+                    [](Json& json) {
+                      json = {{"a", 1}};
+                    },
+                    {"format"}),
+      hardware_case("hardware_of_another_version", [](Json& json) { json["version"] = 7; },
+                    {"version", "7", "dak probe"}),
+      hardware_case("hardware_with_unknown_field", [](Json& json) { json["cores"] = 7; },
+                    {"cores", "7"}),
+      hardware_case("hardware_with_impossible_number",
+                    [](Json& json) { json["tiers"][1]["read_gb_s"] = -3; },
+                    {"tiers[1].read_gb_s", "-3"}),
+      {"probe_unknown_device",
+       [](const fs::path&) {
+         return Arguments{"probe", "--device", "tpu"};
+       },
+       {"--device", "tpu"}},
+      {"probe_threads_negative",
+       [](const fs::path&) {
+         return Arguments{"probe", "--device", "cpu", "--threads", "-2"};
+       },
+       {"--threads", "-2"}},
+      {"probe_into_no_folder",
+       [](const fs::path&) {
+         return Arguments{"probe", "--device", "cpu", "--output", "/proc/nothing/profile.json"};
+       },
+       {"/proc/nothing/profile.json", "cannot be written"}},
       // Files that are not there or are something else.
       {"missing_model",
        [](const fs::path& f) { return run_on(f / "nothing.gguf"); },

@@ -47,7 +47,7 @@ Forecast forecast_row(const Json& document, const Json& row) {
   }
   const Plan plan = plan_model(files, options, tiers);
   return forecast_of(files.config, options, plan,
-                     {{.phase = Phase::kDecode, .batch = options.sequences, .context = past}});
+                     {{.phase = Phase::kDecode, .batch = options.sequences, .context = past + 1}});
 }
 
 TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {

@@ -19,7 +19,7 @@ TEST(Workload, ReadsWhatTheHelpSays) {
   EXPECT_EQ(workload[1].phase, Phase::kPrefill);
   EXPECT_EQ(workload[1].tokens, 2048);
   EXPECT_DOUBLE_EQ(workload[1].share, 0.2);
-  EXPECT_EQ(most_tokens(workload), 8193);
+  EXPECT_EQ(most_tokens(workload), 8192);
   EXPECT_EQ(most_sequences(workload), 32);
 }
 
@@ -65,7 +65,7 @@ TEST(Workload, PassesCoverAPromptOnce) {
   ASSERT_EQ(step.size(), 1u);
   EXPECT_EQ(step[0].pass.rows, 4);
   EXPECT_EQ(step[0].pass.sequences, 4);
-  EXPECT_EQ(step[0].pass.past, 9);
+  EXPECT_EQ(step[0].pass.past, 8);
   EXPECT_EQ(step[0].pass.logit_rows, 4);
 }
 
