@@ -82,9 +82,9 @@ bool SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
   return moved;
 }
 
-void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
-                  const SplitWorkspace& workspace, const LinkController& links,
-                  cudaStream_t stream) {
+SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                                       const SplitWorkspace& workspace,
+                                       const LinkController& links) {
   check(weight, args, workspace);
   const SplitWeight::Deal& deal = weight.deal_for(args.batch);
   const int tile = batch_tile_of(args.batch);
@@ -116,7 +116,17 @@ void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
     params.reader_begin[tier] = deal.schedule.reader_begin[tier];
     params.reader_end[tier] = deal.schedule.reader_end[tier];
   }
-  launch_sm90_split_matmul(params, weight.dtype(), tile, deal.schedule.thread_blocks,
+  return {.params = params,
+          .dtype = weight.dtype(),
+          .batch_tile = tile,
+          .thread_blocks = deal.schedule.thread_blocks};
+}
+
+void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                  const SplitWorkspace& workspace, const LinkController& links,
+                  cudaStream_t stream) {
+  const SplitMatmulLaunch launch = prepare_split_matmul(weight, args, workspace, links);
+  launch_sm90_split_matmul(launch.params, launch.dtype, launch.batch_tile, launch.thread_blocks,
                            args.overlap_previous, stream);
 }
 

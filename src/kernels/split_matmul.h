@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "kernels/device_buffer.h"
 #include "kernels/link_controller.h"
+#include "kernels/sm90_split_matmul.h"
 #include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
 #include "ops/activation.h"
@@ -78,6 +79,18 @@ struct SplitMatmulArgs {
   const void* residual = nullptr;  // like out, added last; may be `out` itself
   bool overlap_previous = true;    // programmatic dependent launch
 };
+
+// What the kernel is launched with; for a kernel that does the product among other things. Throws
+// as split_matmul does.
+struct SplitMatmulLaunch {
+  SplitMatmulParams params;
+  DType dtype;
+  int batch_tile;
+  int thread_blocks;
+};
+SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                                       const SplitWorkspace& workspace,
+                                       const LinkController& links);
 
 // Enqueues out = activation(x w^T + bias) + residual. Reads each row block once. The result
 // depends on shape and values alone, never on placement. Throws kInvalidArgument for arguments
