@@ -35,7 +35,7 @@ OrderedRow empty_row(const BenchCell& cell, const std::vector<Tier>& tiers) {
   row["hbm_budget_bytes"] = or_null(cell.placement.budget_bytes);
   row["window_asked_bytes"] = or_null(cell.window_bytes);
   for (const char* field :
-       {"skipped", "offload_ratio", "hbm_used_bytes", "past_tokens", "steps", "tpot_s",
+       {"skipped", "offload_ratio", "hbm_used_bytes", "past_tokens", "kv_ratio", "steps", "tpot_s",
         "tpot_min_s", "tpot_max_s", "tpot_spread_percent", "tokens_per_s"}) {
     row[field] = nullptr;
   }
@@ -106,6 +106,7 @@ OrderedRow measured_row(const BenchCell& cell, const Plan& plan, const DecodeMea
   row["offload_ratio"] = plan.offload_ratio();
   row["hbm_used_bytes"] = plan.bytes_in(0);
   row["past_tokens"] = bench.past_tokens.value_or(0);
+  row["kv_ratio"] = bench.engine.kv_ratio;
   row["steps"] = step.count;
   row["tpot_s"] = tpot_s;
   row["tpot_min_s"] = step.min;

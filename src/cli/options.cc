@@ -42,6 +42,9 @@ void PlacementFlags::add_to(CLI::App& app) {
   app.add_option("--offload-ratio", offload_ratio,
                  "Share of every weight to keep in host memory, 0 to 1, instead of a budget")
       ->excludes(budget);
+  app.add_option("--kv-ratio", kv_ratio,
+                 "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
+                 "oldest leave (CPU backend so far)");
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option("--context", context,
@@ -84,6 +87,7 @@ EngineOptions PlacementFlags::options() const {
     throw_invalid("--threads", {}, std::to_string(threads),
                   fmt::format("is outside 1 to {}", kMostThreads));
   }
+  options.kv_ratio = kv_ratio;
   options.threads = threads;
   options.context = context;
   if (!dtype.empty()) options.dtype = parse_compute_dtype(dtype, "--dtype");

@@ -13,6 +13,7 @@ struct PlacementFlags {
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;
+  double kv_ratio = 0;
   int64_t context = 0;
   std::string dtype;
   std::string kv_dtype;

@@ -99,6 +99,11 @@ std::string plan_table(const Plan& plan) {
   text += fixed_row("norms and biases", plan.fixed.vector_bytes, tiers);
   text += fixed_row(fmt::format("KV cache, {} tokens", plan.fixed.kv_tokens), plan.fixed.kv_bytes,
                     tiers);
+  if (plan.fixed.kv_remote_bytes > 0) {
+    std::vector<int64_t> bytes(tiers, 0);
+    bytes.at(1) = plan.fixed.kv_remote_bytes;
+    text += fmt::format("{:<50}{}\n", "KV cache, its oldest pages", tier_columns(bytes));
+  }
   text += fixed_row("workspace", plan.fixed.activation_bytes, tiers);
   if (plan.fixed.prefetch_bytes > 0) {
     text += fixed_row("prefetch buffers", plan.fixed.prefetch_bytes, tiers);

@@ -45,6 +45,15 @@ void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& o
 // A flag that the backend or another flag would leave without effect is refused.
 void check_access(const EngineOptions& options) {
   const bool cpu = options.device.backend == Backend::kCpu;
+  if (!(options.kv_ratio >= 0 && options.kv_ratio <= 1)) {
+    throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio), "is outside 0 to 1",
+                  "0 keeps the whole KV cache local, 1 none of it");
+  }
+  if (options.kv_ratio > 0 && !cpu) {
+    throw_unsupported("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
+                      "the CUDA backend keeps the KV cache in its own memory so far",
+                      "use --kv-ratio 0, or --device cpu");
+  }
   if (cpu && (options.mode == AccessMode::kPrefetch || options.mode == AccessMode::kUva)) {
     throw_unsupported("--mode", {}, name(options.mode),
                       "the CPU backend reads every tier where it lies",
@@ -114,6 +123,22 @@ int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operand
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
+void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+  require(tiers.size() > 1, "remote KV pages without a remote tier");
+  Tier& tier = tiers[1];
+  if (tier.capacity_bytes < kv_remote_bytes) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = "--kv-ratio",
+                 .field = {},
+                 .value = {},
+                 .problem = fmt::format("puts {} of the KV cache into tier {}, which has {}",
+                                        format_bytes(kv_remote_bytes), tier.name,
+                                        format_bytes(tier.capacity_bytes)),
+                 .fix = "use a smaller --kv-ratio or --context, or raise --host-budget"});
+  }
+  tier.capacity_bytes -= kv_remote_bytes;
+}
+
 }  // namespace
 
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
@@ -140,9 +165,12 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   const DType input = matmul_input_dtype(options.device.backend, config, operands);
   const bool uva = options.mode == AccessMode::kUva;
+  const DType kv_dtype = kv_cache_dtype(config, options);
+  const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
   const FixedMemory fixed{
       .vector_bytes = vector_bytes_of(specs),
-      .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), kv_tokens),
+      .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
+      .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
@@ -154,6 +182,9 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
+  // Remote weights have what remote pages leave.
+  const int64_t kv_remote_bytes = fixed.kv_remote_bytes;
+  if (kv_remote_bytes > 0) take_remote(tiers, kv_remote_bytes);
   const PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
@@ -163,7 +194,9 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .offload_ratio = options.offload_ratio,
       .prefetch = options.mode == AccessMode::kPrefetch,
   };
-  return uva ? plan_whole_operands(request) : plan_uniform(request);
+  Plan plan = uva ? plan_whole_operands(request) : plan_uniform(request);
+  if (kv_remote_bytes > 0) plan.tiers.at(1).capacity_bytes += kv_remote_bytes;
+  return plan;
 }
 
 }  // namespace dak
