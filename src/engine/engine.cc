@@ -52,7 +52,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options),
                                      plan_.fixed.kv_tokens, weights_->arena(0));
   if (options.device.backend == Backend::kCuda) {
-    cuda_ = make_cuda_backend(options.device.ordinal);
+    cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
     prepare_access(plan_, *weights_, *cuda_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {

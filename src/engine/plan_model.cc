@@ -61,6 +61,10 @@ void check_access(const EngineOptions& options) {
                   fmt::format("has no effect with --mode {}", name(options.mode)),
                   "use --mode direct");
   }
+  if (options.device.kernels == KernelKind::kPlain) {
+    throw_unsupported("--window", {}, window, "the plain kernels have no window",
+                      "leave it away, or use --kernels tma where there are such");
+  }
   if (*options.window_bytes < kLeastWindowBytes) {
     throw_invalid("--window", {}, window,
                   fmt::format("is less than one read of {}", format_bytes(kLeastWindowBytes)),

@@ -14,7 +14,8 @@ struct LaunchShape {
   int threads = 1;
   size_t shared_bytes = 0;
   // Start while the previous kernel of the stream is still running (programmatic dependent
-  // launch); the kernel itself waits before it touches that one's results.
+  // launch); the kernel itself waits before it touches that one's results. No effect on GPUs that
+  // cannot.
   bool overlap_previous = false;
 };
 
@@ -30,7 +31,7 @@ void launch(void (*kernel)(Params), const Params& params, const LaunchShape& sha
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = &overlap;
-  config.numAttrs = shape.overlap_previous ? 1 : 0;
+  config.numAttrs = shape.overlap_previous && launches_overlap() ? 1 : 0;
   void* arguments[] = {const_cast<Params*>(&params)};
   cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
 }

@@ -37,7 +37,7 @@ class LoadedModel {
                                        kCacheTokens, weights_->arena(0));
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
-      cuda_ = make_cuda_backend(options.device.ordinal);
+      cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
       prepare_access(plan_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;

@@ -24,7 +24,7 @@ namespace dak {
 
 class CudaBackend {
  public:
-  explicit CudaBackend(int ordinal);
+  CudaBackend(int ordinal, KernelKind kernels);
   ~CudaBackend();
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -32,6 +32,7 @@ class CudaBackend {
   // Makes the GPU the calling thread's current one.
   void enter() const { cuda_check(cudaSetDevice(ordinal_)); }
   cudaStream_t stream() const { return stream_; }
+  KernelKind kernels() const { return kernels_; }  // not kAuto
   const LinkController& links() const { return links_; }
   LinkController& links() { return links_; }
 
@@ -115,6 +116,7 @@ class CudaBackend {
   static Pinned make_pinned(int64_t size_bytes);
 
   int ordinal_;
+  KernelKind kernels_;
   int sm_count_ = 0;
   ReaderCounts readers_ = most_readers();
   cudaStream_t stream_ = nullptr;

@@ -1,0 +1,14 @@
+// Stands in for the TMA kernels in a build without sm_90a, where kernel_support() never offers
+// them.
+#include "base/error.h"
+#include "kernels/kernel_kind.h"
+#include "ops/cuda/kernels.h"
+
+namespace dak::cuda {
+
+void launch_paged_attention(const AttentionParams&, int, cudaStream_t) {
+  throw_unsupported("--kernels", {}, name(KernelKind::kTma), "this dak was built without sm_90a",
+                    "use --kernels plain");
+}
+
+}  // namespace dak::cuda
