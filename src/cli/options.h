@@ -19,6 +19,7 @@ struct PlacementFlags {
   std::string kv_dtype;
   std::string mode;
   std::string window;
+  std::string step;
   std::string synthetic_seed;  // empty: weights from the files
   int threads = 0;
   bool check_weights = false;

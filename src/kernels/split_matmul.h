@@ -11,6 +11,7 @@
 #include "kernels/device_buffer.h"
 #include "kernels/kernel_kind.h"
 #include "kernels/link_controller.h"
+#include "kernels/sm90_split_matmul.h"
 #include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
 #include "ops/activation.h"
@@ -82,6 +83,18 @@ struct SplitMatmulArgs {
   const void* residual = nullptr;  // like out, added last; may be `out` itself
   bool overlap_previous = true;    // programmatic dependent launch
 };
+
+// What the kernel is launched with; for a kernel that does the product among other things. Throws
+// as split_matmul does. Not for a weight of plain kernels.
+struct SplitMatmulLaunch {
+  SplitMatmulParams params;
+  DType dtype;
+  int batch_tile;
+  int thread_blocks;
+};
+SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                                       const SplitWorkspace& workspace,
+                                       const LinkController& links);
 
 // Enqueues out = activation(x w^T + bias) + residual. Reads each row block once. The result
 // depends on shape, values and the kind of kernels alone, never on placement. Throws

@@ -162,6 +162,8 @@ std::vector<Case> cases() {
       flag_case("prefetch_on_the_cpu", {"--mode", "prefetch"}, {"--mode", "prefetch", "CPU"}),
       flag_case("uva_on_the_cpu", {"--mode", "uva"}, {"--mode", "uva", "CPU"}),
       flag_case("window_on_the_cpu", {"--window", "1m"}, {"--window", "1.00 MiB", "CPU"}),
+      flag_case("step_on_the_cpu", {"--step", "persistent"}, {"--step", "persistent", "CPU"}),
+      flag_case("step_not_a_way", {"--step", "fast"}, {"--step", "fast", "kernels"}),
       flag_case("window_not_a_size", {"--window", "wide"}, {"--window", "wide"}),
       flag_case("resident_and_offloaded", {"--mode", "resident", "--offload-ratio", "0.5"},
                 {"--offload-ratio", "0.5", "resident"}),
