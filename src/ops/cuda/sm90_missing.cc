@@ -1,4 +1,5 @@
-// Stands in for the TMA kernels in a build without sm_90a, where kernel_support() never offers them.
+// Stands in for the TMA kernels in a build without sm_90a, where kernel_support() never offers
+// them.
 #include "base/error.h"
 #include "kernels/kernel_kind.h"
 #include "ops/cuda/decode_step.h"
