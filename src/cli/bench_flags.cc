@@ -90,7 +90,7 @@ void BenchFlags::add_to(CLI::App& app) {
                  "How remote weights are read: direct, prefetch, uva, resident (default: direct)");
   app.add_option("--window", windows,
                  "Bytes of remote reads in flight, fixed, e.g. adaptive,256KiB,2MiB (default: "
-                 "adaptive); mode direct on a GPU only");
+                 "adaptive); mode direct on a GPU with kernels tma only");
   app.add_option("--context", past_tokens,
                  fmt::format("Past tokens of each sequence (default: {})", kDefaultPast));
   app.add_option("--dtype", placement.dtype,
@@ -105,7 +105,8 @@ void BenchFlags::add_to(CLI::App& app) {
   app.add_option("--steps", steps, "Decode steps of one repeat (default: 20)");
   app.add_option("--repeats", repeats, "Repeats; all their steps count (default: 5)");
   app.add_option("--warmup", warmup_steps, "Steps before that do not count (default: 10)");
-  app.add_option("--device", placement.device, "cpu, cuda, cuda:N or auto");
+  app.add_option("--device", placement.device, "auto (default), cpu, cuda or cuda:N");
+  placement.add_kernels_to(app);
   app.add_option(
       "--step", placement.step,
       "A decode step on a GPU: kernels (default), one for each operation, or persistent, "

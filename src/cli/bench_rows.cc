@@ -62,9 +62,11 @@ void add_links(OrderedRow& row, const std::vector<Tier>& tiers, const DecodeMeas
     // A link that no kernel read has no window: the mode does not use it.
     if (!measured.link[i] || measured.link[i]->read_bytes == 0) continue;
     const LinkMeasurement& link = *measured.link[i];
-    row[field_of("window_bytes", tiers[i])] = link.status.window_bytes;
-    row[field_of("delay_us", tiers[i])] = link.status.delay_us;
-    row[field_of("min_delay_us", tiers[i])] = link.status.min_delay_us;
+    if (link.status.window_bytes > 0) {
+      row[field_of("window_bytes", tiers[i])] = link.status.window_bytes;
+      row[field_of("delay_us", tiers[i])] = link.status.delay_us;
+      row[field_of("min_delay_us", tiers[i])] = link.status.min_delay_us;
+    }
     if (measured.traffic.read_bytes[i] == 0) continue;
     row[field_of("read_amplification", tiers[i])] =
         static_cast<double>(link.read_bytes) / static_cast<double>(measured.traffic.read_bytes[i]);

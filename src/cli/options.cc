@@ -30,12 +30,19 @@ bool parse_step(std::string_view text) {
 
 }  // namespace
 
+void PlacementFlags::add_kernels_to(CLI::App& app) {
+  app.add_option(
+      "--kernels", kernels,
+      "On a GPU: auto (default: tma if GPU and build have it), tma (H100, H200) or plain "
+      "(compute capability 8.0 and above; no window)");
+}
+
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
-  app.add_option(
-      "--device", device,
-      "cpu (default), cuda, cuda:N or auto (a GPU if there is one that dak can use); GPUs are "
-      "new: see docs/progress.md");
+  app.add_option("--device", device,
+                 "auto (default: a GPU if there is one that dak can use, else the CPU), cpu, cuda "
+                 "or cuda:N");
+  add_kernels_to(app);
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
                                 "weights goes to host memory");
@@ -100,7 +107,7 @@ EngineOptions PlacementFlags::options() const {
     throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");
   }
   options.check_finite = check_weights;
-  DeviceSelection selection = select_device(device);
+  DeviceSelection selection = select_device(device, parse_kernel_kind(kernels, "--kernels"));
   options.device = selection.device;
   if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
   return options;

@@ -9,7 +9,8 @@
 namespace dak {
 
 struct PlacementFlags {
-  std::string device = "cpu";
+  std::string device = "auto";
+  std::string kernels = "auto";
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;
@@ -25,7 +26,8 @@ struct PlacementFlags {
   bool check_weights = false;
 
   void add_to(CLI::App& app);
-  // Chooses the device too, and says on stderr if a GPU is there and cannot be used.
+  void add_kernels_to(CLI::App& app);  // for commands that do not take all of them
+  // Chooses the device and its kernels too, and says on stderr what was chosen for the user.
   EngineOptions options() const;
 };
 

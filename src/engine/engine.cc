@@ -61,7 +61,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       uniform_kv_room(config_.layers, kv_pages_for(plan_.fixed.kv_tokens), options.kv_ratio),
       arenas);
   if (options.device.backend == Backend::kCuda) {
-    cuda_ = make_cuda_backend(options.device.ordinal);
+    cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
     prepare_access(plan_, *weights_, *cuda_);
     set_persistent_steps(*cuda_, options.persistent_steps);

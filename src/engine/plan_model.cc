@@ -63,6 +63,10 @@ void check_access(const EngineOptions& options) {
     throw_unsupported("--step", {}, "persistent", "the CPU backend has no kernels to join",
                       "use --device cuda");
   }
+  if (options.persistent_steps && options.device.kernels == KernelKind::kPlain) {
+    throw_unsupported("--step", {}, "persistent", "there is no such form of the plain kernels",
+                      "leave it away, or use --kernels tma where there are such");
+  }
   if (options.persistent_steps && options.mode != AccessMode::kDirect &&
       options.mode != AccessMode::kResident) {
     throw_invalid("--step", {}, "persistent",
@@ -79,6 +83,10 @@ void check_access(const EngineOptions& options) {
     throw_invalid("--window", {}, window,
                   fmt::format("has no effect with --mode {}", name(options.mode)),
                   "use --mode direct");
+  }
+  if (options.device.kernels == KernelKind::kPlain) {
+    throw_unsupported("--window", {}, window, "the plain kernels have no window",
+                      "leave it away, or use --kernels tma where there are such");
   }
   if (*options.window_bytes < kLeastWindowBytes) {
     throw_invalid("--window", {}, window,

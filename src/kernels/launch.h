@@ -14,7 +14,8 @@ struct LaunchShape {
   int threads = 1;
   size_t shared_bytes = 0;
   // Start while the previous kernel of the stream is still running (programmatic dependent
-  // launch); the kernel itself waits before it touches that one's results.
+  // launch); the kernel itself waits before it touches that one's results. No effect on GPUs that
+  // cannot.
   bool overlap_previous = false;
   // All thread blocks run at the same time, or the launch fails (a cooperative launch).
   bool all_at_once = false;
@@ -36,8 +37,9 @@ void launch(void (*kernel)(Params), const Params& params, const LaunchShape& sha
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
+  const bool overlap = shape.overlap_previous && launches_overlap();
   config.attrs = &attribute;
-  config.numAttrs = shape.overlap_previous || shape.all_at_once ? 1 : 0;
+  config.numAttrs = overlap || shape.all_at_once ? 1 : 0;
   void* arguments[] = {const_cast<Params*>(&params)};
   cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
 }

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kernels/element.cuh"
-#include "kernels/sm90_split_matmul.h"
+#include "kernels/split_epilogue.h"
 
 namespace dak {
 

@@ -87,8 +87,12 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
+// On the CPU, unless `more` says otherwise.
 Arguments run_on(const fs::path& model, const Arguments& more = {}) {
   Arguments arguments{"run", model.string(), "-p", "hi", "--max-tokens", "2"};
+  if (std::ranges::find(more, "--device") == more.end()) {
+    arguments.insert(arguments.end(), {"--device", "cpu"});
+  }
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -148,6 +152,10 @@ std::vector<Case> cases() {
                 {"--offload-ratio", "--local-budget"}),
       flag_case("unknown_device", {"--device", "tpu"}, {"--device", "tpu", "cuda:N"}),
       flag_case("impossible_gpu", {"--device", "cuda:999"}, {"--device", "cuda:999"}),
+      flag_case("unknown_kernels", {"--kernels", "fast"}, {"--kernels", "fast", "plain"}),
+      flag_case("kernels_on_the_cpu", {"--kernels", "plain"}, {"--kernels", "plain", "CPU"}),
+      flag_case("kernels_without_a_gpu", {"--device", "cuda:999", "--kernels", "tma"},
+                {"--device", "cuda:999"}),
       flag_case("unknown_dtype", {"--dtype", "int3"}, {"--dtype", "int3", "bf16"}),
       flag_case("unknown_kv_dtype", {"--kv-dtype", "q4"}, {"--kv-dtype", "q4"}),
       flag_case("unknown_mode", {"--mode", "magic"}, {"--mode", "magic", "direct", "uva"}),
@@ -176,12 +184,13 @@ std::vector<Case> cases() {
       flag_case("empty_stop", {"--stop", ""}, {"stop"}),
       {"empty_prompt",
        [](const fs::path&) {
-         return Arguments{"run", kGguf.string(), "--raw", "-p", ""};
+         return Arguments{"run", kGguf.string(), "--device", "cpu", "--raw", "-p", ""};
        },
        {"prompt", "empty"}},
       {"prompt_beyond_context",
        [](const fs::path&) {
-         return Arguments{"run", kGguf.string(), "--context", "64", "-p", std::string(2000, 'x')};
+         return Arguments{"run",       kGguf.string(), "--device", "cpu",
+                          "--context", "64",           "-p",       std::string(2000, 'x')};
        },
        {"prompt", "tokens", "64", "--context"}},
       // Files that are not there or are something else.

@@ -124,7 +124,8 @@ class Stepper {
 class PersistentStep : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+    if (const std::string reason = test::no_gpu(KernelKind::kTma); !reason.empty())
+      GTEST_SKIP() << reason;
   }
 };
 

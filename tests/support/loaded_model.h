@@ -41,7 +41,7 @@ class LoadedModel {
         arenas);
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
-      cuda_ = make_cuda_backend(options.device.ordinal);
+      cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
       prepare_access(plan_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;

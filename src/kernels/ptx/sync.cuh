@@ -30,13 +30,20 @@ __device__ inline void named_barrier(uint32_t id, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// The next kernel of the stream may start as soon as SMs have room for it.
+// The next kernel of the stream may start as soon as SMs have room for it. Before sm_90 kernels
+// never overlap (launch.h), and there is nothing to say or to wait for.
 __device__ inline void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 // Blocks until every earlier kernel of the stream has finished and its writes are visible.
-__device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ inline void grid_dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 // Nanoseconds, common to all SMs; its resolution depends on the GPU.
 __device__ inline uint64_t global_time_ns() {

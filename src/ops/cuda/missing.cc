@@ -15,7 +15,7 @@ namespace {
 }  // namespace
 
 void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever made
-CudaBackendPtr make_cuda_backend(int) { refuse(); }
+CudaBackendPtr make_cuda_backend(int, KernelKind) { refuse(); }
 void set_tier_bandwidths(CudaBackend&, std::span<const Tier>) { refuse(); }
 LinkStatus link_status(const CudaBackend&, TierIndex) { refuse(); }
 void set_fixed_window(CudaBackend&, TierIndex, int64_t) { refuse(); }

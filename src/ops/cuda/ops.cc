@@ -324,7 +324,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .piece_room = 0,
                          .pieces = nullptr,
                          .arrivals = nullptr};
-  if (!on_tensor_cores(config.kv_dtype, config.head_size)) {
+  if (backend.kernels() == KernelKind::kPlain ||
+      !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.ordered_stream());
   }
   const int64_t group = config.heads / config.kv_heads;

@@ -25,7 +25,7 @@ namespace dak {
 
 class CudaBackend {
  public:
-  explicit CudaBackend(int ordinal);
+  CudaBackend(int ordinal, KernelKind kernels);
   ~CudaBackend();
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -38,9 +38,12 @@ class CudaBackend {
     if (recorder_ != nullptr) recorder_->flush();
     return stream_;
   }
+  KernelKind kernels() const { return kernels_; }  // not kAuto
 
   // Whether decode graphs are made of persistent kernels where that is possible.
-  bool persistent_steps() const { return persistent_steps_ && prefetcher_ == nullptr; }
+  bool persistent_steps() const {
+    return persistent_steps_ && prefetcher_ == nullptr && kernels_ == KernelKind::kTma;
+  }
   void set_persistent_steps(bool persistent) { persistent_steps_ = persistent; }
   // Who takes the operations of a step that is being recorded; null: nobody.
   cuda::StepRecorder* recorder() const { return recorder_; }
@@ -129,6 +132,7 @@ class CudaBackend {
   static Pinned make_pinned(int64_t size_bytes);
 
   int ordinal_;
+  KernelKind kernels_;
   int sm_count_ = 0;
   ReaderCounts readers_ = most_readers();
   cudaStream_t stream_ = nullptr;
