@@ -7,7 +7,7 @@
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-demo: ## Runs a real model with half of its weights in another tier (first run: minutes)
+demo: ## Runs a real model with part of its weights in another tier (first run: minutes)
 	@scripts/install_packages build
 	@scripts/build_dak
 	@model=$$(scripts/fetch_model) && scripts/demo build/release/src/cli/dak "$$model"

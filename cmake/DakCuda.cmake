@@ -18,14 +18,32 @@ if(NOT DAK_CUDA)
   return()
 endif()
 
-# sm_90a: wgmma exists only there. DAK_CUDA_FLAGS names the target; CMake must not add its own.
+# 90a is for H100 and H200; any other, such as 80 (A100), 86, 89, 100 or 120, takes the kernels with
+# plain loads. Each one more adds its compile time and nothing else: "80;90a" makes one binary for both.
+set(DAK_CUDA_ARCHITECTURES 90a CACHE STRING "GPUs to compile the kernels for, such as 90a or \"80;90a\"")
+if(NOT DAK_CUDA_ARCHITECTURES)
+  message(FATAL_ERROR "DAK_CUDA_ARCHITECTURES is empty; give one, such as 90a or \"80;90a\"")
+endif()
+# dak_device_library's own flags name the target; CMake must not add others.
 set(CMAKE_CUDA_ARCHITECTURES OFF)
+set(DAK_CUDA_CODE "")
+set(DAK_CUDA_CODE_SM90A "")
+foreach(architecture ${DAK_CUDA_ARCHITECTURES})
+  if(NOT architecture MATCHES "^([89]|1[0-9])[0-9]a?$")
+    message(FATAL_ERROR "DAK_CUDA_ARCHITECTURES: ${architecture} is none of 80 and above, such as 80, 86 or 90a")
+  endif()
+  set(code -gencode=arch=compute_${architecture},code=sm_${architecture})
+  list(APPEND DAK_CUDA_CODE ${code})
+  if(architecture STREQUAL "90a")
+    set(DAK_CUDA_CODE_SM90A ${code})
+  endif()
+endforeach()
+message(STATUS "CUDA kernels for ${DAK_CUDA_ARCHITECTURES}")
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 if(DAK_CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${DAK_CCACHE})
 endif()
-set(DAK_CUDA_FLAGS -gencode=arch=compute_90a,code=sm_90a
-                   -Xcompiler=-Wall,-Wextra,-Wshadow)
+set(DAK_CUDA_FLAGS -Xcompiler=-Wall,-Wextra,-Wshadow)
 enable_language(CUDA)
 # CMake 3.25 does not know that nvcc 13 speaks C++20.
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
@@ -37,12 +55,18 @@ set(CMAKE_FIND_LIBRARY_SUFFIXES .so .a)  # a portable build looks for .a alone; 
 find_package(CUDAToolkit REQUIRED)
 set(CMAKE_FIND_LIBRARY_SUFFIXES ${suffixes})
 
-# dak_device_library(NAME SOURCES... DEPENDS...): .cu files only. They get no dak_flags: nvcc 13.0
-# rejects fmt 9's headers. DEPENDS count at link time only.
-# The driver library is never linked: the binary must start on a machine without it.
+# dak_device_library(NAME SOURCES... SM90A... DEPENDS...): .cu files only. They get no dak_flags: nvcc
+# 13.0 rejects fmt 9's headers. Those of SM90A have instructions of that architecture alone and are
+# left out of a build without it: something else must stand in for them. DEPENDS count at link time
+# only. The driver library is never linked: the binary must start on a machine without it.
 function(dak_device_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;SM90A;DEPENDS" ${ARGN})
   add_library(dak_${name} STATIC ${ARG_SOURCES})
+  set_property(SOURCE ${ARG_SOURCES} APPEND PROPERTY COMPILE_OPTIONS ${DAK_CUDA_CODE})
+  if(DAK_CUDA_CODE_SM90A AND ARG_SM90A)
+    target_sources(dak_${name} PRIVATE ${ARG_SM90A})
+    set_property(SOURCE ${ARG_SM90A} APPEND PROPERTY COMPILE_OPTIONS ${DAK_CUDA_CODE_SM90A})
+  endif()
   target_include_directories(dak_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_compile_options(dak_${name} PRIVATE ${DAK_CUDA_FLAGS})
   target_link_libraries(dak_${name} PUBLIC CUDA::cudart_static INTERFACE ${ARG_DEPENDS})

@@ -74,7 +74,8 @@ Rows run_matmuls(const Bench& bench, int& failures) {
         const double local = static_cast<double>(chain.bytes(0)) / per_pass;
         const double remote = static_cast<double>(chain.bytes(1)) / per_pass;
         const double bound_ms = 1e3 * bound_s(bench, chain) / per_pass;
-        const LinkReading link = bench.links.read(1, bench.stream);
+        LinkReading link = bench.links.read(1, bench.stream);
+        if (bench.machine.kernels == KernelKind::kPlain) link.window_bytes = 0;  // there is none
         fmt::print(
             "{:18} {:3} {:6.3f} {:8.1f} {:8.1f} {:9.1f} {:9.1f} {:7.1f} {:7.1f} {:6.1f} {:6.1f} "
             "{:7} {:6.2f}\n",

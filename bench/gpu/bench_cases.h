@@ -12,7 +12,8 @@ namespace dak::bench {
 struct Options {
   std::string remote = "host";
   std::string json;
-  std::vector<std::string> sections = {"matmul", "window", "chain", "react"};
+  std::vector<std::string> sections;  // default: all that the kernels have
+  KernelKind kernels = KernelKind::kAuto;
   std::vector<int64_t> batches = {1, 8, 32, 64};
   std::vector<double> ratios = {0, 0.016, 0.05, 0.2, 0.5, 1};
   std::string only;  // shapes whose name contains this

@@ -69,17 +69,21 @@ Arenas::~Arenas() {
   }
 }
 
-Machine probe(const Arenas& arenas, const std::string& remote) {
+Machine probe(const Arenas& arenas, const std::string& remote, KernelKind kernels) {
   cudaDeviceProp properties{};
   cuda_check(cudaGetDeviceProperties(&properties, 0));
-  Machine machine{
-      .gpu = properties.name, .sm_count = properties.multiProcessorCount, .remote = remote};
+  Machine machine{.gpu = properties.name,
+                  .sm_count = properties.multiProcessorCount,
+                  .remote = remote,
+                  .kernels = kernels};
+  const KernelKind readers = choose_kernels(KernelKind::kAuto, supported_kernels(0));
   for (const int in_flight : {8, 12}) {
     machine.local_bytes_per_s = std::max(machine.local_bytes_per_s,
                                          measure_read_bandwidth({.data = arenas.local(),
                                                                  .size_bytes = arenas.size_bytes(),
                                                                  .thread_blocks = machine.sm_count,
-                                                                 .chunks_in_flight = in_flight},
+                                                                 .chunks_in_flight = in_flight,
+                                                                 .kernels = readers},
                                                                 10));
   }
   for (const int in_flight : {2, 4, 8, 16}) {
@@ -89,7 +93,8 @@ Machine probe(const Arenas& arenas, const std::string& remote) {
                                 .size_bytes = std::min<int64_t>(arenas.size_bytes(), 1 << 29),
                                 .thread_blocks = 16,
                                 .chunk_bytes = 8192,
-                                .chunks_in_flight = in_flight},
+                                .chunks_in_flight = in_flight,
+                                .kernels = readers},
                                5));
   }
   return machine;
@@ -124,7 +129,8 @@ Chain::Chain(const std::vector<TieredTensor>& weights, int64_t batch, const Mach
   ReaderCounts readers = most_readers();
   readers[1] = readers_for(machine.remote_bytes_per_s);
   for (const TieredTensor& tensor : tensors_) {
-    weights_.push_back(std::make_unique<SplitWeight>(tensor, machine.sm_count, readers));
+    weights_.push_back(
+        std::make_unique<SplitWeight>(tensor, machine.sm_count, readers, machine.kernels));
     workspace_.reserve(*weights_.back(), batch);
     x_stride_ = std::max(x_stride_, padded_cols(tensor.cols));
     out_stride_ = std::max(out_stride_, tensor.rows);

@@ -20,9 +20,10 @@ namespace dak::bench {
 struct Machine {
   std::string gpu;
   int sm_count = 0;
-  std::string remote;             // "host" or "peer"
-  double local_bytes_per_s = 0;   // HBM alone, bulk copies
-  double remote_bytes_per_s = 0;  // link alone, bulk copies
+  std::string remote;                     // "host" or "peer"
+  double local_bytes_per_s = 0;           // HBM alone, bulk copies where the GPU has them
+  double remote_bytes_per_s = 0;          // link alone, likewise
+  KernelKind kernels = KernelKind::kTma;  // that are measured
 };
 
 // The same random bytes in HBM and in the remote tier; every weight is a view of them.
@@ -43,7 +44,8 @@ class Arenas {
   bool peer_ = false;
 };
 
-Machine probe(const Arenas& arenas, const std::string& remote);
+// `kernels`: not kAuto.
+Machine probe(const Arenas& arenas, const std::string& remote, KernelKind kernels);
 
 struct Shape {
   std::string name;

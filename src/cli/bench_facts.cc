@@ -62,6 +62,7 @@ OrderedRow machine_facts(const Device& device, const std::vector<Tier>& tiers,
                                build::kSanitized ? ", sanitized" : "");
   facts["device"] = gpu ? fmt::format("cuda:{}", device.ordinal) : "cpu";
   facts["gpu"] = gpu ? OrderedRow(gpu->name) : OrderedRow(nullptr);
+  facts["kernels"] = gpu ? OrderedRow(name(device.kernels)) : OrderedRow(nullptr);
   facts["gpu_memory_bytes"] = gpu ? OrderedRow(gpu->total_bytes) : OrderedRow(nullptr);
   facts["driver"] = or_null(nvml ? nvml->driver_version() : std::nullopt);
   facts["cuda_runtime"] = gpu ? OrderedRow(build::kCuda) : OrderedRow(nullptr);

@@ -92,11 +92,13 @@ void BenchFlags::add_to(CLI::App& app) {
                  "uniform or greedy (default: greedy for budgets, uniform for ratios)");
   app.add_option("--window", windows,
                  "Bytes of remote reads in flight, fixed, e.g. adaptive,256KiB,2MiB (default: "
-                 "adaptive); mode direct on a GPU only");
+                 "adaptive); mode direct on a GPU with kernels tma only");
   app.add_option("--context", past_tokens,
                  fmt::format("Past tokens of each sequence (default: {})", kDefaultPast));
   app.add_option("--dtype", placement.dtype,
                  "Type to hold weights in: f32, f16, bf16 (default: as stored)");
+  app.add_option("--kv-ratio", placement.kv_ratio,
+                 "Share of the KV cache in host memory, 0 to 1 (default: 0)");
   app.add_option("--kv-dtype", placement.kv_dtype, "Type of the KV cache (default: the weights')");
   app.add_flag("--synthetic{0}", placement.synthetic_seed,
                "Random weights, --synthetic=SEED for others: needs a config.json only");
@@ -105,7 +107,12 @@ void BenchFlags::add_to(CLI::App& app) {
   app.add_option("--steps", steps, "Decode steps of one repeat (default: 20)");
   app.add_option("--repeats", repeats, "Repeats; all their steps count (default: 5)");
   app.add_option("--warmup", warmup_steps, "Steps before that do not count (default: 10)");
-  app.add_option("--device", placement.device, "cpu, cuda, cuda:N or auto");
+  app.add_option("--device", placement.device, "auto (default), cpu, cuda or cuda:N");
+  placement.add_kernels_to(app);
+  app.add_option(
+      "--step", placement.step,
+      "A decode step on a GPU: kernels (default), one for each operation, or persistent, "
+      "one wherever there is a form for it (slower so far)");
   app.add_option("--host-budget", placement.host_budget,
                  "Most host memory to use (default: what is available)");
   app.add_option("--threads", placement.threads, "CPU threads (default: all)");

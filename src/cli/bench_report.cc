@@ -134,10 +134,11 @@ std::string markdown_header(const OrderedRow& document) {
       text_of(gpu ? machine["gpu"] : machine["cpu"]), text_of(machine["dak_version"]),
       text_of(machine["dak_commit"]), text_of(machine["date_utc"]));
   if (gpu) {
-    text += fmt::format("driver {}, CUDA {}, PCIe {} x{}, {} threads of {}\n",
-                        text_of(machine["driver"]), text_of(machine["cuda_runtime"]),
-                        text_of(machine["pcie_generation"]), text_of(machine["pcie_width"]),
-                        text_of(machine["cpu_threads"]), text_of(machine["cpu"]));
+    text += fmt::format("kernels {}, driver {}, CUDA {}, PCIe {} x{}, {} threads of {}\n",
+                        text_of(machine["kernels"]), text_of(machine["driver"]),
+                        text_of(machine["cuda_runtime"]), text_of(machine["pcie_generation"]),
+                        text_of(machine["pcie_width"]), text_of(machine["cpu_threads"]),
+                        text_of(machine["cpu"]));
   }
   std::string rates;
   for (const OrderedRow& tier : machine["tiers"]) {

@@ -35,7 +35,7 @@ OrderedRow empty_row(const BenchCell& cell, const std::vector<Tier>& tiers) {
   row["hbm_budget_bytes"] = or_null(cell.placement.budget_bytes);
   row["window_asked_bytes"] = or_null(cell.window_bytes);
   for (const char* field :
-       {"skipped", "offload_ratio", "hbm_used_bytes", "past_tokens", "steps", "tpot_s",
+       {"skipped", "offload_ratio", "hbm_used_bytes", "past_tokens", "kv_ratio", "steps", "tpot_s",
         "tpot_min_s", "tpot_max_s", "tpot_spread_percent", "tokens_per_s"}) {
     row[field] = nullptr;
   }
@@ -62,9 +62,11 @@ void add_links(OrderedRow& row, const std::vector<Tier>& tiers, const DecodeMeas
     // A link that no kernel read has no window: the mode does not use it.
     if (!measured.link[i] || measured.link[i]->read_bytes == 0) continue;
     const LinkMeasurement& link = *measured.link[i];
-    row[field_of("window_bytes", tiers[i])] = link.status.window_bytes;
-    row[field_of("delay_us", tiers[i])] = link.status.delay_us;
-    row[field_of("min_delay_us", tiers[i])] = link.status.min_delay_us;
+    if (link.status.window_bytes > 0) {
+      row[field_of("window_bytes", tiers[i])] = link.status.window_bytes;
+      row[field_of("delay_us", tiers[i])] = link.status.delay_us;
+      row[field_of("min_delay_us", tiers[i])] = link.status.min_delay_us;
+    }
     if (measured.traffic.read_bytes[i] == 0) continue;
     row[field_of("read_amplification", tiers[i])] =
         static_cast<double>(link.read_bytes) / static_cast<double>(measured.traffic.read_bytes[i]);
@@ -106,6 +108,7 @@ OrderedRow measured_row(const BenchCell& cell, const Plan& plan, const DecodeMea
   row["offload_ratio"] = plan.offload_ratio();
   row["hbm_used_bytes"] = plan.bytes_in(0);
   row["past_tokens"] = bench.past_tokens.value_or(0);
+  row["kv_ratio"] = bench.engine.kv_ratio;
   row["steps"] = step.count;
   row["tpot_s"] = tpot_s;
   row["tpot_min_s"] = step.min;

@@ -23,6 +23,12 @@ uint64_t parse_seed(std::string_view text) {
   return seed;
 }
 
+bool parse_step(std::string_view text) {
+  if (text == "persistent") return true;
+  if (text == "kernels") return false;
+  throw_invalid("--step", {}, text, "is not a way to run a step", "use persistent or kernels");
+}
+
 }  // namespace
 
 void check_threads(int threads) {
@@ -32,18 +38,28 @@ void check_threads(int threads) {
   }
 }
 
+void PlacementFlags::add_kernels_to(CLI::App& app) {
+  app.add_option(
+      "--kernels", kernels,
+      "On a GPU: auto (default: tma if GPU and build have it), tma (H100, H200) or plain "
+      "(compute capability 8.0 and above; no window)");
+}
+
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
-  app.add_option(
-      "--device", device,
-      "cpu (default), cuda, cuda:N or auto (a GPU if there is one that dak can use); GPUs are "
-      "new: see docs/progress.md");
+  app.add_option("--device", device,
+                 "auto (default: a GPU if there is one that dak can use, else the CPU), cpu, cuda "
+                 "or cuda:N");
+  add_kernels_to(app);
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
                                 "weights goes to host memory");
   app.add_option("--offload-ratio", offload_ratio,
                  "Share of every weight to keep in host memory, 0 to 1, instead of a budget")
       ->excludes(budget);
+  app.add_option("--kv-ratio", kv_ratio,
+                 "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
+                 "oldest leave (CPU backend so far)");
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option(
@@ -62,6 +78,10 @@ void PlacementFlags::add_to(CLI::App& app) {
                  "there are none");
   app.add_option("--window", window,
                  "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
+  app.add_option(
+      "--step", step,
+      "A decode step on a GPU: kernels (default), one for each operation, or persistent, "
+      "one wherever there is a form for it (slower so far)");
   app.add_flag("--synthetic{0}", synthetic_seed,
                "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
                "for measurements");
@@ -83,6 +103,7 @@ EngineOptions PlacementFlags::options() const {
     options.offload_ratio = offload_ratio;
   }
   check_threads(threads);
+  options.kv_ratio = kv_ratio;
   options.threads = threads;
   if (!policy.empty()) options.placement = parse_placement_policy(policy, "--placement");
   options.context = context;
@@ -90,12 +111,13 @@ EngineOptions PlacementFlags::options() const {
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   if (!mode.empty()) options.mode = parse_access_mode(mode, "--mode");
   if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
+  if (!step.empty()) options.persistent_steps = parse_step(step);
   if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
   if (options.synthetic_seed && check_weights) {
     throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");
   }
   options.check_finite = check_weights;
-  DeviceSelection selection = select_device(device);
+  DeviceSelection selection = select_device(device, parse_kernel_kind(kernels, "--kernels"));
   options.device = selection.device;
   if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
   return options;

@@ -9,22 +9,26 @@
 namespace dak {
 
 struct PlacementFlags {
-  std::string device = "cpu";
+  std::string device = "auto";
+  std::string kernels = "auto";
   std::string local_budget;
   std::string host_budget;
   double offload_ratio = -1;
   std::string policy;  // --placement
+  double kv_ratio = 0;
   int64_t context = 0;
   std::string dtype;
   std::string kv_dtype;
   std::string mode;
   std::string window;
+  std::string step;
   std::string synthetic_seed;  // empty: weights from the files
   int threads = 0;
   bool check_weights = false;
 
   void add_to(CLI::App& app);
-  // Chooses the device too, and says on stderr if a GPU is there and cannot be used.
+  void add_kernels_to(CLI::App& app);  // for commands that do not take all of them
+  // Chooses the device and its kernels too, and says on stderr what was chosen for the user.
   EngineOptions options() const;
 };
 

@@ -40,6 +40,10 @@ PlanQuestion question_of(Flags& flags) {
   if (preset) hardware = hardware_named(flags.hardware);
   Workload workload;
   if (!flags.workload.empty()) workload = parse_workload(flags.workload, "--workload");
+  if (flags.kv_anywhere && flags.placement.kv_ratio > 0) {
+    throw_invalid("--kv-ratio", {}, fmt::format("{}", flags.placement.kv_ratio),
+                  "contradicts --kv-anywhere, which chooses the ratio", "leave one away");
+  }
   question.options = flags.placement.options();
   question.options.workload = std::move(workload);
   question.options.kv_anywhere = flags.kv_anywhere;
@@ -139,7 +143,8 @@ Command add_plan(CLI::App& app) {
       ->add_option(
           "--hardware", flags->hardware,
           fmt::format("Another machine: a file that dak probe wrote, or one of {}", preset_names()))
-      ->excludes(command->get_option("--device"));
+      ->excludes(command->get_option("--device"))
+      ->excludes(command->get_option("--kernels"));
   command->add_option("--workload", flags->workload,
                       "Shares of tokens, e.g. decode:batch=32,context=8k*0.8 + prefill:2k*0.2 "
                       "(default: decode of one sequence with its context full)");

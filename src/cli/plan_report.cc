@@ -124,6 +124,27 @@ WorkloadEntry usual_prompt(const PlanQuestion& question) {
   return {.phase = Phase::kPrefill, .tokens = std::min(kUsual, room)};
 }
 
+// What the predictions leave out, where it matters.
+std::string limits_of_model(const PlanQuestion& question) {
+  const EngineOptions& options = question.options;
+  std::string text;
+  if (options.mode != AccessMode::kDirect && options.mode != AccessMode::kResident) {
+    text += fmt::format("these are times of mode direct; mode {} is not modelled\n",
+                        name(options.mode));
+  }
+  if (options.device.backend != Backend::kCuda) return text;
+  const std::string capability =
+      options.hardware ? options.hardware->compute_capability : std::string();
+  const bool no_tma = !capability.empty() && capability != "9.0";
+  if (options.device.kernels == KernelKind::kPlain || no_tma) {
+    text += "these are times of the tma kernels; here plain ones run, which are not measured yet\n";
+  }
+  if (options.persistent_steps) {
+    text += "these are times of --step kernels; --step persistent is not modelled\n";
+  }
+  return text;
+}
+
 nlohmann::json entry_json(const EntryForecast& entry) {
   nlohmann::json kinds = nlohmann::json::array();
   for (const KindForecast& kind : entry.kinds) {
@@ -162,7 +183,7 @@ nlohmann::json decode_json(const Plan& plan) {
 }  // namespace
 
 std::string plan_table(const Plan& plan, const Forecast& forecast) {
-  const bool kv_planned = plan.fixed.kv_bytes == 0 && plan.fixed.kv_tokens > 0;
+  const bool kv_planned = plan.fixed.kv_bytes + plan.fixed.kv_remote_bytes == 0;
   std::string text =
       fmt::format("plan for {}: {} placement, {:.1f} % of the weights{} offloaded\n", plan.model,
                   plan.policy, 100 * plan.offload_ratio(), kv_planned ? " and KV cache" : "");
@@ -185,6 +206,11 @@ std::string plan_table(const Plan& plan, const Forecast& forecast) {
   if (!kv_planned) {
     text += fixed_row(fmt::format("KV cache, {} tokens", plan.fixed.kv_tokens), plan.fixed.kv_bytes,
                       tiers);
+  }
+  if (plan.fixed.kv_remote_bytes > 0) {
+    std::vector<int64_t> bytes(tiers, 0);
+    bytes.at(1) = plan.fixed.kv_remote_bytes;
+    text += fmt::format("{:<50}{}\n", "KV cache, its oldest pages", tier_columns(bytes));
   }
   text += fixed_row("workspace", plan.fixed.activation_bytes, tiers);
   if (plan.fixed.prefetch_bytes > 0) {
@@ -219,12 +245,7 @@ std::string forecast_text(const PlanQuestion& question, const PlanAnswer& answer
     text += fmt::format("{:<34} {:>26} tokens/s together\n",
                         "the mix, by share of tokens:", rate_text(answer.forecast.tokens_per_s));
   }
-  if (question.options.mode != AccessMode::kDirect &&
-      question.options.mode != AccessMode::kResident) {
-    text += fmt::format("these are times of mode direct; mode {} is not modelled\n",
-                        name(question.options.mode));
-  }
-  return text;
+  return text + limits_of_model(question);
 }
 
 std::string comparison_text(const std::vector<PlanAnswer>& compared) {

@@ -10,16 +10,17 @@ namespace dak {
 
 namespace {
 
-// "CUDA 13.0.88 (NVIDIA H200)", or why there is none.
+// "CUDA 13.0.88 for sm 90a (NVIDIA H200)", or why there is none.
 std::string cuda_text() {
   const std::vector<CudaDevice> devices = cuda_devices();
-  if (devices.empty()) return fmt::format("CUDA ({})", no_cuda_reason());
+  if (cuda_architectures().empty()) return fmt::format("CUDA ({})", no_cuda_reason());
   std::string names;
   for (const CudaDevice& device : devices) {
     names += (names.empty() ? "" : ", ") + device.name;
     if (!device.unusable.empty()) names += ": " + device.unusable;
   }
-  return fmt::format("CUDA {} ({})", build::kCuda, names);
+  return fmt::format("CUDA {} for sm {} ({})", build::kCuda, cuda_architectures(),
+                     names.empty() ? no_cuda_reason() : names);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace dak {
 namespace {
 
-constexpr int64_t kMostSms = 160;  // more than any GPU of sm_90 has
+constexpr int64_t kMostSms = 192;  // no GPU up to compute capability 12.0 has more
 // Thread blocks that may cut a row block in two: all that read HBM, and the readers of every tier.
 constexpr int64_t kMostCuts = kMostSms + int64_t{kMostReaders} * (kMaxTiers - 1);
 constexpr int64_t kGraphBytes = int64_t{16} << 20;  // of a few recorded steps

@@ -121,6 +121,7 @@ HardwareProfile probe_cpu(ThreadPool& pool) {
                           .processor = cpu_name(),
                           .uuid = {},
                           .driver = {},
+                          .compute_capability = {},
                           .sm_count = pool.size(),
                           .sources = {fmt::format("measured by dak probe on {:%Y-%m-%d}",
                                                   fmt::gmtime(std::time(nullptr)))},

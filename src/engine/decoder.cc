@@ -72,8 +72,8 @@ void Decoder::prepare_graph() {
 void Decoder::tell_pages() {
   bool changed = false;
   for (size_t i = 0; i < holds_.size(); ++i) {
-    changed |= pages_told_[i] != holds_[i]->page_ids.size();
-    pages_told_[i] = holds_[i]->page_ids.size();
+    changed |= pages_told_[i] != holds_[i]->version;
+    pages_told_[i] = holds_[i]->version;
   }
   if (!changed) return;
   Pass pass(engine_.config_, batch_, *engine_.workspace_);

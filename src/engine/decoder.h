@@ -54,7 +54,7 @@ class Decoder {
   Engine& engine_;
   std::vector<KvHold*> holds_;
   Batch batch_;  // the inputs of the next step; on a GPU its tokens are those of the start
-  std::vector<size_t> pages_told_;
+  std::vector<int64_t> pages_told_;  // versions of the holds
   DecodeGraph* graph_ = nullptr;
   bool inputs_set_ = false;      // the device's inputs are these sequences'
   std::deque<Pending> pending_;  // steps in flight

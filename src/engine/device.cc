@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/units.h"
-#include "hardware/cuda_device.h"
 #include "hardware/memory_info.h"
 #include "memory/arena_cuda.h"
 
@@ -27,8 +26,8 @@ int parse_ordinal(std::string_view text) {
   return ordinal;
 }
 
-void check_usable(std::string_view text, int ordinal) {
-  const std::vector<CudaDevice> devices = cuda_devices();
+const CudaDevice& usable_device(std::string_view text, int ordinal,
+                                const std::vector<CudaDevice>& devices) {
   if (devices.empty()) {
     throw_unsupported(kFlag, {}, text, no_cuda_reason(), "use --device cpu");
   }
@@ -41,21 +40,53 @@ void check_usable(std::string_view text, int ordinal) {
     throw_unsupported(kFlag, {}, text, fmt::format("{}: {}", device.name, device.unusable),
                       "use --device cpu");
   }
+  return device;
 }
 
-DeviceSelection select_automatically() {
-  DeviceSelection selection;
-  const std::vector<CudaDevice> devices = cuda_devices();
-  for (const CudaDevice& device : devices) {
-    if (!device.unusable.empty()) continue;
-    selection.device = {.backend = Backend::kCuda, .ordinal = device.ordinal};
-    return selection;
-  }
-  if (!devices.empty()) {
-    selection.note =
-        fmt::format("using the CPU: {} cannot be used: {}", devices[0].name, devices[0].unusable);
+DeviceSelection on_gpu(const CudaDevice& gpu, KernelKind asked, bool automatic) {
+  const KernelKind kernels = choose_kernels(asked, gpu.kernels);
+  DeviceSelection selection{
+      .device = {.backend = Backend::kCuda, .ordinal = gpu.ordinal, .kernels = kernels},
+      .note = {}};
+  const std::string gpu_text = fmt::format("using {} (cuda:{})", gpu.name, gpu.ordinal);
+  if (asked == KernelKind::kAuto && kernels == KernelKind::kPlain) {
+    selection.note = fmt::format(
+        "{} with plain loads, since {}: no window for remote reads, and attention without tensor "
+        "cores, slow over long contexts",
+        gpu_text, gpu.kernels.missing);
+  } else if (automatic) {
+    selection.note = gpu_text;
   }
   return selection;
+}
+
+// `why` the CPU; empty: it was asked for.
+DeviceSelection on_cpu(KernelKind kernels, const std::string& why) {
+  if (kernels != KernelKind::kAuto) {
+    const bool asked = why.empty();
+    throw_unsupported(
+        "--kernels", {}, name(kernels),
+        asked ? "the CPU backend has none of a GPU's" : "there is no GPU to use them: " + why,
+        asked ? "use --device cuda, or leave it away" : "leave it away");
+  }
+  DeviceSelection selection;
+  if (!why.empty()) selection.note = "using the CPU: " + why;
+  return selection;
+}
+
+DeviceSelection select_automatically(KernelKind kernels, const std::vector<CudaDevice>& devices) {
+  const CudaDevice* first = nullptr;  // that can be used at all
+  for (const CudaDevice& device : devices) {
+    if (!device.unusable.empty()) continue;
+    if (kernels != KernelKind::kTma || device.kernels.tma) {
+      return on_gpu(device, kernels, /*automatic=*/true);
+    }
+    if (first == nullptr) first = &device;
+  }
+  if (first != nullptr) return on_gpu(*first, kernels, /*automatic=*/true);  // says why not
+  return on_cpu(kernels, devices.empty() ? no_cuda_reason()
+                                         : fmt::format("{} cannot be used: {}", devices[0].name,
+                                                       devices[0].unusable));
 }
 
 [[noreturn]] void throw_too_large(const Plan& plan, int64_t need, int64_t available,
@@ -71,15 +102,18 @@ DeviceSelection select_automatically() {
 
 }  // namespace
 
-DeviceSelection select_device(std::string_view text) {
-  if (text == "cpu") return {};
-  if (text.empty() || text == "auto") return select_automatically();
+DeviceSelection select_device(std::string_view text, KernelKind kernels) {
+  return select_device(text, kernels, cuda_devices());
+}
+
+DeviceSelection select_device(std::string_view text, KernelKind kernels,
+                              const std::vector<CudaDevice>& devices) {
+  if (text == "cpu") return on_cpu(kernels, {});
+  if (text.empty() || text == "auto") return select_automatically(kernels, devices);
   if (text != kCuda && !text.starts_with("cuda:")) {
     throw_invalid(kFlag, {}, text, "is not a device", "use auto, cpu, cuda or cuda:N");
   }
-  const int ordinal = parse_ordinal(text);
-  check_usable(text, ordinal);
-  return {.device = {.backend = Backend::kCuda, .ordinal = ordinal}, .note = {}};
+  return on_gpu(usable_device(text, parse_ordinal(text), devices), kernels, /*automatic=*/false);
 }
 
 std::vector<Tier> cpu_tiers(double read_bytes_per_s) {

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/progress.h"
+#include "hardware/cuda_device.h"
+#include "kernels/kernel_kind.h"
 #include "memory/arena.h"
 #include "ops/context.h"
 #include "plan/plan.h"
@@ -16,19 +18,26 @@ namespace dak {
 struct Device {
   Backend backend = Backend::kCpu;
   int ordinal = 0;  // of the GPU
+  KernelKind kernels = KernelKind::kAuto;
 };
 
 // Kept free of a GPU's memory beside the plan: the CUDA context and its modules.
 inline constexpr int64_t kCudaMarginBytes = int64_t{1} << 30;
 
 struct DeviceSelection {
-  Device device;
-  std::string note;  // for the user, once: a GPU is there and cannot be used; may be empty
+  Device device;  // of a GPU never with KernelKind::kAuto
+  std::string
+      note;  // for the user, once: what was chosen for him, why, and what it costs; or empty
 };
 
-// "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". Throws kInvalidArgument for
-// anything else and kUnsupported, with the reason, for a GPU that is not there or not usable.
-DeviceSelection select_device(std::string_view text);
+// "auto" (a usable GPU, else the CPU), "cpu", "cuda" or "cuda:N", and the kernels to use there.
+// Throws kInvalidArgument for anything else and kUnsupported, with the reason, for a GPU that is
+// not there or not usable, for kernels that this build does not have for it, and for kernels asked
+// of the CPU.
+DeviceSelection select_device(std::string_view text, KernelKind kernels = KernelKind::kAuto);
+// The same on a machine with these GPUs.
+DeviceSelection select_device(std::string_view text, KernelKind kernels,
+                              const std::vector<CudaDevice>& devices);
 
 // The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.
 // `read_bytes_per_s` as measured.

@@ -12,6 +12,9 @@
 namespace dak {
 namespace {
 
+// Between two forward passes: what comes back from host memory must not hold the step up.
+constexpr int64_t kRebalancedPages = 64;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -49,12 +52,19 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   model_ = family.make(config_, *weights_);
   workspace_ = std::make_unique<Workspace>(config_, std::max(prefill_chunk_, sequences_),
                                            sequences_, weights_->arena(0), input_dtype(options));
-  cache_ = std::make_unique<KvCache>(config_, kv_cache_dtype(config_, options),
-                                     plan_.fixed.kv_tokens, weights_->arena(0));
+  std::vector<Arena*> arenas;
+  for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
+    arenas.push_back(&weights_->arena(static_cast<TierIndex>(tier)));
+  }
+  cache_ = std::make_unique<KvCache>(
+      config_, kv_cache_dtype(config_, options),
+      uniform_kv_room(config_.layers, kv_pages_for(plan_.fixed.kv_tokens), options.kv_ratio),
+      arenas);
   if (options.device.backend == Backend::kCuda) {
-    cuda_ = make_cuda_backend(options.device.ordinal);
+    cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
     prepare_access(plan_, *weights_, *cuda_);
+    set_persistent_steps(*cuda_, options.persistent_steps);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
       set_fixed_window(*cuda_, static_cast<TierIndex>(tier), *options.window_bytes);
     }
@@ -108,6 +118,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
                                    PhaseStats& stats) {
   const auto start = std::chrono::steady_clock::now();
   const auto rows = static_cast<int64_t>(tokens.size());
+  cache_->rebalance(kRebalancedPages);
   cache_->reserve(hold, hold.tokens + rows);
   Batch batch{.tokens = {tokens.begin(), tokens.end()},
               .positions = std::vector<int32_t>(tokens.size()),

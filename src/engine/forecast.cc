@@ -12,7 +12,8 @@ namespace {
 TierBytes placed_bytes(const Operation& operation, const Plan& plan) {
   TierBytes bytes{};
   if (operation.operand < 0) {
-    bytes[0] = operation.size_bytes;
+    bytes[0] = operation.size_bytes - operation.remote_bytes;
+    bytes[1] = operation.remote_bytes;
     return bytes;
   }
   const OperandPlan& entry = plan.operands.at(static_cast<size_t>(operation.operand));
@@ -126,7 +127,7 @@ Forecast forecast_of(const ModelConfig& config, const EngineOptions& options, co
       options.hardware ? *options.hardware : profile_of_tiers(plan.tiers, cuda);
   const Machine machine = machine_of(profile, plan.tiers, operands.at(0).dtype);
   const std::vector<Operation> operations =
-      operations_of(config, operands, kv_cache_dtype(config, options), plan.fixed.kv_bytes);
+      operations_of(config, operands, kv_cache_dtype(config, options), plan.fixed);
   const Forecaster forecaster(plan, operations, machine);
   Forecast forecast;
   double seconds_per_token = 0;

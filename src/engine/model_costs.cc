@@ -16,10 +16,12 @@ int64_t layer_of(std::string_view name) {
   return std::stoll(std::string(name.substr(kLayers.size())));
 }
 
-Operation attention_of(const ModelConfig& config, int64_t layer, DType kv_dtype, int64_t size) {
+Operation attention_of(const ModelConfig& config, int64_t layer, DType kv_dtype,
+                       const FixedMemory& fixed) {
   return {.name = fmt::format("layers.{}.attention", layer),
           .kind = OperationKind::kAttention,
-          .size_bytes = size,
+          .size_bytes = (fixed.kv_bytes + fixed.kv_remote_bytes) / config.layers,
+          .remote_bytes = fixed.kv_remote_bytes / config.layers,
           .kv_token_bytes = bytes_of(kv_dtype, 2 * config.kv_rows()),
           .query_values = config.q_rows(),
           .window = config.window_of_layer(layer)};
@@ -58,7 +60,7 @@ std::vector<PlacedItem::Term> terms_of(const Operation& operation, const Workloa
 
 std::vector<Operation> operations_of(const ModelConfig& config,
                                      const std::vector<Operand>& operands, DType kv_dtype,
-                                     int64_t kv_bytes) {
+                                     const FixedMemory& fixed) {
   std::vector<int64_t> cache(static_cast<size_t>(config.layers), -1);  // operand of each layer
   for (size_t i = 0; i < operands.size(); ++i) {
     if (operands[i].use != OperandUse::kKv) continue;
@@ -87,11 +89,10 @@ std::vector<Operation> operations_of(const ModelConfig& config,
     operations.push_back(operation);
     if (!operand.name.ends_with(".qkv")) continue;
     const int64_t layer = layer_of(operand.name);
+    operations.push_back(attention_of(config, layer, kv_dtype, fixed));
     const int64_t kv = cache.at(static_cast<size_t>(layer));
-    const int64_t size =
-        kv < 0 ? kv_bytes / config.layers : operands[static_cast<size_t>(kv)].size_bytes();
-    operations.push_back(attention_of(config, layer, kv_dtype, size));
     operations.back().operand = kv;
+    if (kv >= 0) operations.back().size_bytes = operands[static_cast<size_t>(kv)].size_bytes();
     operations.push_back({.name = fmt::format("layers.{}.norms", layer),
                           .kind = OperationKind::kNorms,
                           .cols = config.hidden});
@@ -129,6 +130,7 @@ HardwareProfile profile_of_tiers(const std::vector<Tier>& tiers, bool cuda) {
                           .processor = {},
                           .uuid = {},
                           .driver = {},
+                          .compute_capability = {},
                           .sm_count = std::nullopt,
                           .sources = {"bandwidths: measured now"},
                           .peak_flops_per_s = {},

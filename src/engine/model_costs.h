@@ -12,11 +12,10 @@
 namespace dak {
 
 // In the order in which a pass runs them. `operands` as planned: weights, then one OperandUse::kKv
-// for each layer if the cache is planned too. `kv_bytes`: of the whole cache, in tier 0, if it is
-// not.
+// for each layer if the cache is planned too. `fixed`: where the cache lies if it is not.
 std::vector<Operation> operations_of(const ModelConfig& config,
                                      const std::vector<Operand>& operands, DType kv_dtype,
-                                     int64_t kv_bytes);
+                                     const FixedMemory& fixed);
 
 // For each operand its share of the workload's mean seconds a token.
 std::vector<std::vector<PlacedItem::Term>> operand_costs(const std::vector<Operation>& operations,

@@ -46,10 +46,33 @@ void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& o
 // A flag that the backend or another flag would leave without effect is refused.
 void check_access(const EngineOptions& options) {
   const bool cpu = options.device.backend == Backend::kCpu;
+  if (!(options.kv_ratio >= 0 && options.kv_ratio <= 1)) {
+    throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio), "is outside 0 to 1",
+                  "0 keeps the whole KV cache local, 1 none of it");
+  }
+  if (options.kv_ratio > 0 && !cpu) {
+    throw_unsupported("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
+                      "the CUDA backend keeps the KV cache in its own memory so far",
+                      "use --kv-ratio 0, or --device cpu");
+  }
   if (cpu && (options.mode == AccessMode::kPrefetch || options.mode == AccessMode::kUva)) {
     throw_unsupported("--mode", {}, name(options.mode),
                       "the CPU backend reads every tier where it lies",
                       "use --mode direct, or --device cuda");
+  }
+  if (options.persistent_steps && cpu) {
+    throw_unsupported("--step", {}, "persistent", "the CPU backend has no kernels to join",
+                      "use --device cuda");
+  }
+  if (options.persistent_steps && options.device.kernels == KernelKind::kPlain) {
+    throw_unsupported("--step", {}, "persistent", "there is no such form of the plain kernels",
+                      "leave it away, or use --kernels tma where there are such");
+  }
+  if (options.persistent_steps && options.mode != AccessMode::kDirect &&
+      options.mode != AccessMode::kResident) {
+    throw_invalid("--step", {}, "persistent",
+                  fmt::format("has no effect with --mode {}", name(options.mode)),
+                  "use --mode direct or resident");
   }
   if (!options.window_bytes) return;
   const std::string window = format_bytes(*options.window_bytes);
@@ -61,6 +84,10 @@ void check_access(const EngineOptions& options) {
     throw_invalid("--window", {}, window,
                   fmt::format("has no effect with --mode {}", name(options.mode)),
                   "use --mode direct");
+  }
+  if (options.device.kernels == KernelKind::kPlain) {
+    throw_unsupported("--window", {}, window, "the plain kernels have no window",
+                      "leave it away, or use --kernels tma where there are such");
   }
   if (*options.window_bytes < kLeastWindowBytes) {
     throw_invalid("--window", {}, window,
@@ -133,7 +160,7 @@ void add_kv_operands(const ModelConfig& config, DType dtype, PlanRequest& reques
 }
 
 void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t context,
-               int64_t kv_bytes, PlanRequest& request) {
+               PlanRequest& request) {
   const bool cuda = options.device.backend == Backend::kCuda;
   const HardwareProfile profile =
       options.hardware ? *options.hardware : profile_of_tiers(request.tiers, cuda);
@@ -141,9 +168,25 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
       options.workload.empty() ? default_workload(options.sequences, context) : options.workload;
   const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
   request.costs = operand_costs(
-      operations_of(config, request.operands, kv_cache_dtype(config, options), kv_bytes),
+      operations_of(config, request.operands, kv_cache_dtype(config, options), request.fixed),
       request.operands.size(), workload, std::min(options.prefill_chunk, context), machine);
   request.objective = workload_text(workload);
+}
+
+void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+  require(tiers.size() > 1, "remote KV pages without a remote tier");
+  Tier& tier = tiers[1];
+  if (tier.capacity_bytes < kv_remote_bytes) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = "--kv-ratio",
+                 .field = {},
+                 .value = {},
+                 .problem = fmt::format("puts {} of the KV cache into tier {}, which has {}",
+                                        format_bytes(kv_remote_bytes), tier.name,
+                                        format_bytes(tier.capacity_bytes)),
+                 .fix = "use a smaller --kv-ratio or --context, or raise --host-budget"});
+  }
+  tier.capacity_bytes -= kv_remote_bytes;
 }
 
 }  // namespace
@@ -191,9 +234,12 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   const DType input = matmul_input_dtype(options.device.backend, config, operands);
   const bool uva = options.mode == AccessMode::kUva;
+  const DType kv_dtype = kv_cache_dtype(config, options);
+  const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
   const FixedMemory fixed{
       .vector_bytes = vector_bytes_of(specs),
-      .kv_bytes = KvCache::size_bytes(config, kv_cache_dtype(config, options), kv_tokens),
+      .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
+      .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
@@ -205,6 +251,9 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
+  // Remote weights have what remote pages leave.
+  const int64_t kv_remote_bytes = fixed.kv_remote_bytes;
+  if (kv_remote_bytes > 0) take_remote(tiers, kv_remote_bytes);
   PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
@@ -214,11 +263,16 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .offload_ratio = options.offload_ratio,
       .prefetch = options.mode == AccessMode::kPrefetch,
   };
-  if (uva) return plan_whole_operands(request);
-  if (options.kv_anywhere) add_kv_operands(config, kv_cache_dtype(config, options), request);
-  if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
-  add_costs(config, options, context, fixed.kv_bytes, request);
-  return plan_greedy(request);
+  if (options.kv_anywhere) add_kv_operands(config, kv_dtype, request);
+  const auto placed = [&] {
+    if (uva) return plan_whole_operands(request);
+    if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
+    add_costs(config, options, context, request);
+    return plan_greedy(request);
+  };
+  Plan plan = placed();
+  if (kv_remote_bytes > 0) plan.tiers.at(1).capacity_bytes += kv_remote_bytes;
+  return plan;
 }
 
 }  // namespace dak

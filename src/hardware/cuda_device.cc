@@ -30,9 +30,10 @@ CudaDevice describe(int ordinal) {
   device.name = properties.name;
   device.pci_bus_id = fmt::format("{:08x}:{:02x}:{:02x}.0", properties.pciDomainID,
                                   properties.pciBusID, properties.pciDeviceID);
-  if (properties.major != 9 || properties.minor != 0) {
-    device.unusable = fmt::format("compute capability {}.{}, and dak's kernels need 9.0",
-                                  properties.major, properties.minor);
+  device.kernels =
+      kernel_support(built_architectures(), {.major = properties.major, .minor = properties.minor});
+  if (!device.kernels.plain) {
+    device.unusable = device.kernels.missing;
     return device;
   }
   size_t free_bytes = 0;
@@ -58,19 +59,31 @@ std::vector<CudaDevice> cuda_devices() {
 }
 
 std::string no_cuda_reason() {
+  int driver = 0;  // the runtime would call a missing driver too old
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) {
+    return "there is no NVIDIA driver";
+  }
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   cudaGetLastError();
   return status == cudaSuccess ? "there is no GPU" : cudaGetErrorString(status);
 }
 
+std::string cuda_architectures() { return built_architectures(); }
+
 CudaBandwidth measure_cuda_bandwidth(int ordinal) {
   cuda_check(cudaSetDevice(ordinal));
+  const KernelKind kernels = choose_kernels(KernelKind::kAuto, supported_kernels(ordinal));
+  int sm_count = 0;
+  cuda_check(cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, ordinal));
   CudaBandwidth bandwidth;
   {
     const DeviceBuffer local(kLocalProbeBytes);
     random_fill(local.as(), {.seed = 1, .count = kLocalProbeBytes / 2}, nullptr);
-    const TierRead read{.data = local.as(), .size_bytes = kLocalProbeBytes};
+    const TierRead read{.data = local.as(),
+                        .size_bytes = kLocalProbeBytes,
+                        .thread_blocks = sm_count,
+                        .kernels = kernels};
     measure_read_bandwidth(read, kWarmUps);
     bandwidth.local = measure_read_bandwidth(read, kRepeats);
   }
@@ -79,7 +92,8 @@ CudaBandwidth measure_cuda_bandwidth(int ordinal) {
   const std::unique_ptr<void, decltype(&cudaFreeHost)> owner(host, cudaFreeHost);
   bandwidth.host = measure_read_bandwidth({.data = static_cast<std::byte*>(host),
                                            .size_bytes = kHostProbeBytes,
-                                           .thread_blocks = kHostReaders},
+                                           .thread_blocks = kHostReaders,
+                                           .kernels = kernels},
                                           kRepeats);
   return bandwidth;
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kernel_kind.h"
+
 namespace dak {
 
 struct CudaDevice {
@@ -13,7 +15,8 @@ struct CudaDevice {
   std::string pci_bus_id;  // "00000000:1b:00.0", as NVML and lspci name it
   int64_t total_bytes = 0;
   int64_t free_bytes = 0;
-  std::string unusable;  // why dak cannot use it; empty: it can
+  KernelSupport kernels;  // what this build has for it
+  std::string unusable;   // why dak cannot use it; empty: it can
 };
 
 std::vector<CudaDevice> cuda_devices();
@@ -21,8 +24,12 @@ std::vector<CudaDevice> cuda_devices();
 // Why cuda_devices() is empty: no driver, no GPU, or a build without CUDA.
 std::string no_cuda_reason();
 
+// What the kernels were compiled for: "90a", "80,90a"; empty in a build without CUDA.
+std::string cuda_architectures();
+
 // Bytes per second that kernels of GPU `ordinal` read, from its own memory and from pinned memory
-// of the host; measured now, in about 0.1 s.
+// of the host: bulk copies if it has them, whatever kernels are in use. Measured now, in about
+// 0.1 s.
 struct CudaBandwidth {
   double local = 0;
   double host = 0;

@@ -1,9 +1,19 @@
+#include <unistd.h>
+
 #include "hardware/cuda_device.h"
 
 namespace dak {
 
 std::vector<CudaDevice> cuda_devices() { return {}; }
-std::string no_cuda_reason() { return "this build of dak has no CUDA"; }
+
+std::string no_cuda_reason() {
+  const bool has_driver = access("/proc/driver/nvidia/version", F_OK) == 0;
+  return has_driver ? "this build of dak has no CUDA, though an NVIDIA driver is here: build it "
+                      "where nvcc is"
+                    : "this build of dak has no CUDA";
+}
+
+std::string cuda_architectures() { return {}; }
 CudaBandwidth measure_cuda_bandwidth(int) { return {}; }
 
 }  // namespace dak

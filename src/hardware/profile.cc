@@ -194,6 +194,7 @@ void to_json(nlohmann::json& json, const HardwareProfile& profile) {
           {"processor", profile.processor},
           {"uuid", profile.uuid},
           {"driver", profile.driver},
+          {"compute_capability", profile.compute_capability},
           {"sm_count", or_null(profile.sm_count)},
           {"sources", profile.sources},
           {"peak_tflops", nlohmann::json::object()},
@@ -209,13 +210,14 @@ HardwareProfile parse_profile(const nlohmann::json& json, std::string_view where
   const JsonField root(json, "", where);
   check_format(root);
   root.expect_only({"format", "version", "name", "device", "processor", "uuid", "driver",
-                    "sm_count", "sources", "peak_tflops", "launch_overhead_us", "tiers"});
+                    "compute_capability", "sm_count", "sources", "peak_tflops", "launch_overhead_us", "tiers"});
   HardwareProfile profile{
       .name = root.at("name").string(),
       .device = root.at("device").string(),
       .processor = root.at("processor").string(),
       .uuid = root.at("uuid").string(),
       .driver = root.at("driver").string(),
+      .compute_capability = root.at("compute_capability").string(),
       .sm_count = optional_count(root, "sm_count", 1 << 20),
       .sources = {},
       .peak_flops_per_s = parse_peaks(root.at("peak_tflops")),

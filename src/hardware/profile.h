@@ -50,6 +50,7 @@ struct HardwareProfile {
   std::string processor;                     // as its driver or /proc/cpuinfo names it
   std::string uuid;                          // of the GPU; empty: none, or not of one machine
   std::string driver;                        // empty: as above
+  std::string compute_capability;            // "9.0"; empty: not a GPU, or not known
   std::optional<int64_t> sm_count;           // CPU: threads
   std::vector<std::string> sources;          // "what: where it is from", or when it was measured
   std::map<DType, double> peak_flops_per_s;  // dense, by type of the weights

@@ -5,6 +5,16 @@
 #include "base/error.h"
 
 namespace dak {
+namespace {
+
+ComputeCapability capability_of(int ordinal) {
+  ComputeCapability capability;
+  cuda_check(cudaDeviceGetAttribute(&capability.major, cudaDevAttrComputeCapabilityMajor, ordinal));
+  cuda_check(cudaDeviceGetAttribute(&capability.minor, cudaDevAttrComputeCapabilityMinor, ordinal));
+  return capability;
+}
+
+}  // namespace
 
 void cuda_check(cudaError_t status, CallSite where) {
   if (status == cudaSuccess) return;
@@ -27,12 +37,16 @@ bool has_cuda_device() {
   return count > 0;
 }
 
-bool has_sm90(int ordinal) {
-  int major = 0;
-  int minor = 0;
-  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal));
-  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal));
-  return major == 9 && minor == 0;
+const char* built_architectures() { return DAK_CUDA_ARCHITECTURES; }
+
+KernelSupport supported_kernels(int ordinal) {
+  return kernel_support(built_architectures(), capability_of(ordinal));
+}
+
+bool launches_overlap() {
+  int ordinal = 0;
+  cuda_check(cudaGetDevice(&ordinal));
+  return capability_of(ordinal).major >= 9;
 }
 
 }  // namespace dak

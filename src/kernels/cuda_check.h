@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "base/call_site.h"
+#include "kernels/kernel_kind.h"
 
 namespace dak {
 
@@ -14,7 +15,14 @@ void cuda_check(cudaError_t status, CallSite where = CallSite::current());
 // False where there is no driver or no device, without an error.
 bool has_cuda_device();
 
-// Whether device `ordinal` runs the sm_90a kernels of this folder.
-bool has_sm90(int ordinal);
+// What this build was compiled for: "90a", "80,90a".
+const char* built_architectures();
+
+// The kernels that this build has for device `ordinal`.
+KernelSupport supported_kernels(int ordinal);
+
+// Whether a kernel of the current device may start before the one ahead of it has ended
+// (programmatic dependent launch): from compute capability 9.0 on.
+bool launches_overlap();
 
 }  // namespace dak

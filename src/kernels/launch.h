@@ -14,23 +14,32 @@ struct LaunchShape {
   int threads = 1;
   size_t shared_bytes = 0;
   // Start while the previous kernel of the stream is still running (programmatic dependent
-  // launch); the kernel itself waits before it touches that one's results.
+  // launch); the kernel itself waits before it touches that one's results. No effect on GPUs that
+  // cannot.
   bool overlap_previous = false;
+  // All thread blocks run at the same time, or the launch fails (a cooperative launch).
+  bool all_at_once = false;
 };
 
 template <typename Params>
 void launch(void (*kernel)(Params), const Params& params, const LaunchShape& shape,
             cudaStream_t stream, CallSite where = CallSite::current()) {
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attribute{};
+  if (shape.all_at_once) {
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+  } else {
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = shape.overlap_previous ? 1 : 0;
+  const bool overlap = shape.overlap_previous && launches_overlap();
+  config.attrs = &attribute;
+  config.numAttrs = overlap || shape.all_at_once ? 1 : 0;
   void* arguments[] = {const_cast<Params*>(&params)};
   cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
 }

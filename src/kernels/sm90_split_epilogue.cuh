@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kernels/element.cuh"
-#include "kernels/sm90_split_matmul.h"
+#include "kernels/split_epilogue.h"
 
 namespace dak {
 
@@ -28,7 +28,8 @@ __device__ inline void store_output(const SplitEpilogue& epilogue, int batch_row
                                     float value) {
   const int64_t index = batch_row * epilogue.out_stride + column;
   if (epilogue.residual != nullptr) {
-    value += load_element(epilogue.residual, index, epilogue.out_dtype);
+    // Past L1: within one kernel another SM may have written it.
+    value += load_element_l2(epilogue.residual, index, epilogue.out_dtype);
   }
   store_element(epilogue.out, index, epilogue.out_dtype, value);
 }

@@ -9,24 +9,10 @@
 
 #include "base/dtype.h"
 #include "kernels/link_state.h"
+#include "kernels/split_epilogue.h"
 #include "kernels/split_schedule.h"
-#include "ops/activation.h"
 
 namespace dak {
-
-struct SplitEpilogue {
-  void* out;             // [batch, outputs] out_dtype; outputs = rows, or rows / 2 if gated
-  const void* residual;  // [batch, outputs] out_dtype, added last; may be `out`; or null
-  const float* bias;     // [rows], added first; or null
-  int64_t out_stride;    // elements between rows of out and of residual
-  int32_t rows;
-  int32_t batch;
-  DType out_dtype;  // f32, bf16 or f16
-  Activation activation;
-  // Rows alternate 8 of gate, 8 of up (gated_source_row in ops/matmul.h): a thread holds both
-  // factors, because fragment rows r and r + 8 are its own.
-  bool gated;
-};
 
 struct SplitMatmulParams {
   CUtensorMap x_map;      // x [batch, k], boxes of [kBatch, 64], 128-byte swizzle

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda_check.h"
+#include "kernels/plain_split_matmul.h"
 #include "kernels/sm90_split_matmul.h"
 #include "kernels/tensor_map.h"
 
@@ -48,14 +49,48 @@ void check(const SplitWeight& weight, const SplitMatmulArgs& args,
   require(workspace.arrivals() != nullptr, "split_matmul without a reserved workspace");
 }
 
+SplitEpilogue epilogue_of(const SplitWeight& weight, const SplitMatmulArgs& args) {
+  return {.out = args.out,
+          .residual = args.residual,
+          .bias = args.bias,
+          .out_stride = args.out_stride,
+          .rows = static_cast<int32_t>(weight.rows()),
+          .batch = static_cast<int32_t>(args.batch),
+          .out_dtype = args.out_dtype,
+          .activation = args.activation,
+          .gated = args.gated};
+}
+
+void multiply_plain(const SplitWeight& weight, const SplitMatmulArgs& args,
+                    const SplitWorkspace& workspace, const LinkController& links,
+                    cudaStream_t stream) {
+  const SplitWeight::Deal& deal = weight.deal_for(args.batch);
+  const PlainSplitMatmulParams params{.x = static_cast<const std::byte*>(args.x),
+                                      .x_stride = args.x_stride,
+                                      .items = deal.items.as<WorkItem>(),
+                                      .links = links.device_states(),
+                                      .partials = workspace.partials(),
+                                      .arrivals = workspace.arrivals(),
+                                      .cols = static_cast<int32_t>(weight.cols()),
+                                      .chunks = deal.schedule.chunks,
+                                      .slice_chunks = deal.schedule.slice_chunks,
+                                      .epilogue = epilogue_of(weight, args)};
+  launch_plain_split_matmul(params, weight.dtype(), batch_tile_of(args.batch),
+                            deal.schedule.thread_blocks, args.overlap_previous, stream);
+}
+
 }  // namespace
 
-SplitWeight::SplitWeight(const TieredTensor& weight, int sm_count, const ReaderCounts& readers)
+SplitWeight::SplitWeight(const TieredTensor& weight, int sm_count, const ReaderCounts& readers,
+                         KernelKind kernels)
     : rows_(weight.rows),
       cols_(weight.cols),
       dtype_(weight.dtype),
+      kernels_(kernels),
       deals_{make_deal(weight, 16, sm_count, readers), make_deal(weight, 32, sm_count, readers),
-             make_deal(weight, 64, sm_count, readers)} {}
+             make_deal(weight, 64, sm_count, readers)} {
+  require(kernels != KernelKind::kAuto, "a split weight without a kind of kernels");
+}
 
 int64_t SplitWeight::partial_bytes(int64_t batch) const {
   int64_t bytes = 0;
@@ -82,9 +117,10 @@ bool SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
   return moved;
 }
 
-void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
-                  const SplitWorkspace& workspace, const LinkController& links,
-                  cudaStream_t stream) {
+SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                                       const SplitWorkspace& workspace,
+                                       const LinkController& links) {
+  require(weight.kernels() == KernelKind::kTma, "a TMA launch of a weight for plain kernels");
   check(weight, args, workspace);
   const SplitWeight::Deal& deal = weight.deal_for(args.batch);
   const int tile = batch_tile_of(args.batch);
@@ -103,20 +139,26 @@ void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
                            .slice_chunks = deal.schedule.slice_chunks,
                            .reader_begin = {},
                            .reader_end = {},
-                           .epilogue = {.out = args.out,
-                                        .residual = args.residual,
-                                        .bias = args.bias,
-                                        .out_stride = args.out_stride,
-                                        .rows = static_cast<int32_t>(weight.rows()),
-                                        .batch = static_cast<int32_t>(args.batch),
-                                        .out_dtype = args.out_dtype,
-                                        .activation = args.activation,
-                                        .gated = args.gated}};
+                           .epilogue = epilogue_of(weight, args)};
   for (size_t tier = 0; tier < kMaxTiers; ++tier) {
     params.reader_begin[tier] = deal.schedule.reader_begin[tier];
     params.reader_end[tier] = deal.schedule.reader_end[tier];
   }
-  launch_sm90_split_matmul(params, weight.dtype(), tile, deal.schedule.thread_blocks,
+  return {.params = params,
+          .dtype = weight.dtype(),
+          .batch_tile = tile,
+          .thread_blocks = deal.schedule.thread_blocks};
+}
+
+void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                  const SplitWorkspace& workspace, const LinkController& links,
+                  cudaStream_t stream) {
+  if (weight.kernels() == KernelKind::kPlain) {
+    check(weight, args, workspace);
+    return multiply_plain(weight, args, workspace, links, stream);
+  }
+  const SplitMatmulLaunch launch = prepare_split_matmul(weight, args, workspace, links);
+  launch_sm90_split_matmul(launch.params, launch.dtype, launch.batch_tile, launch.thread_blocks,
                            args.overlap_previous, stream);
 }
 

@@ -1,5 +1,5 @@
 // Decode matmul over a weight whose row blocks lie in several tiers; the host side of
-// sm90_split_matmul.cuh.
+// sm90_split_matmul.cuh and plain_split_matmul.cuh.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,7 +9,9 @@
 
 #include "base/dtype.h"
 #include "kernels/device_buffer.h"
+#include "kernels/kernel_kind.h"
 #include "kernels/link_controller.h"
+#include "kernels/sm90_split_matmul.h"
 #include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
 #include "ops/activation.h"
@@ -25,7 +27,8 @@ class SplitWeight {
  public:
   // Throws kInvalidArgument for a weight that is not 16-bit or inconsistent.
   SplitWeight(const TieredTensor& weight, int sm_count,
-              const ReaderCounts& readers = most_readers());
+              const ReaderCounts& readers = most_readers(),
+              KernelKind kernels = KernelKind::kTma);  // not kAuto
 
   struct Deal {
     SplitSchedule schedule;  // items moved to the device
@@ -38,6 +41,7 @@ class SplitWeight {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   DType dtype() const { return dtype_; }
+  KernelKind kernels() const { return kernels_; }
   const TierTraffic& traffic() const { return deals_[0].schedule.traffic; }
   // What a workspace must hold for any batch up to `batch`.
   int64_t partial_bytes(int64_t batch) const;
@@ -46,6 +50,7 @@ class SplitWeight {
   int64_t rows_;
   int64_t cols_;
   DType dtype_;
+  KernelKind kernels_;
   std::array<Deal, 3> deals_;
 };
 
@@ -79,9 +84,22 @@ struct SplitMatmulArgs {
   bool overlap_previous = true;    // programmatic dependent launch
 };
 
+// What the kernel is launched with; for a kernel that does the product among other things. Throws
+// as split_matmul does. Not for a weight of plain kernels.
+struct SplitMatmulLaunch {
+  SplitMatmulParams params;
+  DType dtype;
+  int batch_tile;
+  int thread_blocks;
+};
+SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                                       const SplitWorkspace& workspace,
+                                       const LinkController& links);
+
 // Enqueues out = activation(x w^T + bias) + residual. Reads each row block once. The result
-// depends on shape and values alone, never on placement. Throws kInvalidArgument for arguments
-// that the kernel cannot take and kInternal for a workspace that was not reserved.
+// depends on shape, values and the kind of kernels alone, never on placement. Throws
+// kInvalidArgument for arguments that the kernel cannot take and kInternal for a workspace that was
+// not reserved.
 void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
                   const SplitWorkspace& workspace, const LinkController& links,
                   cudaStream_t stream);

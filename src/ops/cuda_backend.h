@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "kernels/kernel_kind.h"
 #include "memory/tier.h"
 #include "memory/tiered_tensor.h"
 
@@ -19,17 +20,18 @@ struct CudaBackendDeleter {
 };
 using CudaBackendPtr = std::unique_ptr<CudaBackend, CudaBackendDeleter>;
 
-// For OpContext::cuda, with a stream of its own on GPU `ordinal`, which must have sm_90. Weights
-// that operations have seen must keep their places while the backend lives.
-CudaBackendPtr make_cuda_backend(int ordinal);
+// For OpContext::cuda, with a stream of its own on GPU `ordinal`. Weights that operations have seen
+// must keep their places while the backend lives. Throws kUnsupported for kernels that this build
+// does not have for the GPU.
+CudaBackendPtr make_cuda_backend(int ordinal, KernelKind kernels = KernelKind::kAuto);
 
 // How fast the tiers are, as measured: a slow link is given fewer SMs. Before the first operation.
 void set_tier_bandwidths(CudaBackend& backend, std::span<const Tier> tiers);
 
 // What the congestion controller of a tier's link knows, as of the work enqueued so far; waits for
-// it. All zero for a tier that was never read.
+// it. All zero for a tier that was never read, all but read_bytes with the plain kernels.
 struct LinkStatus {
-  int64_t window_bytes = 0;     // remote reads in flight over the whole GPU
+  int64_t window_bytes = 0;     // remote reads in flight over the whole GPU; 0: there is none
   bool fixed = false;           // held by set_fixed_window
   double delay_us = 0;          // mean round trip of 8 KiB lately
   double min_delay_us = 0;      // least ever
@@ -38,8 +40,13 @@ struct LinkStatus {
 };
 LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
 
-// For ablations: holds the window at `window_bytes`; 0 makes it adaptive again.
+// For ablations: holds the window at `window_bytes`; 0 makes it adaptive again. Throws kUnsupported
+// with the plain kernels.
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
+
+// Whether a recorded decode step is one persistent kernel where that has a form for it, or a kernel
+// for each operation (default: faster so far, see docs/kernels.md). Before the first step.
+void set_persistent_steps(CudaBackend& backend, bool persistent);
 
 // Mode prefetch, to be chosen before the first operation. `cycle`: the weights that have remote
 // blocks, each once, in the order in which a forward pass multiplies with them (from any one on),

@@ -67,8 +67,9 @@ enum class OperationKind : uint8_t {
 struct Operation {
   std::string name;  // as its operand: "layers.0.qkv"; "layers.0.attention"
   OperationKind kind = OperationKind::kPass;
-  int64_t operand = -1;        // index in the list that is planned; -1: none, all of it local
+  int64_t operand = -1;        // index in the list that is planned; -1: none
   int64_t size_bytes = 0;      // of the operand; attention: of the layer's KV cache
+  int64_t remote_bytes = 0;    // without an operand: those of them that lie in tier 1
   int64_t rows = 0;            // matmul: outputs; lookup: of the table
   int64_t cols = 0;            // of an operand, or of what is normalised
   bool for_logits = false;     // runs for PassShape::logit_rows rows instead of all

@@ -62,7 +62,9 @@ int64_t Plan::weight_bytes_in(TierIndex tier) const {
 }
 
 int64_t Plan::bytes_in(TierIndex tier) const {
-  return weight_bytes_in(tier) + (tier == 0 ? fixed.total_bytes() : 0);
+  return weight_bytes_in(tier) + (tier == 0   ? fixed.total_bytes()
+                                  : tier == 1 ? fixed.kv_remote_bytes
+                                              : 0);
 }
 
 double Plan::offload_ratio() const {
@@ -88,6 +90,7 @@ void to_json(nlohmann::json& json, const Plan& plan) {
           {"fixed",
            {{"vector_bytes", plan.fixed.vector_bytes},
             {"kv_bytes", plan.fixed.kv_bytes},
+            {"kv_remote_bytes", plan.fixed.kv_remote_bytes},
             {"kv_tokens", plan.fixed.kv_tokens},
             {"activation_bytes", plan.fixed.activation_bytes},
             {"prefetch_bytes", plan.fixed.prefetch_bytes},

@@ -53,16 +53,18 @@ struct OperandPlan {
   TierIndex tier_of(int64_t block) const;
 };
 
-// Everything else that is allocated, all of it in tier 0 for now.
+// Everything else that is allocated, all of it in tier 0 unless said.
 struct FixedMemory {
   int64_t vector_bytes = 0;      // norms and biases
-  int64_t kv_bytes = 0;          // the whole cache
+  int64_t kv_bytes = 0;          // the cache's pages in tier 0
+  int64_t kv_remote_bytes = 0;   // and in tier 1
   int64_t kv_tokens = 0;         // tokens it holds, over all sequences
   int64_t activation_bytes = 0;  // workspace of the largest batch
   int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts are copied into
   int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums
   int64_t backend_bytes = 0;     // a GPU backend's own: schedules, partial sums, tables, graphs
 
+  // In tier 0.
   int64_t total_bytes() const {
     return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes + backend_bytes;
   }
@@ -93,7 +95,7 @@ struct Plan {
 
   int64_t weight_bytes() const;
   int64_t weight_bytes_in(TierIndex tier) const;
-  int64_t bytes_in(TierIndex tier) const;  // weights and, in tier 0, fixed memory
+  int64_t bytes_in(TierIndex tier) const;  // weights and fixed memory
   double offload_ratio() const;
   const OperandPlan& operand(std::string_view name) const;  // throws kInternal
 };

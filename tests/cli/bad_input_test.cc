@@ -88,8 +88,12 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
+// On the CPU, unless `more` says otherwise.
 Arguments run_on(const fs::path& model, const Arguments& more = {}) {
   Arguments arguments{"run", model.string(), "-p", "hi", "--max-tokens", "2"};
+  if (std::ranges::find(more, "--device") == more.end()) {
+    arguments.insert(arguments.end(), {"--device", "cpu"});
+  }
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -124,6 +128,9 @@ Case plan_case(const char* name, const Arguments& flags, std::vector<std::string
   return {name,
           [flags](const fs::path&) {
             Arguments arguments{"plan", (kFolder / "config.json").string()};
+            if (std::ranges::find(flags, "--hardware") == flags.end()) {
+              arguments.insert(arguments.end(), {"--device", "cpu"});
+            }
             arguments.insert(arguments.end(), flags.begin(), flags.end());
             return arguments;
           },
@@ -174,12 +181,22 @@ std::vector<Case> cases() {
                 {"--offload-ratio", "--local-budget"}),
       flag_case("unknown_device", {"--device", "tpu"}, {"--device", "tpu", "cuda:N"}),
       flag_case("impossible_gpu", {"--device", "cuda:999"}, {"--device", "cuda:999"}),
+      flag_case("unknown_kernels", {"--kernels", "fast"}, {"--kernels", "fast", "plain"}),
+      flag_case("kernels_on_the_cpu", {"--kernels", "plain"}, {"--kernels", "plain", "CPU"}),
+      flag_case("kernels_without_a_gpu", {"--device", "cuda:999", "--kernels", "tma"},
+                {"--device", "cuda:999"}),
       flag_case("unknown_dtype", {"--dtype", "int3"}, {"--dtype", "int3", "bf16"}),
       flag_case("unknown_kv_dtype", {"--kv-dtype", "q4"}, {"--kv-dtype", "q4"}),
       flag_case("unknown_mode", {"--mode", "magic"}, {"--mode", "magic", "direct", "uva"}),
       flag_case("prefetch_on_the_cpu", {"--mode", "prefetch"}, {"--mode", "prefetch", "CPU"}),
       flag_case("uva_on_the_cpu", {"--mode", "uva"}, {"--mode", "uva", "CPU"}),
       flag_case("window_on_the_cpu", {"--window", "1m"}, {"--window", "1.00 MiB", "CPU"}),
+      flag_case("kv_ratio_above_one", {"--kv-ratio", "1.5"}, {"--kv-ratio", "1.5", "0 to 1"}),
+      flag_case("kv_ratio_without_host_memory",
+                {"--kv-ratio", "0.5", "--host-budget", "1000", "--offload-ratio", "0"},
+                {"--kv-ratio", "host"}),
+      flag_case("step_on_the_cpu", {"--step", "persistent"}, {"--step", "persistent", "CPU"}),
+      flag_case("step_not_a_way", {"--step", "fast"}, {"--step", "fast", "kernels"}),
       flag_case("window_not_a_size", {"--window", "wide"}, {"--window", "wide"}),
       flag_case("resident_and_offloaded", {"--mode", "resident", "--offload-ratio", "0.5"},
                 {"--offload-ratio", "0.5", "resident"}),
@@ -198,12 +215,13 @@ std::vector<Case> cases() {
       flag_case("empty_stop", {"--stop", ""}, {"stop"}),
       {"empty_prompt",
        [](const fs::path&) {
-         return Arguments{"run", kGguf.string(), "--raw", "-p", ""};
+         return Arguments{"run", kGguf.string(), "--device", "cpu", "--raw", "-p", ""};
        },
        {"prompt", "empty"}},
       {"prompt_beyond_context",
        [](const fs::path&) {
-         return Arguments{"run", kGguf.string(), "--context", "64", "-p", std::string(2000, 'x')};
+         return Arguments{"run",       kGguf.string(), "--device", "cpu",
+                          "--context", "64",           "-p",       std::string(2000, 'x')};
        },
        {"prompt", "tokens", "64", "--context"}},
       // dak plan and dak probe.

@@ -101,6 +101,7 @@ TEST(Bench, JsonHoldsTheFacts) {
   EXPECT_EQ(machine["date_utc"].get<std::string>().size(), 20u);
   EXPECT_EQ(machine["device"], "cpu");
   EXPECT_TRUE(machine["gpu"].is_null());
+  EXPECT_TRUE(machine.contains("kernels") && machine["kernels"].is_null());
   EXPECT_GT(machine["host_ram_bytes"], int64_t{1} << 28);
   ASSERT_EQ(machine["tiers"].size(), 2u);
   EXPECT_GT(machine["tiers"][1]["gb_s"], 0.1);
@@ -277,6 +278,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"synthetic_text", {"--synthetic=seven"}, {"--synthetic", "seven"}},
         {"output_folder_missing", {"--output", "/no/such/folder/a.json"}, {"--output", "/no/such"}},
         {"device_unknown", {"--device", "tpu"}, {"--device", "tpu"}},
+        {"kernels_unknown", {"--kernels", "fast"}, {"--kernels", "fast"}},
+        {"kernels_on_the_cpu", {"--kernels", "tma"}, {"--kernels", "tma", "CPU"}},
         {"flag_unknown", {"--frobnicate"}, {"--frobnicate"}},
     }),
     [](const auto& test) { return std::string(test.param.name); });

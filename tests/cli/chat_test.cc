@@ -87,7 +87,7 @@ class Terminal {
 constexpr const char* kPrompt = "> ";
 
 TEST(Chat, AnswersAndKeepsHistory) {
-  Terminal terminal({"run", kGguf, "-n", "8", "--context", "256"});
+  Terminal terminal({"run", kGguf, "--device", "cpu", "-n", "8", "--context", "256"});
   ASSERT_NE(terminal.read_until(kPrompt), "");
   terminal.type("hello\n");
   ASSERT_NE(terminal.read_until(kPrompt), "");
@@ -103,7 +103,7 @@ TEST(Chat, AnswersAndKeepsHistory) {
 }
 
 TEST(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
-  Terminal terminal({"run", kGguf, "--ignore-eos", "--context", "256"});
+  Terminal terminal({"run", kGguf, "--device", "cpu", "--ignore-eos", "--context", "256"});
   ASSERT_NE(terminal.read_until(kPrompt), "");
   terminal.type("\x03");
   ASSERT_NE(terminal.read_until("Ctrl-D or /quit leaves"), "");
@@ -121,7 +121,7 @@ TEST(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
 }
 
 TEST(Chat, AQuestionThatDoesNotFitIsRefusedAndForgotten) {
-  Terminal terminal({"run", kGguf, "-n", "4", "--context", "128"});
+  Terminal terminal({"run", kGguf, "--device", "cpu", "-n", "4", "--context", "128"});
   ASSERT_NE(terminal.read_until(kPrompt), "");
   terminal.type(std::string(900, 'x') + "\n");
   ASSERT_NE(terminal.read_until("does not fit the context"), "");

@@ -1,6 +1,7 @@
 // The commands on tiny models, as a user calls them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -15,8 +16,14 @@ const std::string kModels = std::string(DAK_TEST_DATA) + "/model/";
 const std::string kGguf = kModels + "gguf/llama_mixed.gguf";
 const std::string kFolder = kModels + "hf/smollm2";
 
+// The command on the CPU, wherever the test runs.
+ProcessResult run_on_cpu(std::vector<std::string> arguments, const std::string& input = "") {
+  arguments.insert(arguments.end(), {"--device", "cpu"});
+  return run_dak(arguments, input);
+}
+
 Json json_of(const std::vector<std::string>& arguments) {
-  const ProcessResult result = run_dak(arguments);
+  const ProcessResult result = run_on_cpu(arguments);
   EXPECT_EQ(result.status, 0) << result.err;
   return Json::parse(result.out);
 }
@@ -39,8 +46,8 @@ TEST(Command, HelpNamesEveryCommandAndFlag) {
 }
 
 TEST(Run, TextIsOnStdoutAndFiguresOnStderr) {
-  const ProcessResult result =
-      run_dak({"run", kGguf, "-p", "hello", "-n", "5", "--ignore-eos", "--offload-ratio", "0.5"});
+  const ProcessResult result = run_on_cpu(
+      {"run", kGguf, "-p", "hello", "-n", "5", "--ignore-eos", "--offload-ratio", "0.5"});
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.out.find("tokens/s"), std::string::npos);
   for (const char* figure : {"prefill", "decode", "tokens/s", "local", "host", "% of the bound"}) {
@@ -74,10 +81,21 @@ TEST(Run, RatioAndThreadsDoNotChangeTheAnswer) {
 }
 
 TEST(Run, ReadsThePromptFromStdin) {
-  const ProcessResult piped = run_dak({"run", kGguf, "-n", "5", "--json"}, "hello");
-  const ProcessResult given = run_dak({"run", kGguf, "-p", "hello", "-n", "5", "--json"});
+  const ProcessResult piped = run_on_cpu({"run", kGguf, "-n", "5", "--json"}, "hello");
+  const ProcessResult given = run_on_cpu({"run", kGguf, "-p", "hello", "-n", "5", "--json"});
   EXPECT_EQ(piped.status, 0) << piped.err;
   EXPECT_EQ(Json::parse(piped.out)["tokens"], Json::parse(given.out)["tokens"]);
+}
+
+// A GPU if there is one, else the CPU: said in one line, and not among the results.
+TEST(Run, TheDefaultDeviceSaysOnceWhatItIs) {
+  const std::vector<std::string> arguments{"run", kFolder, "-p", "hello", "-n", "3", "--json"};
+  const ProcessResult by_default = run_dak(arguments);
+  EXPECT_EQ(by_default.status, 0) << by_default.err;
+  EXPECT_EQ(by_default.err.rfind("dak: using ", 0), 0U) << by_default.err;
+  EXPECT_EQ(std::ranges::count(by_default.err, '\n'), 1) << by_default.err;
+  EXPECT_EQ(Json::parse(by_default.out)["tokens"].size(), 3U);
+  EXPECT_EQ(run_on_cpu(arguments).err, "");
 }
 
 TEST(Run, SeedRepeats) {
@@ -113,7 +131,7 @@ TEST(Plan, KeepsTheBudgetAndSaysWhy) {
                 json["tiers"][1]["weight_bytes"].get<int64_t>(),
             weights);
   const ProcessResult text =
-      run_dak({"plan", kFolder, "--context", "64", "--local-budget", budget});
+      run_on_cpu({"plan", kFolder, "--context", "64", "--local-budget", budget});
   EXPECT_NE(text.out.find("why: the local budget"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("layers.*.gate_up"), std::string::npos);
 }
@@ -132,14 +150,14 @@ TEST(Plan, AnswersWhatIfs) {
   EXPECT_EQ(json["tiers"][0]["capacity_bytes"].get<int64_t>(), int64_t{400} << 30);
   EXPECT_EQ(json["tiers"][1]["capacity_bytes"].get<int64_t>(), int64_t{1} << 40);
   const ProcessResult small =
-      run_dak({"plan", kFolder, "--offload-ratio", "0.9", "--host-budget", "20k"});
+      run_on_cpu({"plan", kFolder, "--offload-ratio", "0.9", "--host-budget", "20k"});
   EXPECT_EQ(small.status, 1);
   EXPECT_NE(small.err.find("--host-budget"), std::string::npos) << small.err;
 }
 
 TEST(Inspect, ListsTensorsOfBothFormats) {
   for (const std::string& model : {kGguf, kFolder}) {
-    const Json json = json_of({"inspect", model, "--json"});
+    const Json json = Json::parse(run_dak({"inspect", model, "--json"}).out);
     EXPECT_EQ(json["family"], "llama");
     EXPECT_GT(json["tensors"].size(), 10u);
     EXPECT_GT(json["parameters"], 1000);

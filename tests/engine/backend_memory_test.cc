@@ -38,9 +38,10 @@ TEST(BackendMemory, NoScheduleTakesMoreThanEstimated) {
     const SplitMemory estimate = split_matmul_memory({operand});
     const double ratio = std::array{0.0, 0.01, 0.3, 1.0}[random() % 4];
     const TieredTensor weight = placed(operand, ratio, 2 + static_cast<int>(random() % 3), random);
+    const int sm_count = std::array{132, 192}[random() % 2];
     int64_t schedules = 0;
     for (const int tile : {16, 32, 64}) {
-      const SplitSchedule schedule = make_split_schedule(weight, tile, 132);
+      const SplitSchedule schedule = make_split_schedule(weight, tile, sm_count);
       schedules += std::ssize(schedule.items) * static_cast<int64_t>(sizeof(WorkItem));
       EXPECT_LE(int64_t{schedule.slot_count} * kRowBlockRows * tile * 4, estimate.partial_bytes)
           << operand.rows << "x" << operand.cols << ", ratio " << ratio << ", batch " << tile;

@@ -1,5 +1,6 @@
-// Split matmul on a real GPU against fp64, and against itself bit by bit over placements. Its own
-// main, so that one carried binary runs on a bare machine; prints one line per case.
+// Split matmul on a real GPU against fp64, and against itself bit by bit over placements, with
+// every kind of kernels that the build has for it; and the bandwidth probes. Its own main, so that
+// one carried binary runs on a bare machine; prints one line per case.
 #include "kernels/split_matmul.h"
 
 #include <cuda_runtime_api.h>
@@ -20,6 +21,7 @@
 #include "base/half.h"
 #include "kernels/cuda_check.h"
 #include "kernels/device_buffer.h"
+#include "kernels/tier_reader.h"
 
 namespace dak {
 namespace {
@@ -138,6 +140,13 @@ class Fixture {
     cuda_check(cudaMemcpy(residual_device_.as(), bits.data(), bits.size(), cudaMemcpyHostToDevice));
   }
 
+  // From now on only the first `rows` of x.
+  void keep_rows(int64_t rows) {
+    case_.batch = rows;
+    out_bytes_ = rows * outputs_ * bytes_of(case_.out_dtype, 1);
+    out_ = DeviceBuffer(out_bytes_ + 2 * kGuardBytes);
+  }
+
   int64_t blocks() const { return blocks_; }
   int64_t block_bytes() const { return block_bytes_; }
 
@@ -153,8 +162,9 @@ class Fixture {
   }
 
   // Raw bytes of the output; throws when a guard byte changed.
-  std::vector<std::byte> run(const TieredTensor& tensor, const LinkController& links) {
-    const SplitWeight weight(tensor, 132);
+  std::vector<std::byte> run(const TieredTensor& tensor, const LinkController& links,
+                             KernelKind kernels) {
+    const SplitWeight weight(tensor, 132, most_readers(), kernels);
     SplitWorkspace workspace;
     workspace.reserve(weight, case_.batch);
     cuda_check(
@@ -322,28 +332,33 @@ std::vector<std::vector<TierIndex>> placements(int64_t blocks) {
   return all;
 }
 
-void run_case(const Case& c) {
+using Kinds = std::vector<KernelKind>;
+
+void run_case(const Case& c, const Kinds& kinds) {
   Fixture fixture(c);
-  LinkController links;
   double naive_error = 0;
   const std::vector<double> truth = fixture.reference(naive_error);
-  std::vector<std::byte> first;
-  int different = 0;
-  int64_t remote_bytes = 0;
-  for (const auto& tiers : placements(fixture.blocks())) {
-    const auto out = fixture.run(fixture.placed(tiers), links);
-    if (first.empty()) first = out;
-    different += out != first;
-    for (const TierIndex tier : tiers) remote_bytes += tier > 0 ? 2 * fixture.block_bytes() : 0;
+  for (const KernelKind kernels : kinds) {
+    LinkController links;
+    std::vector<std::byte> first;
+    int different = 0;
+    int64_t remote_bytes = 0;
+    for (const auto& tiers : placements(fixture.blocks())) {
+      const auto out = fixture.run(fixture.placed(tiers), links, kernels);
+      if (first.empty()) first = out;
+      different += out != first;
+      for (const TierIndex tier : tiers) remote_bytes += tier > 0 ? 2 * fixture.block_bytes() : 0;
+    }
+    const double error = relative_error(fixture.decode(first), truth);
+    // A tenth of an output's last place, for naive loops that happen to be exact.
+    const double limit = std::max(2 * naive_error, 1e-7);
+    const int64_t counted = links.read(1, nullptr).read_bytes + links.read(2, nullptr).read_bytes;
+    report(within(error, limit) && different == 0 && counted == remote_bytes,
+           fmt::format(
+               "{} {}: error {:.2e} (naive {:.2e}), {} placements differ, remote bytes read "
+               "{} of {}",
+               name(kernels), describe(c), error, naive_error, different, counted, remote_bytes));
   }
-  const double error = relative_error(fixture.decode(first), truth);
-  // A tenth of an output's last place, for naive loops that happen to be exact.
-  const double limit = std::max(2 * naive_error, 1e-7);
-  const int64_t counted = links.read(1, nullptr).read_bytes + links.read(2, nullptr).read_bytes;
-  report(within(error, limit) && different == 0 && counted == remote_bytes,
-         fmt::format("{}: error {:.2e} (naive {:.2e}), {} placements differ, remote bytes read {} "
-                     "of {}",
-                     describe(c), error, naive_error, different, counted, remote_bytes));
 }
 
 // The window must never change a bit, only the speed.
@@ -354,17 +369,19 @@ void run_windows() {
   const TieredTensor local = fixture.placed(std::vector<TierIndex>(count, 0));
   const TieredTensor remote = fixture.placed(std::vector<TierIndex>(count, 1));
   LinkController links;
-  const auto expected = fixture.run(local, links);
+  const auto expected = fixture.run(local, links, KernelKind::kTma);
   for (const int64_t window : {8 << 10, 64 << 10, 1 << 20, 8 << 20}) {
     links.set_fixed_window(1, window);
-    const bool same = fixture.run(remote, links) == expected;
+    const bool same = fixture.run(remote, links, KernelKind::kTma) == expected;
     const LinkReading reading = links.read(1, nullptr);
     report(same && reading.window_bytes == window,
            fmt::format("fixed window {} KiB: delay {:.2f} us", window >> 10, reading.delay_us));
   }
   links.reset();
   for (int i = 0; i < 20; ++i) {
-    if (fixture.run(remote, links) != expected) report(false, "adaptive window changed the answer");
+    if (fixture.run(remote, links, KernelKind::kTma) != expected) {
+      report(false, "adaptive window changed the answer");
+    }
   }
   const LinkReading reading = links.read(1, nullptr);
   report(
@@ -422,25 +439,87 @@ void run_refusals() {
          "refuses a short stride");
 }
 
-int run_all(bool quick) {
-  run_comparator();
-  run_refusals();
-  const int64_t shapes[][2] = {{64, 64}, {200, 72}, {576, 576}, {1000, 100}, {320, 4200}};
+// Sequences of a batch do not mix: a row's bits are those it has alone.
+void run_alone(KernelKind kernels) {
+  const Case together{DType::kBF16, 5, 456, 1096};
+  Fixture fixture(together);
+  LinkController links;
+  const TieredTensor tensor =
+      fixture.placed(std::vector<TierIndex>(static_cast<size_t>(fixture.blocks()), 0));
+  const auto all = fixture.run(tensor, links, kernels);
+  fixture.keep_rows(1);
+  const auto first = fixture.run(tensor, links, kernels);
+  report(std::equal(first.begin(), first.end(), all.begin()),
+         fmt::format("{}: a row alone has the bits it has in a batch of 5", name(kernels)));
+}
+
+// A probe that read less than it says, or waited for nothing, would be faster than a copy of the
+// same bytes can be: that reads and writes them.
+void run_probe(KernelKind kernels) {
+  constexpr int64_t kBytes = int64_t{512} << 20;
+  const DeviceBuffer from(kBytes);
+  const DeviceBuffer to(kBytes);
+  int sm_count = 0;
+  cuda_check(cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, 0));
+  const double read = measure_read_bandwidth(
+      {.data = from.as(), .size_bytes = kBytes, .thread_blocks = sm_count, .kernels = kernels}, 20);
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  cuda_check(cudaEventCreate(&begin));
+  cuda_check(cudaEventCreate(&end));
+  float best_ms = std::numeric_limits<float>::max();
+  for (int i = 0; i < 20; ++i) {
+    float ms = 0;
+    cuda_check(cudaEventRecord(begin));
+    cuda_check(cudaMemcpyAsync(to.as(), from.as(), kBytes, cudaMemcpyDeviceToDevice));
+    cuda_check(cudaEventRecord(end));
+    cuda_check(cudaEventSynchronize(end));
+    cuda_check(cudaEventElapsedTime(&ms, begin, end));
+    best_ms = std::min(best_ms, ms);
+  }
+  cuda_check(cudaEventDestroy(begin));
+  cuda_check(cudaEventDestroy(end));
+  const double copied = 2 * static_cast<double>(kBytes) / (best_ms * 1e-3);
+  report(read > 0.7 * copied && read < 1.5 * copied,
+         fmt::format("{}: probe reads {:.0f} GB/s, a copy moves {:.0f}", name(kernels), read / 1e9,
+                     copied / 1e9));
+}
+
+void run_cases(const Kinds& kinds, bool quick) {
+  // The last has readers go round their rings over row blocks that end in half a stage.
+  const int64_t shapes[][2] = {{64, 64},    {200, 72},   {576, 576},
+                               {1000, 100}, {320, 4200}, {4100, 320}};
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     for (const auto& [rows, cols] : shapes) {
       for (const int64_t batch : {1, 3, 8, 9, 16, 17, 32, 33, 64}) {
         if (quick && batch != 3 && batch != 64) continue;
-        run_case({dtype, batch, rows, cols});
+        run_case({dtype, batch, rows, cols}, kinds);
       }
     }
   }
   for (const DType out : {DType::kBF16, DType::kF16, DType::kF32}) {
-    run_case({DType::kBF16, 5, 456, 1096, out, true, true, false, Activation::kGeluTanh});
-    run_case({DType::kF16, 33, 456, 1096, out, true, false, false, Activation::kRelu});
-    run_case({DType::kBF16, 20, 1024, 2048, out, false, true, true, Activation::kSilu});
-    run_case({DType::kF16, 2, 48, 328, out, false, false, true, Activation::kGelu});
+    run_case({DType::kBF16, 5, 456, 1096, out, true, true, false, Activation::kGeluTanh}, kinds);
+    run_case({DType::kF16, 33, 456, 1096, out, true, false, false, Activation::kRelu}, kinds);
+    run_case({DType::kBF16, 20, 1024, 2048, out, false, true, true, Activation::kSilu}, kinds);
+    run_case({DType::kF16, 2, 48, 328, out, false, false, true, Activation::kGelu}, kinds);
   }
-  run_windows();
+}
+
+int run_all(const KernelSupport& support, bool quick) {
+  run_comparator();
+  run_refusals();
+  Kinds kinds{KernelKind::kPlain};
+  if (support.tma) {
+    kinds.insert(kinds.begin(), KernelKind::kTma);
+  } else {
+    fmt::print("without the TMA kernels: {}\n", support.missing);
+  }
+  run_cases(kinds, quick);
+  for (const KernelKind kernels : kinds) {
+    run_alone(kernels);
+    if (!quick) run_probe(kernels);
+  }
+  if (support.tma) run_windows();
   fmt::print("{}: {} failures\n", failures == 0 ? "PASSED" : "FAILED", failures);
   return failures == 0 ? 0 : 1;
 }
@@ -454,13 +533,14 @@ int main(int argc, char** argv) {
     fmt::print("no CUDA device: skipped\n");
     return 0;
   }
-  if (!dak::has_sm90(0)) {
-    fmt::print("CUDA device without sm_90a: skipped\n");
+  const dak::KernelSupport support = dak::supported_kernels(0);
+  if (!support.plain) {
+    fmt::print("no CUDA device for this build: skipped: {}\n", support.missing);
     return 0;
   }
   try {
     // --quick: the subset that fits under compute-sanitizer.
-    return dak::run_all(argc > 1 && std::string_view(argv[1]) == "--quick");
+    return dak::run_all(support, argc > 1 && std::string_view(argv[1]) == "--quick");
   } catch (const std::exception& error) {
     fmt::print("FAIL {}\n", error.what());
     return 1;

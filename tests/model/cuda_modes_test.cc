@@ -197,18 +197,43 @@ TEST_F(CudaModeEngines, PrefetchChoosesTheTokensOfDirect) {
 // choice.
 TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
   const ModelFiles files = open_model(data() + "hf/smollm2", true);
+  for (const KernelKind kernels : {KernelKind::kAuto, KernelKind::kPlain}) {
+    EngineOptions options = gpu_options(AccessMode::kDirect, 0.5);
+    options.device.kernels = kernels;
+    options.context = 200;
+    Engine engine(files, options, cpu_tiers(1e9));
+    const auto answer = [&engine](float presence_penalty) {
+      Session session(engine);
+      GenerateRequest request{.prompt = {5, 17, 250, 3, 99}, .max_tokens = 150, .ignore_eos = true};
+      request.sampling.presence_penalty = presence_penalty;
+      return session.generate(request).tokens;
+    };
+    const std::vector<TokenId> by_graph = answer(0);
+    EXPECT_EQ(by_graph.size(), 150U);
+    EXPECT_EQ(by_graph, answer(1e-30f)) << name(kernels);
+  }
+}
+
+// Their links count what is read and have no window.
+TEST_F(CudaModeEngines, PlainKernelsHaveNoWindow) {
+  const ModelFiles files = open_model(data() + "hf/smollm2", true);
   EngineOptions options = gpu_options(AccessMode::kDirect, 0.5);
-  options.context = 200;
+  options.device.kernels = KernelKind::kPlain;
   Engine engine(files, options, cpu_tiers(1e9));
-  const auto answer = [&engine](float presence_penalty) {
-    Session session(engine);
-    GenerateRequest request{.prompt = {5, 17, 250, 3, 99}, .max_tokens = 150, .ignore_eos = true};
-    request.sampling.presence_penalty = presence_penalty;
-    return session.generate(request).tokens;
-  };
-  const std::vector<TokenId> by_graph = answer(0);
-  EXPECT_EQ(by_graph.size(), 150U);
-  EXPECT_EQ(by_graph, answer(1e-30f));
+  DecodeLoop loop(engine, 1, 12, 1);
+  loop.run(1);  // records the step, for which it runs it once more
+  const int64_t before = link_status(*engine.cuda(), 1).read_bytes;
+  constexpr int64_t kSteps = 5;
+  const int64_t counted = loop.run(kSteps).traffic.read_bytes[1];
+  const LinkStatus link = link_status(*engine.cuda(), 1);
+  EXPECT_GT(counted, 0);
+  // A row of the embedding is no product's, and is not counted on the link.
+  const int64_t row_bytes = 2 * engine.config().hidden;
+  EXPECT_LE(link.read_bytes - before, counted);
+  EXPECT_GE(link.read_bytes - before, counted - kSteps * row_bytes);
+  EXPECT_EQ(link.window_bytes, 0);
+  const CudaBackendPtr backend = make_cuda_backend(0, KernelKind::kPlain);
+  EXPECT_THROW(set_fixed_window(*backend, 1, 1 << 20), Error);
 }
 
 TEST_F(CudaModeEngines, UvaChoosesTheSameTokensWhereverTheWeightsLie) {

@@ -23,11 +23,16 @@ struct Case {
   const char* golden;
   DType dtype;
   DType kv_dtype = DType::kF32;
+  KernelKind kernels = KernelKind::kAuto;
 };
 
-void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.golden << "_" << name(c.dtype) << "_kv_" << name(c.kv_dtype);
+std::string name_of(const Case& c) {
+  std::string text = fmt::format("{}_{}_kv_{}", c.golden, name(c.dtype), name(c.kv_dtype));
+  if (c.kernels != KernelKind::kAuto) text += fmt::format("_{}", name(c.kernels));
+  return text;
 }
+
+void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c); }
 
 int32_t argmax(const float* row, int64_t count) {
   return static_cast<int32_t>(std::max_element(row, row + count) - row);
@@ -43,12 +48,13 @@ double margin(const float* row, int64_t count) {
 class CudaParity : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+    const std::string reason = test::no_gpu(GetParam().kernels);
+    if (!reason.empty()) GTEST_SKIP() << reason;
     golden_ = read_golden(data() + "goldens/" + GetParam().golden + ".json", data());
   }
 
   EngineOptions options(Backend backend, double ratio = 0.5) const {
-    return {.device = {.backend = backend},
+    return {.device = {.backend = backend, .kernels = GetParam().kernels},
             .offload_ratio = ratio,
             .context = 64,
             .dtype = GetParam().dtype,
@@ -160,11 +166,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"opt", DType::kBF16}, Case{"opt", DType::kF16},
                     Case{"opt_post_norm", DType::kBF16}, Case{"gguf_llama_f16", DType::kF16},
                     Case{"gguf_qwen2_f32", DType::kBF16}, Case{"gguf_qwen3_f16", DType::kF16},
-                    Case{"gguf_llama_k_quants_bf16", DType::kBF16}),
-    [](const auto& test) {
-      return std::string(test.param.golden) + "_" + std::string(name(test.param.dtype)) + "_kv_" +
-             std::string(name(test.param.kv_dtype));
-    });
+                    Case{"gguf_llama_k_quants_bf16", DType::kBF16},
+                    Case{"smollm2", DType::kBF16, DType::kBF16, KernelKind::kPlain},
+                    Case{"llama3_gqa", DType::kF16, DType::kF16, KernelKind::kPlain},
+                    Case{"opt", DType::kBF16, DType::kF32, KernelKind::kPlain},
+                    Case{"qwen3", DType::kF16, DType::kF16, KernelKind::kPlain}),
+    [](const auto& test) { return name_of(test.param); });
 
 class CudaModel : public testing::Test {
  protected:

@@ -87,6 +87,30 @@ TEST_F(SmolLm2, PlacementNeverChangesABit) {
   }
 }
 
+// A fact at the start of a long context is found with every page local and with nine tenths of the
+// cache in host memory, and the text is the same.
+TEST_F(SmolLm2, FindsANeedleInRemotePages) {
+  std::string text = "The secret word of the island is: marmalade. Remember it.\n\n";
+  for (int i = 0; i < 60; ++i) {
+    text += fmt::format("Day {}: the weather was mild and the boats went out as usual.\n", i + 1);
+  }
+  text +=
+      "\nQuestion: what is the secret word of the island?\nAnswer: The secret word of the island "
+      "is:";
+  std::string expected;
+  for (const double ratio : {0.0, 0.9}) {
+    Engine engine(open_model(DAK_MODEL, true),
+                  {.offload_ratio = 0.5, .kv_ratio = ratio, .context = 2048}, cpu_tiers(1e9));
+    Session session(engine);
+    const GenerateResult result = session.generate(
+        {.prompt = engine.tokenizer().encode(text), .max_tokens = 12, .ignore_eos = true});
+    EXPECT_NE(result.text.find("marmalade"), std::string::npos) << result.text;
+    if (expected.empty()) expected = result.text;
+    EXPECT_EQ(result.text, expected) << "ratio " << ratio;
+    EXPECT_GT(std::ssize(engine.tokenizer().encode(text)), 800);
+  }
+}
+
 int64_t status_kib(const std::string& key) {
   std::ifstream file("/proc/self/status");
   std::string word;

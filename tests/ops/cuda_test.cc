@@ -1,5 +1,5 @@
 // Every operation on a GPU against fp64, by the rule of tests/support/compare.h, and bit by bit
-// against itself over placements and batches.
+// against itself over placements and batches; matmul and attention with every kind of kernels.
 #include "tests/support/cuda.h"
 
 #include "ops/attention.h"
@@ -21,6 +21,16 @@ class CudaOps : public testing::Test {
     if (const std::string reason = no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
   }
 };
+
+class CudaKernels : public testing::TestWithParam<KernelKind> {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = no_gpu(GetParam()); !reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CudaKernels, testing::Values(KernelKind::kTma, KernelKind::kPlain),
+                         [](const auto& test) { return std::string(name(test.param)); });
 
 TieredTensor place_weight(Gpu& gpu, const std::vector<float>& values, int64_t rows, int64_t cols,
                           DType dtype, double ratio) {
@@ -68,8 +78,8 @@ struct ProductResult {
   std::vector<double> magnitude;
 };
 
-ProductResult run_product(const Product& p, double ratio) {
-  Gpu gpu;
+ProductResult run_product(const Product& p, double ratio, KernelKind kernels) {
+  Gpu gpu(kernels);
   const auto seed = static_cast<uint32_t>(p.n * 31 + p.k * 7 + p.m);
   const auto x = random_values(p.m * p.k, seed);
   const auto w = rounded(random_values(p.n * p.k, seed + 1), p.dtype);
@@ -139,56 +149,56 @@ ProductResult run_product(const Product& p, double ratio) {
   return r;
 }
 
-void expect_close(const Product& p) {
+void expect_close(const Product& p, KernelKind kernels) {
   SCOPED_TRACE(testing::Message() << name(p.dtype) << " m " << p.m << " n " << p.n << " k " << p.k);
-  const ProductResult r = run_product(p, 0.5);
+  const ProductResult r = run_product(p, 0.5, kernels);
   const Comparison c = compare(r.gpu, r.naive, r.exact, r.magnitude);
   EXPECT_TRUE(c.ok) << c.message;
 }
 
-TEST_F(CudaOps, MatmulIsCloseToFp64) {
+TEST_P(CudaKernels, MatmulIsCloseToFp64) {
   for (const DType dtype : kHalfTypes) {
     for (const auto& [n, k] :
          {std::pair<int64_t, int64_t>{1, 1}, {65, 63}, {200, 300}, {576, 72}}) {
-      for (const int64_t m : {1, 3, 64, 65, 130}) expect_close({m, n, k, dtype});
+      for (const int64_t m : {1, 3, 64, 65, 130}) expect_close({m, n, k, dtype}, GetParam());
     }
-    expect_close({.m = 5, .n = 200, .k = 300, .dtype = dtype, .bias = true});
+    expect_close({.m = 5, .n = 200, .k = 300, .dtype = dtype, .bias = true}, GetParam());
     expect_close({.m = 70,
                   .n = 200,
                   .k = 300,
                   .dtype = dtype,
                   .bias = true,
                   .residual = true,
-                  .activation = Activation::kRelu});
-    expect_close({.m = 3,
-                  .n = 192,
-                  .k = 64,
-                  .dtype = dtype,
-                  .gated = true,
-                  .activation = Activation::kSilu});
+                  .activation = Activation::kRelu},
+                 GetParam());
+    expect_close(
+        {.m = 3, .n = 192, .k = 64, .dtype = dtype, .gated = true, .activation = Activation::kSilu},
+        GetParam());
     expect_close({.m = 66,
                   .n = 48,
                   .k = 128,
                   .dtype = dtype,
                   .gated = true,
-                  .activation = Activation::kGeluTanh});
+                  .activation = Activation::kGeluTanh},
+                 GetParam());
   }
 }
 
-TEST_F(CudaOps, MatmulHasTheSameBitsForEveryPlacement) {
+TEST_P(CudaKernels, MatmulHasTheSameBitsForEveryPlacement) {
   for (const int64_t m : {1, 20, 70}) {
     const Product p{.m = m, .n = 330, .k = 520, .dtype = DType::kBF16, .bias = true};
-    const std::vector<float> expected = run_product(p, kRatios[0]).gpu;
+    const std::vector<float> expected = run_product(p, kRatios[0], GetParam()).gpu;
     for (const double ratio : kRatios) {
-      EXPECT_TRUE(same_bits(run_product(p, ratio).gpu, expected)) << "m " << m << " " << ratio;
+      EXPECT_TRUE(same_bits(run_product(p, ratio, GetParam()).gpu, expected))
+          << "m " << m << " " << ratio;
     }
   }
 }
 
 // Host memory is pinned in pieces of 1 GiB: a row block may lie across two of them.
-TEST_F(CudaOps, MatmulReadsAcrossPinnedPieces) {
+TEST_P(CudaKernels, MatmulReadsAcrossPinnedPieces) {
   constexpr int64_t kPiece = int64_t{1} << 30;
-  Gpu gpu;
+  Gpu gpu(GetParam());
   const std::unique_ptr<Arena> arena =
       make_pinned_arena({.name = "host"}, 0, kPiece + (int64_t{1} << 20));
   const auto w = random_values(64 * 520, 1);
@@ -402,8 +412,8 @@ SequenceData data_of(const AttentionConfig& c, const SequenceShape& shape) {
 }
 
 std::vector<float> run_attention(const AttentionConfig& c, const std::vector<SequenceShape>& shapes,
-                                 TierIndex tier) {
-  Gpu gpu;
+                                 TierIndex tier, KernelKind kernels) {
+  Gpu gpu(kernels);
   std::vector<std::vector<KvPage>> pages(shapes.size());
   std::vector<KvSequence> sequences;
   const std::vector<std::byte> poison(static_cast<size_t>(c.page_bytes()), std::byte{0xff});
@@ -449,8 +459,8 @@ float two_terms(float x, DType dtype) {
 
 // T = float: the naive implementation of the kernel's precision.
 template <class T>
-void attention_of(const AttentionConfig& c, const SequenceShape& shape, std::vector<T>& out,
-                  std::vector<double>& magnitude) {
+void attention_of(const AttentionConfig& c, const SequenceShape& shape, KernelKind kernels,
+                  std::vector<T>& out, std::vector<double>& magnitude) {
   SequenceData data = data_of(c, shape);
   data.k = rounded(std::move(data.k), c.kv_dtype);
   data.v = rounded(std::move(data.v), c.kv_dtype);
@@ -461,8 +471,8 @@ void attention_of(const AttentionConfig& c, const SequenceShape& shape, std::vec
     const auto at = [&](int64_t t, int64_t d) {
       return static_cast<size_t>((t * c.kv_heads + kv_head) * c.head_size + d);
     };
-    const bool in_terms =
-        std::is_same_v<T, float> && cuda::on_tensor_cores(c.kv_dtype, c.head_size);
+    const bool in_terms = std::is_same_v<T, float> && kernels == KernelKind::kTma &&
+                          cuda::on_tensor_cores(c.kv_dtype, c.head_size);
     const auto term = [&](T x) {
       return in_terms ? static_cast<T>(two_terms(static_cast<float>(x), c.kv_dtype)) : x;
     };
@@ -508,7 +518,7 @@ AttentionConfig attention_config(int64_t heads, int64_t kv_heads, int64_t head_s
 }
 
 // Batches of few rows, which cut long sequences into runs, and of more than kMaxSplitRows.
-TEST_F(CudaOps, AttentionIsCloseToFp64) {
+TEST_P(CudaKernels, AttentionIsCloseToFp64) {
   const std::vector<std::vector<SequenceShape>> batches{
       {{0, 1}, {63, 2}, {700, 1}, {64, 1}, {127, 3}, {4500, 1}},
       {{0, 70}, {63, 2}, {700, 1}, {64, 1}}};
@@ -525,10 +535,11 @@ TEST_F(CudaOps, AttentionIsCloseToFp64) {
         std::vector<double> magnitude;
         std::vector<double> unused;
         for (const SequenceShape& shape : shapes) {
-          attention_of(c, shape, naive, unused);
-          attention_of(c, shape, exact, magnitude);
+          attention_of(c, shape, GetParam(), naive, unused);
+          attention_of(c, shape, GetParam(), exact, magnitude);
         }
-        const Comparison r = compare(run_attention(c, shapes, 0), naive, exact, magnitude);
+        const Comparison r =
+            compare(run_attention(c, shapes, 0, GetParam()), naive, exact, magnitude);
         EXPECT_TRUE(r.ok) << name(dtype) << " head size " << c.head_size << ", " << shapes.size()
                           << " sequences: " << r.message;
       }
@@ -536,14 +547,14 @@ TEST_F(CudaOps, AttentionIsCloseToFp64) {
   }
 }
 
-TEST_F(CudaOps, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
+TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
   const AttentionConfig c = attention_config(4, 2, 64, DType::kBF16);
   const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}};  // <= kMaxSplitRows
-  const std::vector<float> together = run_attention(c, shapes, 0);
-  EXPECT_TRUE(same_bits(run_attention(c, shapes, 1), together));
+  const std::vector<float> together = run_attention(c, shapes, 0, GetParam());
+  EXPECT_TRUE(same_bits(run_attention(c, shapes, 1, GetParam()), together));
   std::vector<float> alone;
   for (const SequenceShape& shape : shapes) {
-    const auto part = run_attention(c, {shape}, 0);
+    const auto part = run_attention(c, {shape}, 0, GetParam());
     alone.insert(alone.end(), part.begin(), part.end());
   }
   EXPECT_TRUE(same_bits(alone, together));

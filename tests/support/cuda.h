@@ -17,10 +17,11 @@
 
 namespace dak::test {
 
-// Why tests on a GPU cannot run here; empty: they can.
-inline std::string no_gpu() {
+// Why tests on a GPU, with these kernels, cannot run here; empty: they can.
+inline std::string no_gpu(KernelKind kernels = KernelKind::kAuto) {
   const std::vector<CudaDevice> devices = cuda_devices();
   if (devices.empty()) return no_cuda_reason();
+  if (kernels == KernelKind::kTma && !devices[0].kernels.tma) return devices[0].kernels.missing;
   return devices[0].unusable;
 }
 
@@ -33,7 +34,7 @@ inline std::string test_data(const char* built) {
 // GPU 0 with a tier of its own memory and one of the host's.
 class Gpu {
  public:
-  Gpu() {
+  explicit Gpu(KernelKind kernels = KernelKind::kAuto) : backend_(make_cuda_backend(0, kernels)) {
     ctx.backend = Backend::kCuda;
     ctx.cuda = backend_.get();
   }
@@ -66,7 +67,7 @@ class Gpu {
  private:
   std::unique_ptr<Arena> local_ = make_device_arena({.name = "local"}, 0, 0);
   std::unique_ptr<Arena> host_ = make_pinned_arena({.name = "host"}, 0, 0);
-  CudaBackendPtr backend_ = make_cuda_backend(0);
+  CudaBackendPtr backend_;
 };
 
 }  // namespace dak::test

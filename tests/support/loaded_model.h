@@ -1,6 +1,7 @@
 // A model loaded under a plan, with the parts a test wants to reach.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "base/thread_pool.h"
@@ -33,11 +34,14 @@ class LoadedModel {
     workspace_ = std::make_unique<Workspace>(
         files_.config, max_rows, max_rows, weights_->arena(0),
         matmul_input_dtype(options.device.backend, files_.config, operands));
-    cache_ = std::make_unique<KvCache>(files_.config, kv_cache_dtype(files_.config, options),
-                                       kCacheTokens, weights_->arena(0));
+    const std::array arenas{&weights_->arena(0), &weights_->arena(1)};
+    cache_ = std::make_unique<KvCache>(
+        files_.config, kv_cache_dtype(files_.config, options),
+        uniform_kv_room(files_.config.layers, kv_pages_for(kCacheTokens), options.kv_ratio),
+        arenas);
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
-      cuda_ = make_cuda_backend(options.device.ordinal);
+      cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
       prepare_access(plan_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;

@@ -39,6 +39,11 @@ __device__ inline void bulk_prefetch(const void* source, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(source), "r"(bytes) : "memory");
 }
 
+// The same for one cache line, by an ordinary load.
+__device__ inline void prefetch_l2(const void* source) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(source));
+}
+
 // The box of a two-dimensional tensor map at (column, row); completes on `barrier`.
 __device__ inline void tensor_copy_2d(void* target, const CUtensorMap* map, int32_t column,
                                       int32_t row, Barrier* barrier, uint64_t policy) {

@@ -15,18 +15,35 @@ __device__ inline void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Orders this thread's ordinary accesses to any memory and the copy engine's.
+__device__ inline void fence_proxy_async_all() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
+// Reads a word that another SM may write; what that one wrote before is visible afterwards.
+__device__ inline uint32_t load_acquire(const uint32_t* word) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
 // Barrier `id` (1..15; 0 is __syncthreads) among `threads` threads.
 __device__ inline void named_barrier(uint32_t id, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// The next kernel of the stream may start as soon as SMs have room for it.
+// The next kernel of the stream may start as soon as SMs have room for it. Before sm_90 kernels
+// never overlap (launch.h), and there is nothing to say or to wait for.
 __device__ inline void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 // Blocks until every earlier kernel of the stream has finished and its writes are visible.
-__device__ inline void grid_dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ inline void grid_dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 // Nanoseconds, common to all SMs; its resolution depends on the GPU.
 __device__ inline uint64_t global_time_ns() {

@@ -1,6 +1,8 @@
-// Attention over the paged cache: a thread block for each (row, head). Warp w takes the pages whose
-// number is w modulo kWarps, in order, with an online softmax; the warps' results are merged in
-// order of w. So the order of every sum follows from token indices alone, whatever the batch.
+// Attention over the paged cache with ordinary loads, for what paged_attention.cuh does not take:
+// f32 pages, other head sizes, GPUs without TMA. A thread block for each (row, head). Warp w takes
+// the pages whose number is w modulo kWarps, in order, with an online softmax; the warps' results
+// are merged in order of w. So the order of every sum follows from token indices alone, whatever
+// the batch.
 #include <cmath>
 
 #include "kernels/begin.cuh"
@@ -37,16 +39,24 @@ __device__ float as_f32(T value) {
   return static_cast<float>(value);
 }
 
+// Where the 8 values from dimension 8 * unit on lie in a token's row.
+template <bool kSwizzled>
+__device__ int unit_in_row(int token, int unit, int head_size) {
+  return (kSwizzled ? kv_unit(token, unit, head_size / 8) : unit) * 8;
+}
+
 // q . k over one token's key; 8 values at a time, as head_size allows.
-template <typename T>
-__device__ float dot_key(const float* q, const T* key, int head_size) {
+template <typename T, bool kSwizzled>
+__device__ float dot_key(const float* q, const T* keys, int token, int head_size) {
+  const T* key = keys + token * head_size;
   float sum = 0;
 #pragma unroll 4
   for (int i = 0; i < head_size; i += 8) {
+    const T* unit = key + unit_in_row<kSwizzled>(token, i / 8, head_size);
     alignas(16) T values[8];
 #pragma unroll
     for (size_t part = 0; part < sizeof(values) / 16; ++part) {
-      reinterpret_cast<int4*>(values)[part] = reinterpret_cast<const int4*>(key + i)[part];
+      reinterpret_cast<int4*>(values)[part] = reinterpret_cast<const int4*>(unit)[part];
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum = fmaf(q[i + j], as_f32(values[j]), sum);
@@ -71,7 +81,7 @@ struct Running {
 };
 
 // Adds tokens [begin, end) of one page, counted within the page.
-template <typename T>
+template <typename T, bool kSwizzled>
 __device__ void add_page(const AttentionParams& p, const float* q, const T* keys, const T* values,
                          int begin, int end, Running& state) {
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -82,7 +92,7 @@ __device__ void add_page(const AttentionParams& p, const float* q, const T* keys
   for (int i = 0; i < kTokensPerLane; ++i) {
     const int token = lane + i * kLanes;
     scores[i] = token >= begin && token < end
-                    ? p.kv.scale * dot_key(q, keys + token * head_size, head_size)
+                    ? p.kv.scale * dot_key<T, kSwizzled>(q, keys, token, head_size)
                     : -INFINITY;
     most = fmaxf(most, scores[i]);
   }
@@ -106,7 +116,8 @@ __device__ void add_page(const AttentionParams& p, const float* q, const T* keys
     for (int d = 0; d < kDimsPerLane; ++d) {
       const int dim = lane + d * kLanes;
       if (dim < head_size) {
-        state.values[d] = fmaf(weight, as_f32(values[token * head_size + dim]), state.values[d]);
+        const int at = unit_in_row<kSwizzled>(token, dim / 8, head_size) + dim % 8;
+        state.values[d] = fmaf(weight, as_f32(values[token * head_size + at]), state.values[d]);
       }
     }
   };
@@ -117,7 +128,7 @@ __device__ void add_page(const AttentionParams& p, const float* q, const T* keys
   }
 }
 
-template <typename T>
+template <typename T, bool kSwizzled>
 __global__ void __launch_bounds__(kWarps* kLanes)
     attention_kernel(const __grid_constant__ AttentionParams p) {
   extern __shared__ float memory[];
@@ -146,8 +157,9 @@ __global__ void __launch_bounds__(kWarps* kLanes)
                     kv_head * kKvPageTokens * head_size;
     const T* values = keys + p.kv.kv_heads * kKvPageTokens * head_size;
     const int64_t first = page * kKvPageTokens;
-    add_page(p, shared.q, keys, values, static_cast<int>(max(begin - first, int64_t{0})),
-             static_cast<int>(min(end - first, kKvPageTokens)), state);
+    add_page<T, kSwizzled>(p, shared.q, keys, values,
+                           static_cast<int>(max(begin - first, int64_t{0})),
+                           static_cast<int>(min(end - first, kKvPageTokens)), state);
   }
   if (lane == 0) {
     shared.most[warp] = state.most;
@@ -174,6 +186,15 @@ __global__ void __launch_bounds__(kWarps* kLanes)
   }
 }
 
+template <typename T>
+void launch_half(const AttentionParams& params, const LaunchShape& shape, cudaStream_t stream) {
+  if (on_tensor_cores(params.kv.kv_dtype, params.kv.head_size)) {
+    launch(attention_kernel<T, true>, params, shape, stream);
+  } else {
+    launch(attention_kernel<T, false>, params, shape, stream);
+  }
+}
+
 }  // namespace
 
 void launch_attention(const AttentionParams& params, cudaStream_t stream) {
@@ -184,11 +205,11 @@ void launch_attention(const AttentionParams& params, cudaStream_t stream) {
                           .overlap_previous = true};
   switch (params.kv.kv_dtype) {
     case DType::kF32:
-      return launch(attention_kernel<float>, params, shape, stream);
+      return launch(attention_kernel<float, false>, params, shape, stream);
     case DType::kBF16:
-      return launch(attention_kernel<__nv_bfloat16>, params, shape, stream);
+      return launch_half<__nv_bfloat16>(params, shape, stream);
     default:
-      return launch(attention_kernel<__half>, params, shape, stream);
+      return launch_half<__half>(params, shape, stream);
   }
 }
 

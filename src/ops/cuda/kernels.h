@@ -138,8 +138,9 @@ struct AttentionParams {
   float* pieces;       // [m, kv_heads, tiles, piece_room, kTileHeads (head_size + 2)]
   uint32_t* arrivals;  // [m, kv_heads, tiles], zero between launches
 };
+// Any page, on any GPU.
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
-
+// on_tensor_cores() pages, with sm_90a.
 void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
 // What the device keeps of a decode step from one replay of its graph to the next: the most likely

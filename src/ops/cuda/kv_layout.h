@@ -8,7 +8,7 @@
 namespace dak::cuda {
 
 // Head sizes and types that paged_attention.cuh multiplies with tensor cores. Their pages are
-// stored swizzled.
+// stored swizzled, whichever kernels read them.
 constexpr bool on_tensor_cores(DType kv_dtype, int64_t head_size) {
   return kv_dtype != DType::kF32 &&
          (head_size == 16 || head_size == 32 || head_size == 64 || head_size == 80 ||

@@ -15,7 +15,7 @@ namespace {
 }  // namespace
 
 void CudaBackendDeleter::operator()(CudaBackend*) const {}  // none was ever made
-CudaBackendPtr make_cuda_backend(int) { refuse(); }
+CudaBackendPtr make_cuda_backend(int, KernelKind) { refuse(); }
 void set_tier_bandwidths(CudaBackend&, std::span<const Tier>) { refuse(); }
 LinkStatus link_status(const CudaBackend&, TierIndex) { refuse(); }
 void set_fixed_window(CudaBackend&, TierIndex, int64_t) { refuse(); }
@@ -23,6 +23,7 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
   refuse();
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
+void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {

@@ -35,7 +35,7 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
                  .cols = cols,
                  .out_stride = stride,
                  .dtype = dtype},
-                backend.stream());
+                backend.ordered_stream());
   return {.data = narrow, .stride = stride};
 }
 
@@ -64,7 +64,7 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
-                        backend.stream());
+                        backend.ordered_stream());
   }
 }
 
@@ -85,19 +85,22 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
   const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
-    split_matmul(weight,
-                 {.x = input.data + bytes_of(w.dtype, row * input.stride),
-                  .x_stride = input.stride,
-                  .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
-                  .out = target,
-                  .out_stride = outputs,
-                  .out_dtype = out.dtype,
-                  .bias = epilogue.bias,
-                  .activation = epilogue.activation,
-                  .gated = gated,
-                  .residual = epilogue.add_to_output ? target : nullptr,
-                  .overlap_previous = !waits || row > 0},
-                 backend.workspace(), backend.links(), backend.stream());
+    const SplitMatmulArgs args{.x = input.data + bytes_of(w.dtype, row * input.stride),
+                               .x_stride = input.stride,
+                               .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
+                               .out = target,
+                               .out_stride = outputs,
+                               .out_dtype = out.dtype,
+                               .bias = epilogue.bias,
+                               .activation = epilogue.activation,
+                               .gated = gated,
+                               .residual = epilogue.add_to_output ? target : nullptr,
+                               .overlap_previous = !waits || row > 0};
+    if (backend.recorder() != nullptr && backend.recorder()->matmul(prepare_split_matmul(
+                                             weight, args, backend.workspace(), backend.links()))) {
+      continue;
+    }
+    split_matmul(weight, args, backend.workspace(), backend.links(), backend.ordered_stream());
   }
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
@@ -158,7 +161,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .offset = offset,
                                 .dtype = table.dtype,
                                 .add = add},
-                               backend.stream());
+                               backend.ordered_stream());
     return;
   }
   launch_embedding({.ids = backend.upload(slot, ids),
@@ -169,7 +172,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .offset = offset,
                     .dtype = table.dtype,
                     .add = add},
-                   backend.stream());
+                   backend.ordered_stream());
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -181,16 +184,18 @@ void check_head_size(const AttentionConfig& config) {
 
 void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bias, float epsilon,
           const Tensor& out) {
+  CudaBackend& backend = backend_of(ctx);
   const int64_t cols = x.dim(x.rank - 1);
-  launch_norm({.x = x.f32(),
-               .weight = weight,
-               .bias = bias,
-               .out = out.data,
-               .rows = x.elements() / cols,
-               .cols = cols,
-               .epsilon = epsilon,
-               .out_dtype = out.dtype},
-              backend_of(ctx).stream());
+  const NormParams params{.x = x.f32(),
+                          .weight = weight,
+                          .bias = bias,
+                          .out = out.data,
+                          .rows = x.elements() / cols,
+                          .cols = cols,
+                          .epsilon = epsilon,
+                          .out_dtype = out.dtype};
+  if (backend.recorder() != nullptr && backend.recorder()->norm(params)) return;
+  launch_norm(params, backend.ordered_stream());
 }
 
 }  // namespace
@@ -244,7 +249,7 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
                .head_size = x.dim(2),
                .half = static_cast<int64_t>(frequencies.inverse.size()),
                .magnitude = frequencies.magnitude},
-              backend.stream());
+              backend.ordered_stream());
 }
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -259,18 +264,19 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     params.parts[i] = parts[i].f32();
     params.part_end[i] = end;
   }
-  launch_split_columns(params, backend_of(ctx).stream());
+  launch_split_columns(params, backend_of(ctx).ordered_stream());
 }
 
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                  const Tensor& out) {
   CudaBackend& backend = backend_of(ctx);
-  launch_gather_rows({.x = x.f32(),
-                      .rows = backend.upload(CudaBackend::kRows, rows),
-                      .out = out.f32(),
-                      .m = out.dim(0),
-                      .cols = out.dim(1)},
-                     backend.stream());
+  const GatherRowsParams params{.x = x.f32(),
+                                .rows = backend.upload(CudaBackend::kRows, rows),
+                                .out = out.f32(),
+                                .m = out.dim(0),
+                                .cols = out.dim(1)};
+  if (backend.recorder() != nullptr && backend.recorder()->gather(params)) return;
+  launch_gather_rows(params, backend.ordered_stream());
 }
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -278,7 +284,7 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   CudaBackend& backend = backend_of(ctx);
   launch_store_kv(
       {.kv = kv_params(backend, config, sequences, k.dim(0)), .k = k.f32(), .v = v.f32()},
-      backend.stream());
+      backend.ordered_stream());
 }
 
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -289,18 +295,20 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
   static const RopeFrequencies kNone;
   const RopeFrequencies& frequencies =
       transform.frequencies != nullptr ? *transform.frequencies : kNone;
-  launch_split_heads({.kv = kv_params(backend, config, sequences, qkv.dim(0)),
-                      .qkv = qkv.f32(),
-                      .positions = backend.upload(CudaBackend::kPositions, positions),
-                      .inverse = backend.upload(CudaBackend::kFrequencies,
-                                                std::span<const float>(frequencies.inverse)),
-                      .q_norm = transform.q_norm,
-                      .k_norm = transform.k_norm,
-                      .q = q.f32(),
-                      .half = static_cast<int64_t>(frequencies.inverse.size()),
-                      .magnitude = frequencies.magnitude,
-                      .epsilon = transform.norm_epsilon},
-                     backend.stream());
+  const SplitHeadsParams params{
+      .kv = kv_params(backend, config, sequences, qkv.dim(0)),
+      .qkv = qkv.f32(),
+      .positions = backend.upload(CudaBackend::kPositions, positions),
+      .inverse =
+          backend.upload(CudaBackend::kFrequencies, std::span<const float>(frequencies.inverse)),
+      .q_norm = transform.q_norm,
+      .k_norm = transform.k_norm,
+      .q = q.f32(),
+      .half = static_cast<int64_t>(frequencies.inverse.size()),
+      .magnitude = frequencies.magnitude,
+      .epsilon = transform.norm_epsilon};
+  if (backend.recorder() != nullptr && backend.recorder()->heads(params)) return;
+  launch_split_heads(params, backend.ordered_stream());
 }
 
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -316,8 +324,9 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .piece_room = 0,
                          .pieces = nullptr,
                          .arrivals = nullptr};
-  if (!on_tensor_cores(config.kv_dtype, config.head_size)) {
-    return launch_attention(params, backend.stream());
+  if (backend.kernels() == KernelKind::kPlain ||
+      !on_tensor_cores(config.kv_dtype, config.head_size)) {
+    return launch_attention(params, backend.ordered_stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
@@ -333,7 +342,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
-  launch_paged_attention(params, backend.sm_count(), backend.stream());
+  if (backend.recorder() != nullptr && backend.recorder()->attention(params)) return;
+  launch_paged_attention(params, backend.sm_count(), backend.ordered_stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,

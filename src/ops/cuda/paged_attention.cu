@@ -17,7 +17,7 @@ void launch_size(const AttentionParams& params, int sm_count, cudaStream_t strea
       std::min(Shape::kBlocks, static_cast<int>(kMultiprocessorBytes / (shared + 1024)));
   launch(paged_attention_kernel<T, kHeadSize>, params,
          {.blocks = sm_count * std::max(1, per_sm),
-          .threads = Shape::kWarps * 32,
+          .threads = kUnitWarps * 32,
           .shared_bytes = shared,
           .overlap_previous = true},
          stream);

@@ -8,13 +8,14 @@
 #include "kernels/launch.h"
 #include "kernels/ptx/sync.cuh"
 #include "memory/weight_layout.h"
+#include "ops/cuda/heads.cuh"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kNormThreads = 1024;
+constexpr int kNormThreads = 1024;  // norm.cuh adds up in the same order
 constexpr int kHeadWarps = 4;
 constexpr int kBestBlocks = 16;  // that look for the best token of one row
 
@@ -151,15 +152,6 @@ __global__ void narrow_kernel(const __grid_constant__ NarrowParams p) {
   }
 }
 
-// Element of a page's head: keys first, values from head kv_heads on.
-__device__ int64_t place_in_page(const KvParams& kv, int64_t head, int64_t token, int dim) {
-  const auto units = static_cast<int>(kv.head_size / 8);
-  if (on_tensor_cores(kv.kv_dtype, kv.head_size)) {
-    dim = kv_unit(static_cast<int>(token), dim / 8, units) * 8 + dim % 8;
-  }
-  return (head * kKvPageTokens + token) * kv.head_size + dim;
-}
-
 __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   begin_dependent();
   const KvParams& kv = p.kv;
@@ -189,41 +181,8 @@ __global__ void __launch_bounds__(kHeadWarps * 32)
   const int64_t m = index / all_heads;
   const int64_t head = index % all_heads;
   const auto size = static_cast<int>(kv.head_size);
-  const bool is_q = head < kv.heads;
-  const bool is_v = head >= kv.heads + kv.kv_heads;
-  const float* norm = is_q ? p.q_norm : is_v ? nullptr : p.k_norm;
-  float squares = 0;
-  for (int i = lane; i < size; i += 32) {
-    const float value = p.qkv[index * size + i];
-    values[i] = value;
-    squares += value * value;
-  }
-  __syncwarp();
-  if (norm != nullptr) {
-    for (int step = 16; step > 0; step /= 2) {
-      squares += __shfl_xor_sync(0xffffffffu, squares, step);
-    }
-    const float factor = 1.0f / sqrtf(squares / static_cast<float>(size) + p.epsilon);
-    for (int i = lane; i < size; i += 32) values[i] = values[i] * factor * norm[i];
-    __syncwarp();
-  }
-  if (!is_v) {
-    const auto position = static_cast<float>(p.positions[m]);
-    const auto half = static_cast<int>(p.half);
-    for (int i = lane; i < half; i += 32) {
-      float sine;
-      float cosine;
-      sincosf(position * p.inverse[i], &sine, &cosine);
-      sine *= p.magnitude;
-      cosine *= p.magnitude;
-      const float a = values[i];
-      const float b = values[i + half];
-      values[i] = a * cosine - b * sine;
-      values[i + half] = b * cosine + a * sine;
-    }
-    __syncwarp();
-  }
-  if (is_q) {
+  transform_head(p, m, head, values, lane);
+  if (kind_of_head(kv, head) == HeadKind::kQuery) {
     float* out = p.q + (m * kv.heads + head) * size;
     for (int i = lane; i < size; i += 32) out[i] = values[i];
     return;

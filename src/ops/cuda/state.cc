@@ -18,10 +18,6 @@ int64_t round_up(int64_t value) { return (value + kAlignment - 1) / kAlignment *
 // Before any member allocates: they take the current device's memory.
 int chosen(int ordinal) {
   cuda_check(cudaSetDevice(ordinal));
-  if (!has_sm90(ordinal)) {
-    throw_unsupported("--device", {}, fmt::format("cuda:{}", ordinal),
-                      "is not of compute capability 9.0", "use an H100 or H200, or --device cpu");
-  }
   return ordinal;
 }
 
@@ -29,7 +25,9 @@ int chosen(int ordinal) {
 
 void CudaBackendDeleter::operator()(CudaBackend* backend) const { delete backend; }
 
-CudaBackendPtr make_cuda_backend(int ordinal) { return CudaBackendPtr(new CudaBackend(ordinal)); }
+CudaBackendPtr make_cuda_backend(int ordinal, KernelKind kernels) {
+  return CudaBackendPtr(new CudaBackend(ordinal, kernels));
+}
 
 void set_tier_bandwidths(CudaBackend& backend, std::span<const Tier> tiers) {
   ReaderCounts readers = most_readers();
@@ -40,6 +38,7 @@ void set_tier_bandwidths(CudaBackend& backend, std::span<const Tier> tiers) {
 LinkStatus link_status(const CudaBackend& backend, TierIndex tier) {
   backend.enter();
   const LinkReading reading = backend.links().read(tier, backend.stream());
+  if (backend.kernels() == KernelKind::kPlain) return {.read_bytes = reading.read_bytes};
   return {.window_bytes = reading.window_bytes,
           .fixed = reading.fixed,
           .delay_us = reading.delay_us,
@@ -49,6 +48,10 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier) {
 }
 
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes) {
+  if (backend.kernels() == KernelKind::kPlain) {
+    throw_unsupported("--window", {}, std::to_string(window_bytes), "the plain kernels have none",
+                      "leave it away");
+  }
   backend.enter();
   backend.links().set_fixed_window(tier, window_bytes);
 }
@@ -64,6 +67,10 @@ void use_uva(CudaBackend& backend, std::byte* memory, int64_t size_bytes) {
   backend.use_uva(memory, size_bytes);
 }
 
+void set_persistent_steps(CudaBackend& backend, bool persistent) {
+  backend.set_persistent_steps(persistent);
+}
+
 void check_uva() { CublasLt::get(); }
 
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
@@ -75,7 +82,10 @@ CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
   return pinned;
 }
 
-CudaBackend::CudaBackend(int ordinal) : ordinal_(chosen(ordinal)), ring_(make_pinned(kRingBytes)) {
+CudaBackend::CudaBackend(int ordinal, KernelKind kernels)
+    : ordinal_(chosen(ordinal)),
+      kernels_(choose_kernels(kernels, supported_kernels(ordinal))),
+      ring_(make_pinned(kRingBytes)) {
   cuda_check(cudaDeviceGetAttribute(&sm_count_, cudaDevAttrMultiProcessorCount, ordinal_));
   cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
 }
@@ -110,8 +120,9 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     }
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
-    auto made = std::make_unique<SplitWeight>(
-        prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight, sm_count_, readers_);
+    auto made =
+        std::make_unique<SplitWeight>(prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight,
+                                      sm_count_, readers_, kernels_);
     if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);

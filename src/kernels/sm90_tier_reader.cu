@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "kernels/launch.h"
 #include "kernels/ptx/bulk_copy.cuh"
 #include "kernels/ptx/sync.cuh"
@@ -44,34 +42,13 @@ __global__ void read_tier_kernel(const __grid_constant__ TierRead read) {
 
 }  // namespace
 
-void read_tier(const TierRead& read, cudaStream_t stream) {
+void launch_sm90_tier_reader(const TierRead& read, cudaStream_t stream) {
   const int shared = read.chunk_bytes * read.chunks_in_flight;
   cuda_check(
       cudaFuncSetAttribute(read_tier_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   launch(read_tier_kernel, read,
          {.blocks = read.thread_blocks, .threads = 1, .shared_bytes = static_cast<size_t>(shared)},
          stream);
-}
-
-double measure_read_bandwidth(const TierRead& read, int repeats) {
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-  cuda_check(cudaEventCreate(&begin));
-  cuda_check(cudaEventCreate(&end));
-  float best_ms = 1e30f;
-  read_tier(read, nullptr);
-  for (int i = 0; i < repeats; ++i) {
-    cuda_check(cudaEventRecord(begin));
-    read_tier(read, nullptr);
-    cuda_check(cudaEventRecord(end));
-    cuda_check(cudaEventSynchronize(end));
-    float ms = 0;
-    cuda_check(cudaEventElapsedTime(&ms, begin, end));
-    best_ms = std::min(best_ms, ms);
-  }
-  cuda_check(cudaEventDestroy(begin));
-  cuda_check(cudaEventDestroy(end));
-  return static_cast<double>(read.size_bytes) / (best_ms * 1e-3);
 }
 
 }  // namespace dak

@@ -1,0 +1,21 @@
+// Stands in for the TMA kernels in a build without sm_90a, where kernel_support() never offers
+// them.
+#include "base/error.h"
+#include "kernels/kernel_kind.h"
+#include "ops/cuda/decode_step.h"
+#include "ops/cuda/kernels.h"
+
+namespace dak::cuda {
+namespace {
+
+[[noreturn]] void refuse() {
+  throw_unsupported("--kernels", {}, name(KernelKind::kTma), "this dak was built without sm_90a",
+                    "use --kernels plain");
+}
+
+}  // namespace
+
+void launch_paged_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
+void launch_decode_step(const StepParams&, DType, int, int64_t, int, cudaStream_t) { refuse(); }
+
+}  // namespace dak::cuda
