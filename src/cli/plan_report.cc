@@ -124,6 +124,10 @@ WorkloadEntry usual_prompt(const PlanQuestion& question) {
   return {.phase = Phase::kPrefill, .tokens = std::min(kUsual, room)};
 }
 
+bool knows_arithmetic(const EngineOptions& options) {
+  return options.hardware && !options.hardware->peak_flops_per_s.empty();
+}
+
 // What the predictions leave out, where it matters.
 std::string limits_of_model(const PlanQuestion& question) {
   const EngineOptions& options = question.options;
@@ -131,6 +135,10 @@ std::string limits_of_model(const PlanQuestion& question) {
   if (options.mode != AccessMode::kDirect && options.mode != AccessMode::kResident) {
     text += fmt::format("these are times of mode direct; mode {} is not modelled\n",
                         name(options.mode));
+  }
+  if (!knows_arithmetic(options)) {
+    text +=
+        "times of prefill need the speed of arithmetic, which is not known: run dak probe once\n";
   }
   if (options.device.backend != Backend::kCuda) return text;
   const std::string capability =
@@ -236,7 +244,8 @@ std::string forecast_text(const PlanQuestion& question, const PlanAnswer& answer
   std::string text =
       fmt::format("\npredicted, nothing loaded, on {} ({}):\n", question.hardware_origin, rates);
   for (const EntryForecast& entry : answer.forecast.entries) text += entry_line(entry);
-  if (answer.forecast.first(Phase::kPrefill) == nullptr) {
+  const bool prompt_asked = answer.forecast.first(Phase::kPrefill) != nullptr;
+  if (!prompt_asked && knows_arithmetic(question.options)) {
     const Forecast prompt = forecast_of(question.files->config, question.options, answer.plan,
                                         {usual_prompt(question)});
     text += entry_line(prompt.entries[0]);

@@ -92,8 +92,7 @@ int run(Flags& flags) {
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
   ProgressBar bar;
-  Engine engine(files, options, tiers,
-                [&bar](const Progress& progress) { bar.update(progress); });
+  Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
 
   GenerateRequest request;

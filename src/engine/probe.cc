@@ -95,12 +95,11 @@ KnownHardware known_hardware(const Device& device, int threads, const std::vecto
   const bool cuda = device.backend == Backend::kCuda;
   if (const PresetText* preset = cuda ? preset_of_processor(key.processor) : nullptr) {
     return {.profile = hardware_named(preset->name),
-            .origin =
-                fmt::format("this machine (bandwidths measured now, else preset {})", preset->name),
+            .origin = fmt::format("this machine (preset {})", preset->name),
             .note = std::move(cached.note)};
   }
   return {.profile = profile_of_tiers(tiers, cuda),
-          .origin = "this machine (bandwidths measured now, else not probed: see dak probe)",
+          .origin = "this machine (not probed)",
           .note = std::move(cached.note)};
 }
 

@@ -210,7 +210,8 @@ HardwareProfile parse_profile(const nlohmann::json& json, std::string_view where
   const JsonField root(json, "", where);
   check_format(root);
   root.expect_only({"format", "version", "name", "device", "processor", "uuid", "driver",
-                    "compute_capability", "sm_count", "sources", "peak_tflops", "launch_overhead_us", "tiers"});
+                    "compute_capability", "sm_count", "sources", "peak_tflops",
+                    "launch_overhead_us", "tiers"});
   HardwareProfile profile{
       .name = root.at("name").string(),
       .device = root.at("device").string(),

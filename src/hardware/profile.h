@@ -59,8 +59,8 @@ struct HardwareProfile {
 
   // In the order of `tiers`, as plans take them.
   std::vector<Tier> plan_tiers() const;
-  // The type's own peak, else bf16's: all 16-bit types run alike, and f32 is refused or slow. 0: not
-  // known.
+  // The type's own peak, else bf16's: all 16-bit types run alike, and f32 is refused or slow. 0:
+  // not known.
   double peak_of(DType dtype) const;
 };
 

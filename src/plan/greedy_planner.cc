@@ -62,8 +62,8 @@ Placement better_of(const PlacementProblem& problem, Placement placement,
     if (error.code() != ErrorCode::kResourceExhausted) throw;
     return placement;  // there is no uniform plan
   }
-  const bool worse = cost_of_placement(problem, uniform.blocks) <
-                     cost_of_placement(problem, placement.blocks);
+  const bool worse =
+      cost_of_placement(problem, uniform.blocks) < cost_of_placement(problem, placement.blocks);
   return worse ? std::move(uniform) : std::move(placement);
 }
 
