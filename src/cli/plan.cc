@@ -82,6 +82,7 @@ PlanQuestion with_policy(const PlanQuestion& question, PlacementPolicy policy) {
 void write_svg(const PlanQuestion& question, const std::vector<PlacementPolicy>& policies,
                const Plan& plan, const std::string& path) {
   std::vector<BudgetSeries> series;
+  series.reserve(policies.size() + 1);
   for (const PlacementPolicy policy : policies) {
     series.push_back({.name = std::string(name(policy)),
                       .points = budget_curve(with_policy(question, policy), kCurvePoints)});
@@ -116,6 +117,7 @@ int run(Flags& flags) {
   const PlanAnswer found = first_answer(question, flags);
   const WhatIfs others = what_ifs(question, found);
   std::vector<PlanAnswer> compared;
+  compared.reserve(policies.size());
   for (const PlacementPolicy policy : policies) {
     compared.push_back(answer(with_policy(question, policy)));
   }

@@ -43,15 +43,16 @@ struct Readings {
 
 Readings readings_of(const KernelCosts& kernels, int64_t rows, int64_t columns) {
   Readings readings;
-  const auto add = [&](int64_t slice_rows, double times) {
-    if (slice_rows == 0 || times == 0) return;
+  const auto add = [&](int64_t slice_rows, int64_t slices) {
+    if (slice_rows == 0 || slices == 0) return;
+    const auto times = static_cast<double>(slices);
     const MatmulCost& cost = matmul_cost(kernels, slice_rows);
     readings.count += times;
     readings.local += times / cost.local_share;
     readings.local_fixed_s += times * cost.local_fixed_us * kMicro;
     readings.link_fixed_s += times * cost.link_fixed_us * kMicro;
   };
-  add(columns, static_cast<double>(rows / columns));
+  add(columns, rows / columns);
   add(rows % columns, 1);
   return readings;
 }

@@ -1,11 +1,14 @@
 // Greedy placement of real models on real machines' numbers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <random>
 
 #include "base/error.h"
 #include "engine/forecast.h"
+#include "engine/model_costs.h"
 #include "hardware/presets.h"
 
 namespace dak {
@@ -82,6 +85,42 @@ TEST(GreedyPlan, IsNeverSlowerThanUniformInTheModel) {
   }
   EXPECT_GT(planned, 500);
   EXPECT_GT(faster, 10);
+}
+
+// What is made least is the part of the forecast that placement can change.
+TEST(GreedyPlan, MinimisesWhatIsForecast) {
+  EngineOptions options =
+      options_for("h100", "decode:batch=1,context=1k*0.3 + prefill:100k*0.5 + prefill:1k*0.2");
+  options.local_budget_bytes = int64_t{20} << 30;
+  const ModelFiles& files = model("llama-3.1-8b");
+  const Plan plan = plan_model(files, options, options.hardware->plan_tiers());
+  const Forecast forecast = forecast_of(files.config, options, plan, options.workload);
+  double seconds_per_token = 0;
+  for (const EntryForecast& entry : forecast.entries) {
+    for (const KindForecast& kind : entry.kinds) {
+      const bool placed = std::ranges::any_of(plan.operands, [&](const OperandPlan& operand) {
+        return without_layer(operand.operand.name) == kind.name;
+      });
+      const double tokens = static_cast<double>(
+          entry.entry.phase == Phase::kDecode ? entry.entry.batch : entry.entry.tokens);
+      if (placed) seconds_per_token += entry.entry.share * kind.seconds / tokens;
+    }
+  }
+  std::vector<Operand> operands;
+  PlacementProblem problem;
+  std::vector<TierBlocks> blocks;
+  for (const OperandPlan& entry : plan.operands) {
+    operands.push_back(entry.operand);
+    problem.items.push_back(
+        {.blocks = entry.operand.blocks(), .block_bytes = entry.operand.block_bytes()});
+    blocks.emplace_back();
+    for (const TierSpan& span : entry.spans) blocks.back()[span.tier] += span.blocks;
+  }
+  const auto costs = operand_costs(operations_of(files.config, operands, DType::kBF16, plan.fixed),
+                                   operands.size(), options.workload, options.prefill_chunk,
+                                   machine_of(*options.hardware, plan.tiers, DType::kBF16));
+  for (size_t i = 0; i < costs.size(); ++i) problem.items[i].terms = costs[i];
+  EXPECT_NEAR(cost_of_placement(problem, blocks), seconds_per_token, 1e-6 * seconds_per_token);
 }
 
 TEST(GreedyPlan, GainsWhereOperationsWaitForDifferentThings) {
