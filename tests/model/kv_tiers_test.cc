@@ -130,7 +130,7 @@ TEST_P(KvTiers, RemoteBytesReadAreThoseOfTheTokensThere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, KvTiers,
-                         testing::Values("llama_64", "mistral_64", "opt_128", "qwen3_128"),
+                         testing::Values("llama_64", "mistral_128", "opt_128", "qwen3_128"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(KvTiersEngine, ChoosesTheSameTokensAndReportsBytes) {

@@ -145,7 +145,7 @@ TEST_P(PersistentStep, GivesTheBitsOfAKernelForEachOperation) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char* model : {"llama_64", "qwen3_128", "mistral_64", "opt_128"}) {
+  for (const char* model : {"llama_64", "qwen3_128", "mistral_128", "opt_128"}) {
     for (const DType dtype : {DType::kBF16, DType::kF16}) {
       for (const int64_t sequences : {1, 8, 13, 29}) all.push_back({model, dtype, sequences});
     }

@@ -61,15 +61,16 @@ struct StepParams {
   int32_t window_op[kMaxStepWindows];
 };
 
-// Whether the kernel has a form for these pages.
+// Whether the kernel has a form for these pages. Other head sizes of up to 128 would do, each for 30
+// seconds of compilation.
+inline constexpr int kStepHeadSize = 128;
 constexpr bool step_takes(DType kv_dtype, int64_t head_size) {
-  return (kv_dtype == DType::kBF16 || kv_dtype == DType::kF16) &&
-         (head_size == 64 || head_size == 128);
+  return (kv_dtype == DType::kBF16 || kv_dtype == DType::kF16) && head_size == kStepHeadSize;
 }
 
 // `batch_tile` 8, 16 or 32; all weights and pages of `dtype`. One thread block a multiprocessor,
 // all of them at once (a cooperative launch): they wait for each other.
-void launch_decode_step(const StepParams& params, DType dtype, int batch_tile, int64_t head_size,
-                        int sm_count, cudaStream_t stream);
+void launch_decode_step(const StepParams& params, DType dtype, int batch_tile, int sm_count,
+                        cudaStream_t stream);
 
 }  // namespace dak::cuda

@@ -16,6 +16,6 @@ namespace {
 }  // namespace
 
 void launch_paged_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
-void launch_decode_step(const StepParams&, DType, int, int64_t, int, cudaStream_t) { refuse(); }
+void launch_decode_step(const StepParams&, DType, int, int, cudaStream_t) { refuse(); }
 
 }  // namespace dak::cuda

@@ -24,17 +24,15 @@ bool StepRecorder::counting() {
 }
 
 // 0 and none: not decided yet, in the run or by the operation.
-bool StepRecorder::fits_run(DType dtype, int batch_tile, int64_t head_size) const {
+bool StepRecorder::fits_run(DType dtype, int batch_tile) const {
   return (!dtype_ || *dtype_ == dtype) &&
-         (batch_tile_ == 0 || batch_tile == 0 || batch_tile_ == batch_tile) &&
-         (head_size_ == 0 || head_size == 0 || head_size_ == head_size);
+         (batch_tile_ == 0 || batch_tile == 0 || batch_tile_ == batch_tile);
 }
 
-void StepRecorder::require_run(DType dtype, int batch_tile, int64_t head_size) {
-  if (!fits_run(dtype, batch_tile, head_size)) flush();
+void StepRecorder::require_run(DType dtype, int batch_tile) {
+  if (!fits_run(dtype, batch_tile)) flush();
   dtype_ = dtype;
   if (batch_tile != 0) batch_tile_ = batch_tile;
-  if (head_size != 0) head_size_ = head_size;
 }
 
 StepOp& StepRecorder::add(StepKind kind, int participants) {
@@ -63,7 +61,7 @@ bool StepRecorder::matmul(const SplitMatmulLaunch& product) {
   if (product.batch_tile > kMaxStepRows) return false;
   if (counting()) return false;
   if (heads_ || overlaps_readers(product.params)) flush();
-  require_run(product.dtype, product.batch_tile, 0);
+  require_run(product.dtype, product.batch_tile);
   StepOp& op = add(StepKind::kMatmul, product.thread_blocks);
   op.x_map = product.params.x_map;
   op.matmul = {.items = product.params.items,
@@ -121,12 +119,12 @@ bool StepRecorder::attention(const AttentionParams& params) {
   if (!heads_ || heads_->q != params.q) return false;
   const SplitHeadsParams heads = *heads_;
   heads_.reset();
-  require_run(params.kv.kv_dtype, 0, params.kv.head_size);
+  require_run(params.kv.kv_dtype, 0);
   const auto known = windows_.begin() + run_.windows;
   auto found = std::find(windows_.begin(), known, params.kv.window);
   if (found == known && run_.windows == kMaxStepWindows) {
     flush();
-    require_run(params.kv.kv_dtype, 0, params.kv.head_size);
+    require_run(params.kv.kv_dtype, 0);
     found = windows_.begin();
   }
   const auto window = static_cast<int32_t>(found - windows_.begin());
@@ -151,7 +149,7 @@ void StepRecorder::flush() {
     run_.done = done_.as<uint32_t>() + run_begin_;
     run_.op_count = static_cast<int32_t>(count);
     launch_decode_step(run_, dtype_.value_or(DType::kBF16), batch_tile_ == 0 ? 8 : batch_tile_,
-                       head_size_ == 0 ? 64 : head_size_, sm_count_, stream_);
+                       sm_count_, stream_);
     ++kernels_;
   }
   run_begin_ = ops_.size();
@@ -159,7 +157,6 @@ void StepRecorder::flush() {
   windows_ = {};
   dtype_.reset();
   batch_tile_ = 0;
-  head_size_ = 0;
   if (heads_) {
     launch_split_heads(*heads_, stream_);
     heads_.reset();

@@ -43,11 +43,10 @@ class StepRecorder {
 
  private:
   bool counting();
-  bool fits_run(DType dtype, int batch_tile, int64_t head_size) const;
+  bool fits_run(DType dtype, int batch_tile) const;
   bool overlaps_readers(const SplitMatmulParams& params) const;
-  void require_run(DType dtype, int batch_tile, int64_t head_size);
+  void require_run(DType dtype, int batch_tile);
   StepOp& add(StepKind kind, int participants);
-  const StepOp* ops_of_run() const;
 
   int sm_count_;
   cudaStream_t stream_;
@@ -63,7 +62,6 @@ class StepRecorder {
   size_t run_begin_ = 0;
   std::optional<DType> dtype_;
   int batch_tile_ = 0;
-  int64_t head_size_ = 0;
   StepParams run_{};
   std::array<int64_t, kMaxStepWindows> windows_{};
 };
