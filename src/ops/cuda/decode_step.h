@@ -61,8 +61,8 @@ struct StepParams {
   int32_t window_op[kMaxStepWindows];
 };
 
-// Whether the kernel has a form for these pages. Other head sizes of up to 128 would do, each for 30
-// seconds of compilation.
+// Whether the kernel has a form for these pages. Other head sizes of up to 128 would do, each for
+// 30 seconds of compilation.
 inline constexpr int kStepHeadSize = 128;
 constexpr bool step_takes(DType kv_dtype, int64_t head_size) {
   return (kv_dtype == DType::kBF16 || kv_dtype == DType::kF16) && head_size == kStepHeadSize;
