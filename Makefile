@@ -19,7 +19,7 @@ build: ## Optimised build of everything, in build/release
 	@scripts/test packages model venv build
 
 asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
-	@scripts/test packages model venv asan_build asan_test
+	@scripts/test packages model venv asan_build_all asan_test
 
 lint: ## clang-tidy over what changed since it last passed
 	@scripts/test packages model venv build lint_all
