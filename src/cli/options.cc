@@ -78,10 +78,7 @@ void PlacementFlags::add_to(CLI::App& app) {
                  "there are none");
   app.add_option("--window", window,
                  "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
-  app.add_option(
-      "--step", step,
-      "A decode step on a GPU: kernels (default), one for each operation, or persistent, "
-      "one wherever there is a form for it (slower so far)");
+  app.add_option("--step", step, kStepHelp);
   app.add_flag("--synthetic{0}", synthetic_seed,
                "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
                "for measurements");

@@ -8,6 +8,11 @@
 
 namespace dak {
 
+inline constexpr const char* kStepHelp =
+    "A decode step on a GPU: kernels (default), one for each operation, or persistent, one "
+    "wherever "
+    "there is a form for it (slower so far)";
+
 struct PlacementFlags {
   std::string device = "auto";
   std::string kernels = "auto";

@@ -150,22 +150,6 @@ __device__ void multiply_stage(float (&acc)[Shape::kBatch / 8][4], const std::by
   }
 }
 
-// Whether this row block's `delivered` pieces were its last. The barrier and thread 0's fence
-// together order every thread's pieces before the count.
-__device__ inline bool arrive_last(uint32_t& is_last, uint32_t* arrivals, uint32_t delivered,
-                                   uint32_t pieces, int row, int thread) {
-  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
-  if (thread == 0) {
-    __threadfence();
-    const bool last = atomicAdd(arrivals, delivered) + delivered == pieces;
-    if (last) *arrivals = 0;
-    __threadfence();
-    is_last = last ? 1 : 0;
-  }
-  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
-  return is_last != 0;
-}
-
 template <typename Shape>
 __device__ void store_plain_piece(const float (&sum)[Shape::kValues], float* slot, int thread) {
 #pragma unroll

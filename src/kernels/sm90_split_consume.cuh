@@ -81,23 +81,6 @@ __device__ void store_piece(const float (&sum)[Shape::kValues], float* slot, int
   for (int i = 0; i < Shape::kValues; ++i) __stcg(slot + i * 128 + thread, sum[i]);
 }
 
-// Whether this warpgroup's `delivered` pieces were the row block's last. The barrier and thread 0's
-// fence together order every thread's pieces before the count.
-template <typename Shape>
-__device__ bool arrive_last(SplitMatmulShared<Shape>& shared, uint32_t* arrivals,
-                            uint32_t delivered, uint32_t pieces, int row, int thread) {
-  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
-  if (thread == 0) {
-    __threadfence();
-    const bool last = atomicAdd(arrivals, delivered) + delivered == pieces;
-    if (last) *arrivals = 0;
-    __threadfence();
-    shared.is_last[row] = last;
-  }
-  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
-  return shared.is_last[row] != 0;
-}
-
 // What one product is, beside its items.
 struct SplitProduct {
   float* partials;     // [slots, 64 * kBatch] in fragment order
@@ -171,8 +154,8 @@ __device__ void consume_item(const SplitProduct& product, const WorkItem& item,
   if (pieces > 0) {
     if (merged) store_piece<Shape>(total, slots, thread);
     const auto delivered = static_cast<uint32_t>(merged ? 1 : slice_end - slice_begin);
-    if (!arrive_last<Shape>(shared, product.arrivals + item.block_index[row], delivered,
-                            static_cast<uint32_t>(pieces), row, thread)) {
+    if (!arrive_last(shared.is_last[row], product.arrivals + item.block_index[row], delivered,
+                     static_cast<uint32_t>(pieces), row, thread)) {
       return;
     }
     reduce_pieces<Shape>(total, slots, pieces, thread);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/element.cuh"
+#include "kernels/ptx/sync.cuh"
 #include "kernels/split_epilogue.h"
 
 namespace dak {
@@ -32,6 +33,22 @@ __device__ inline void store_output(const SplitEpilogue& epilogue, int batch_row
     value += load_element_l2(epilogue.residual, index, epilogue.out_dtype);
   }
   store_element(epilogue.out, index, epilogue.out_dtype, value);
+}
+
+// Whether this row block's `delivered` pieces were its last. The barrier and thread 0's fence
+// together order every thread's pieces before the count.
+__device__ inline bool arrive_last(uint32_t& is_last, uint32_t* arrivals, uint32_t delivered,
+                                   uint32_t pieces, int row, int thread) {
+  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
+  if (thread == 0) {
+    __threadfence();
+    const bool last = atomicAdd(arrivals, delivered) + delivered == pieces;
+    if (last) *arrivals = 0;
+    __threadfence();
+    is_last = last ? 1 : 0;
+  }
+  ptx::named_barrier(static_cast<uint32_t>(1 + row), 128);
+  return is_last != 0;
 }
 
 // `total` in the fragment order of wgmma m64nNk16: value 4j + q of thread t is row
