@@ -45,11 +45,6 @@ class GemmWeight {
   DeviceBuffer fetches_;
 };
 
-// Bytes of a ring of row blocks: enough for those being multiplied and as many more on their way.
-// Twice this is what a workspace takes, unless a weight has row blocks of more than an eighth.
-inline constexpr int64_t kGemmRingBytes = int64_t{32} << 20;
-inline constexpr int64_t kGemmLeastSlots = 2 * kGroupBlocks;
-
 // Rings and counters, shared by all GEMMs of one stream. Two halves that launches use in turn, for
 // a launch may begin while the one before it runs.
 class GemmWorkspace {

@@ -22,6 +22,11 @@ inline constexpr int kGroupBlocks = 4;
 // Chunks (of 64 columns) of a row block that become readable together: 128 KiB.
 inline constexpr int kSegmentChunks = 16;
 
+// Bytes of a ring of row blocks: enough for those being multiplied and as many more on their way.
+// Twice this is what a workspace takes, unless a weight has row blocks of more than an eighth.
+inline constexpr int64_t kGemmRingBytes = int64_t{32} << 20;
+inline constexpr int64_t kGemmLeastSlots = 2 * kGroupBlocks;
+
 struct alignas(16) GemmBlock {
   const std::byte* data;  // [64, padded cols], weight_layout.h; null: there is no such row block
   int32_t index;          // row block number in the weight
