@@ -8,9 +8,10 @@
 #include <limits>
 #include <string_view>
 
-#include "kernels/case_support.h"
 #include "kernels/device_buffer.h"
 #include "kernels/kernel_kind.h"
+#include "tests/kernels/case_support.h"
+#include "tests/support/matrix_unit.h"
 
 namespace dak {
 namespace {
@@ -133,7 +134,7 @@ class Fixture {
   }
 
   // Errors of some outputs, the borders of tiles among them, against fp64: the kernel's and that
-  // of a naive loop in its precision (f32 sums, rounded to the output's type).
+  // of a naive loop of matrix instructions, rounded to the output's type.
   struct Errors {
     double kernel;
     double naive;
@@ -192,12 +193,14 @@ class Fixture {
   }
 
   void dot(int64_t m, int64_t row, double& exact, float& naive) const {
+    test::MatrixUnitSum chain;
     for (int64_t k = 0; k < case_.cols; ++k) {
       const float a = x_[static_cast<size_t>(m * case_.cols + k)];
       const float b = weight_[static_cast<size_t>(row * case_.cols + k)];
       exact += static_cast<double>(a) * static_cast<double>(b);
-      naive += a * b;
+      chain.add(static_cast<double>(a) * static_cast<double>(b));
     }
+    naive = chain.value();
   }
 
   std::vector<std::byte> encode(std::span<const float> values) const {

@@ -19,10 +19,10 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "kernels/case_support.h"
 #include "kernels/cuda_check.h"
 #include "kernels/device_buffer.h"
 #include "kernels/tier_reader.h"
+#include "tests/kernels/case_support.h"
 
 namespace dak {
 namespace {
