@@ -359,7 +359,9 @@ int run(const Options& options) {
     } else if (section == "order") {
       rows = run_offload(bench, {{"spread", {}},
                                  {"first", {.order = GemmOrder::kFirst}},
-                                 {"last", {.order = GemmOrder::kLast}}});
+                                 {"last", {.order = GemmOrder::kLast}},
+                                 {"32 readers", {.readers = 32}},
+                                 {"64 readers", {.readers = 64}}});
     } else {
       throw_invalid("--sections", {}, section, "unknown section");
     }

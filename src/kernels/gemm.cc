@@ -169,6 +169,7 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
       .weight_ranks = form.weight_ranks,
       .token_ranks = form.token_ranks,
       .token_groups = static_cast<int32_t>(token_groups),
+      .readers = form.readers > 0 ? form.readers : INT32_MAX,
       .tiers = 0,
       .tier = {},
       .fetch_begin = {},

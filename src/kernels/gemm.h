@@ -78,6 +78,7 @@ struct GemmForm {
   // for every token_ranks * token_tile tokens, with no window.
   bool ring = true;
   GemmOrder order = GemmOrder::kSpread;
+  int readers = 0;  // thread blocks that copy a tier's row blocks to the ring; 0: all there are
 };
 
 struct GemmArgs {

@@ -41,6 +41,7 @@ struct GemmParams {
   int32_t weight_ranks;
   int32_t token_ranks;
   int32_t token_groups;            // token tiles / token_ranks
+  int32_t readers;                 // thread blocks of each tier that copy to the ring, at most
   int32_t tiers;                   // with fetches
   int32_t tier[kMaxTiers];         // which
   int32_t fetch_begin[kMaxTiers];  // of each of them

@@ -138,13 +138,20 @@ __device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sum
       epilogue.activation == Activation::kNone && !epilogue.gated && epilogue.bias == nullptr;
   constexpr int kSliceValues = Shape::kSliceTokens / 2;
   float* mine = scratch + lane % 4 * 2 * Shape::kSliceStride + lane / 4;
-#pragma unroll
-  for (int slice = 0; slice < Shape::kTokens / Shape::kSliceTokens; ++slice) {
+  constexpr int kSlices = Shape::kTokens / Shape::kSliceTokens;
+  // One loop for all slices, or its code is there eight times; only what reads registers is.
+#pragma unroll 1
+  for (int slice = 0; slice < kSlices; ++slice) {
     const int32_t token = first_token + slice * Shape::kSliceTokens;
+    if (token >= epilogue.batch) break;
 #pragma unroll
-    for (int i = 0; i < kSliceValues; ++i) {
-      mine[(i / 4 * 8 + i % 2) * Shape::kSliceStride + i % 4 / 2 * 8] =
-          sums[slice * kSliceValues + i];
+    for (int s = 0; s < kSlices; ++s) {
+      if (s != slice) continue;
+#pragma unroll
+      for (int i = 0; i < kSliceValues; ++i) {
+        mine[(i / 4 * 8 + i % 2) * Shape::kSliceStride + i % 4 / 2 * 8] =
+            sums[s * kSliceValues + i];
+      }
     }
     __syncwarp();
     if (!plain) {

@@ -49,8 +49,10 @@ __device__ void read_to_ring(const GemmParams& params, const GemmShared<Shape>& 
   if (params.ring == nullptr || params.tiers == 0) return;
   const uint32_t slot = blockIdx.x % static_cast<uint32_t>(params.tiers);
   const uint32_t rank = blockIdx.x / static_cast<uint32_t>(params.tiers);
-  const uint32_t readers = (gridDim.x - slot + static_cast<uint32_t>(params.tiers) - 1) /
-                           static_cast<uint32_t>(params.tiers);
+  const auto tiers = static_cast<uint32_t>(params.tiers);
+  const uint32_t readers =
+      min(static_cast<uint32_t>(params.readers), (gridDim.x - slot + tiers - 1) / tiers);
+  if (rank >= readers) return;
   LinkState& link = params.links[params.tier[slot]];
   uint32_t* next = &params.counters->next[slot];
   const auto tickets = static_cast<uint32_t>(params.fetch_end[slot] - params.fetch_begin[slot]) *
@@ -90,11 +92,9 @@ __device__ void read_to_ring(const GemmParams& params, const GemmShared<Shape>& 
     ptx::mbarrier_arrive_expect_tx(&shared.control->copied, Shape::kChunkBytes);
     ptx::bulk_copy(shared.chunk, source + static_cast<int64_t>(chunk) * Shape::kChunkBytes,
                    Shape::kChunkBytes, &shared.control->copied, policy);
-    while (!ptx::mbarrier_test_wait(&shared.control->copied, phase)) {
-    }
+    ptx::mbarrier_wait(&shared.control->copied, phase);
     const uint32_t delay = ptx::cycle_count() - begin;
     phase ^= 1;
-    ptx::fence_proxy_async_all();
     ptx::bulk_store(
         gemm_slot(params, fetch.block) + static_cast<int64_t>(chunk) * Shape::kChunkBytes,
         shared.chunk, Shape::kChunkBytes);

@@ -134,12 +134,19 @@ __device__ inline std::byte* gemm_slot(const GemmParams& params, int32_t block) 
   return params.ring + block % params.slots * params.block_bytes;
 }
 
-// Until segment `segment` of a remote row block is in the ring.
-__device__ inline void wait_ready(const GemmParams& params, int32_t block, int32_t segment) {
-  const uint32_t* word = gemm_ready(params, block) + segment;
+// Until segment `segment` of those of a pair of row blocks that are remote is in the ring. One
+// fence for both: it takes about as long as a stage.
+__device__ inline void wait_ready(const GemmParams& params, const int32_t (&blocks)[2],
+                                  int32_t segment) {
+  if (blocks[0] < 0 && blocks[1] < 0) return;
   const auto chunks =
       static_cast<uint32_t>(min(kSegmentChunks, params.chunks - segment * kSegmentChunks));
-  while (ptx::load_acquire(word) < chunks) ptx::sleep_ns(100);
+#pragma unroll
+  for (const int32_t block : blocks) {
+    if (block < 0) continue;
+    const uint32_t* word = gemm_ready(params, block) + segment;
+    while (ptx::load_acquire(word) < chunks) ptx::sleep_ns(100);
+  }
   ptx::fence_proxy_async_all();
 }
 
@@ -172,10 +179,7 @@ __device__ void fill_gemm_stages(const GemmParams& params, const GemmRank& rank,
     }
     for (int32_t chunk = 0; chunk < params.chunks; ++chunk) {
       if (chunk % kSegmentChunks == 0) {
-#pragma unroll
-        for (int row = 0; row < 2; ++row) {
-          if (in_ring[row] >= 0) wait_ready(params, in_ring[row], chunk / kSegmentChunks);
-        }
+        wait_ready(params, in_ring, chunk / kSegmentChunks);
       }
       ptx::mbarrier_wait(&shared.control->empty[at.stage], at.phase ^ 1);
       ptx::Barrier* full = &shared.control->full[at.stage];

@@ -30,13 +30,14 @@ __device__ inline void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Arrives at the barrier that lies at the same place in thread block `rank` of the cluster.
+// Arrives at the barrier that lies at the same place in thread block `rank` of the cluster. Says
+// that this thread's reads are done; it orders no writes for the others (.release.cluster would, by
+// a fence of the whole GPU that takes as long as a stage's products).
 __device__ inline void mbarrier_arrive_at(Barrier* barrier, uint32_t rank) {
   asm volatile(
       "{\n\t.reg .b32 remote;\n\t"
       "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n\t}" ::"r"(
-          shared_address(barrier)),
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n\t}" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
 }
