@@ -36,7 +36,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       plan_(plan_model(files, options, std::move(tiers))),
       sequences_(options.sequences),
       context_(plan_.fixed.kv_tokens / sequences_),
-      prefill_chunk_(std::min(options.prefill_chunk, context_)) {
+      prefill_chunk_(plan_.fixed.prefill_chunk) {
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();
   const auto start = std::chrono::steady_clock::now();

@@ -49,7 +49,7 @@ struct EngineOptions {
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
   std::optional<DType> dtype;              // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;           // default: the weights'
-  int64_t prefill_chunk = 512;             // most tokens in one forward pass
+  int64_t prefill_chunk = 0;               // most tokens in one forward pass; 0: the plan's choice
   bool check_finite = false;               // refuse NaN weights
 
   // Default: greedy, but uniform where a ratio is given, which is every weight's, and in the modes
@@ -159,6 +159,7 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
+  friend class PrefillLoop;
 
   // A decode step for so many sequences, whichever they are.
   struct StepGraph {

@@ -5,6 +5,7 @@
 #include "engine/backend_memory.h"
 #include "engine/engine.h"
 #include "engine/model_costs.h"
+#include "engine/prefill_chunk.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "plan/planner.h"
@@ -169,7 +170,7 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
   const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
   request.costs = operand_costs(
       operations_of(config, request.operands, kv_cache_dtype(config, options), request.fixed),
-      request.operands.size(), workload, std::min(options.prefill_chunk, context), machine);
+      request.operands.size(), workload, request.fixed.prefill_chunk, machine);
   request.objective = workload_text(workload);
 }
 
@@ -227,12 +228,20 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   }
   // Each sequence's pages are its own.
   const int64_t kv_tokens = options.sequences * kv_pages_for(context) * kPageTokens;
-  const int64_t rows = std::max(std::min(options.prefill_chunk, context), options.sequences);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
                                               files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   const DType input = matmul_input_dtype(options.device.backend, config, operands);
+  const int64_t prefill_chunk = choose_prefill_chunk(
+      config,
+      {.asked = options.prefill_chunk,
+       .context = context,
+       .local_budget_bytes = options.local_budget_bytes.value_or(tiers.at(0).capacity_bytes),
+       .input_dtype = input,
+       .reads_weights_once = options.device.backend == Backend::kCuda &&
+                             options.device.kernels != KernelKind::kPlain});
+  const int64_t rows = std::max(prefill_chunk, options.sequences);
   const bool uva = options.mode == AccessMode::kUva;
   const DType kv_dtype = kv_cache_dtype(config, options);
   const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
@@ -241,6 +250,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
       .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
+      .prefill_chunk = prefill_chunk,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
       .backend_bytes = options.device.backend == Backend::kCuda

@@ -2,6 +2,7 @@
 
 #include "engine/decoder.h"
 #include "engine/engine.h"
+#include "engine/prefill_chunk.h"
 #include "engine/stop.h"
 
 namespace dak {
@@ -92,7 +93,7 @@ std::span<const float> Session::prefill(const GenerateRequest& request, Generate
 
   std::span<const float> logits;
   while (hold_.tokens < length && !cancelled(request)) {
-    const int64_t rows = std::min(engine_.prefill_chunk_, length - hold_.tokens);
+    const int64_t rows = next_prefill_rows(length - hold_.tokens, engine_.prefill_chunk_);
     const std::span<const TokenId> chunk(request.prompt.data() + hold_.tokens,
                                          static_cast<size_t>(rows));
     logits = engine_.run(hold_, chunk, hold_.tokens + rows == length, result.prefill);

@@ -88,7 +88,8 @@ void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const 
         .activation = epilogue.activation,
         .gated = gated,
         .residual = epilogue.add_to_output ? out.data : nullptr,
-        .overlap_previous = !waits},
+        .overlap_previous = !waits,
+        .form = {.readers = backend.gemm_readers()}},
        backend.gemm_workspace(), backend.links(), stream);
 }
 

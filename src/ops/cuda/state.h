@@ -103,6 +103,8 @@ class CudaBackend {
 
   int sm_count() const { return sm_count_; }
   void set_readers(const ReaderCounts& readers) { readers_ = readers; }
+  // Thread blocks that copy remote row blocks for a GEMM, 8 KiB each at a time.
+  int gemm_readers() const { return gemm_readers_for(readers_); }
 
   // Partial results of attention and the counters of their arrival.
   struct Pieces {
