@@ -155,11 +155,13 @@ double lookup_share(const Operation& op, const PassShape& pass) {
 }  // namespace
 
 Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype) {
+  // Not known: taken for an H100.
+  const bool has_tma = profile.compute_capability.empty() || profile.compute_capability == "9.0";
   Machine machine{.tiers = std::move(tiers),
                   .local_loss = {},
                   .peak_flops_per_s = profile.peak_of(weight_dtype),
                   .kernels = profile.device == "cpu" ? cpu_kernel_costs(profile.launch_overhead_us)
-                                                     : cuda_kernel_costs()};
+                                                     : cuda_kernel_costs(has_tma)};
   for (size_t t = 0; t < machine.tiers.size(); ++t) {
     const Tier& tier = machine.tiers[t];
     double loss = 0;

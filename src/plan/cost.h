@@ -38,7 +38,8 @@ struct KernelCosts {
   double pass_us = 0;         // a pass: embedding, last norm, choice of tokens, launch
 };
 
-KernelCosts cuda_kernel_costs();
+// `reads_once`: with the TMA kernels, whose products of more than 64 rows read a weight once.
+KernelCosts cuda_kernel_costs(bool reads_once);
 // `loop_us`: of one parallel loop over nothing, as probed.
 KernelCosts cpu_kernel_costs(double loop_us);
 
