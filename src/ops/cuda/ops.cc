@@ -35,7 +35,7 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
                  .cols = cols,
                  .out_stride = stride,
                  .dtype = dtype},
-                backend.ordered_stream());
+                backend.stream());
   return {.data = narrow, .stride = stride};
 }
 
@@ -64,7 +64,7 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
-                        backend.ordered_stream());
+                        backend.stream());
   }
 }
 
@@ -96,11 +96,7 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                                .gated = gated,
                                .residual = epilogue.add_to_output ? target : nullptr,
                                .overlap_previous = !waits || row > 0};
-    if (backend.recorder() != nullptr && backend.recorder()->matmul(prepare_split_matmul(
-                                             weight, args, backend.workspace(), backend.links()))) {
-      continue;
-    }
-    split_matmul(weight, args, backend.workspace(), backend.links(), backend.ordered_stream());
+    split_matmul(weight, args, backend.workspace(), backend.links(), backend.stream());
   }
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
@@ -161,7 +157,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .offset = offset,
                                 .dtype = table.dtype,
                                 .add = add},
-                               backend.ordered_stream());
+                               backend.stream());
     return;
   }
   launch_embedding({.ids = backend.upload(slot, ids),
@@ -172,7 +168,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .offset = offset,
                     .dtype = table.dtype,
                     .add = add},
-                   backend.ordered_stream());
+                   backend.stream());
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -194,8 +190,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
                           .cols = cols,
                           .epsilon = epsilon,
                           .out_dtype = out.dtype};
-  if (backend.recorder() != nullptr && backend.recorder()->norm(params)) return;
-  launch_norm(params, backend.ordered_stream());
+  launch_norm(params, backend.stream());
 }
 
 }  // namespace
@@ -249,7 +244,7 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
                .head_size = x.dim(2),
                .half = static_cast<int64_t>(frequencies.inverse.size()),
                .magnitude = frequencies.magnitude},
-              backend.ordered_stream());
+              backend.stream());
 }
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -264,7 +259,7 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     params.parts[i] = parts[i].f32();
     params.part_end[i] = end;
   }
-  launch_split_columns(params, backend_of(ctx).ordered_stream());
+  launch_split_columns(params, backend_of(ctx).stream());
 }
 
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
@@ -275,8 +270,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                                 .out = out.f32(),
                                 .m = out.dim(0),
                                 .cols = out.dim(1)};
-  if (backend.recorder() != nullptr && backend.recorder()->gather(params)) return;
-  launch_gather_rows(params, backend.ordered_stream());
+  launch_gather_rows(params, backend.stream());
 }
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -284,7 +278,7 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   CudaBackend& backend = backend_of(ctx);
   launch_store_kv(
       {.kv = kv_params(backend, config, sequences, k.dim(0)), .k = k.f32(), .v = v.f32()},
-      backend.ordered_stream());
+      backend.stream());
 }
 
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -307,8 +301,7 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
       .half = static_cast<int64_t>(frequencies.inverse.size()),
       .magnitude = frequencies.magnitude,
       .epsilon = transform.norm_epsilon};
-  if (backend.recorder() != nullptr && backend.recorder()->heads(params)) return;
-  launch_split_heads(params, backend.ordered_stream());
+  launch_split_heads(params, backend.stream());
 }
 
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -326,7 +319,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .arrivals = nullptr};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
-    return launch_attention(params, backend.ordered_stream());
+    return launch_attention(params, backend.stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
@@ -342,8 +335,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
-  if (backend.recorder() != nullptr && backend.recorder()->attention(params)) return;
-  launch_paged_attention(params, backend.sm_count(), backend.ordered_stream());
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,

@@ -17,7 +17,6 @@
 #include "memory/tiered_tensor.h"
 #include "ops/context.h"
 #include "ops/cuda/prefetch.h"
-#include "ops/cuda/step_recorder.h"
 #include "ops/cuda/uva.h"
 #include "ops/cuda_backend.h"
 
@@ -33,21 +32,7 @@ class CudaBackend {
   // Makes the GPU the calling thread's current one.
   void enter() const { cuda_check(cudaSetDevice(ordinal_)); }
   cudaStream_t stream() const { return stream_; }
-  // The same, behind every operation that the recorder has taken.
-  cudaStream_t ordered_stream() const {
-    if (recorder_ != nullptr) recorder_->flush();
-    return stream_;
-  }
   KernelKind kernels() const { return kernels_; }  // not kAuto
-
-  // Whether decode graphs are made of persistent kernels where that is possible.
-  bool persistent_steps() const {
-    return persistent_steps_ && prefetcher_ == nullptr && kernels_ == KernelKind::kTma;
-  }
-  void set_persistent_steps(bool persistent) { persistent_steps_ = persistent; }
-  // Who takes the operations of a step that is being recorded; null: nobody.
-  cuda::StepRecorder* recorder() const { return recorder_; }
-  void set_recorder(cuda::StepRecorder* recorder) { recorder_ = recorder; }
 
   const LinkController& links() const { return links_; }
   LinkController& links() { return links_; }
@@ -142,8 +127,6 @@ class CudaBackend {
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
   std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
   bool recording_ = false;
-  bool persistent_steps_ = false;
-  cuda::StepRecorder* recorder_ = nullptr;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
   DeviceBuffer step_;
