@@ -68,25 +68,40 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
   }
 }
 
-// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
-// again, remote blocks included unless they were prefetched: fit for decode, poor for prefill.
-void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
-              const MatmulEpilogue& epilogue, bool gated) {
-  CudaBackend& backend = backend_of(ctx);
-  if (w.layout == WeightLayout::kRowMajor) {
-    return multiply_row_major(backend, x, w, out, epilogue, gated);
-  }
+// More rows than a decode step has: one product, which reads what is remote once.
+bool is_wide(const CudaBackend& backend, int64_t rows) {
+  return rows > kMaxSplitBatch && backend.kernels() == KernelKind::kTma;
+}
+
+void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                   const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
+  const cudaStream_t stream = backend.ordered_stream();
+  const GemmWeight& weight = backend.wide(w);
+  gemm(weight,
+       {.x = x.data,
+        .x_stride = x.stride,
+        .tokens = m,
+        .out = out.data,
+        .out_stride = out.dim(1),
+        .out_dtype = out.dtype,
+        .bias = epilogue.bias,
+        .activation = epilogue.activation,
+        .gated = gated,
+        .residual = epilogue.add_to_output ? out.data : nullptr,
+        .overlap_previous = !waits},
+       backend.gemm_workspace(), backend.links(), stream);
+}
+
+// The product of at most 64 rows, or with plain kernels in slices of that many: every slice then
+// reads the whole weight again, remote blocks included unless they were prefetched.
+void multiply_slices(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                     const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const SplitWeight& weight = backend.split(w);
-  const MatmulInput input = matmul_input(backend, x, w.dtype);
-  const int64_t m = x.dim(0);
   const int64_t outputs = out.dim(1);
-  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
-  // that has waited for a copy.
-  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
-    const SplitMatmulArgs args{.x = input.data + bytes_of(w.dtype, row * input.stride),
-                               .x_stride = input.stride,
+    const SplitMatmulArgs args{.x = x.data + bytes_of(w.dtype, row * x.stride),
+                               .x_stride = x.stride,
                                .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
                                .out = target,
                                .out_stride = outputs,
@@ -98,6 +113,27 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                                .overlap_previous = !waits || row > 0};
     split_matmul(weight, args, backend.workspace(), backend.links(), backend.stream());
   }
+}
+
+void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
+              const MatmulEpilogue& epilogue, bool gated) {
+  CudaBackend& backend = backend_of(ctx);
+  if (w.layout == WeightLayout::kRowMajor) {
+    return multiply_row_major(backend, x, w, out, epilogue, gated);
+  }
+  const int64_t m = x.dim(0);
+  const bool wide = is_wide(backend, m);
+  // Schedules first: making them may wait for the stream.
+  if (wide) {
+    backend.wide(w);
+  } else {
+    backend.split(w);
+  }
+  const MatmulInput input = matmul_input(backend, x, w.dtype);
+  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
+  // that has waited for a copy.
+  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
+  (wide ? multiply_wide : multiply_slices)(backend, input, m, w, out, epilogue, gated, waits);
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
 
@@ -197,6 +233,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
 
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
   if (weight.layout == WeightLayout::kRowMajor) return 1;
+  if (is_wide(*ctx.cuda, rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
   return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
 }

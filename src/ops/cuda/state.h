@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/device_buffer.h"
+#include "kernels/gemm.h"
 #include "kernels/link_controller.h"
 #include "kernels/split_matmul.h"
 #include "memory/tiered_tensor.h"
@@ -49,6 +50,9 @@ class CudaBackend {
   // Addresses of the row blocks, on the device.
   const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
+  // The same for products of more rows than a split matmul takes. TMA kernels alone.
+  const GemmWeight& wide(const TieredTensor& weight);
+  const GemmWorkspace& gemm_workspace() const { return gemm_workspace_; }
 
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
@@ -99,6 +103,8 @@ class CudaBackend {
   const float* download(const float* values, int64_t count);
 
  private:
+  // The weight as the kernels see it. Throws kUnsupported for f32.
+  const TieredTensor& seen(const TieredTensor& weight) const;
   std::byte* upload_bytes(size_t slot, std::span<const std::byte> bytes);
   std::byte* pinned_for(int64_t size_bytes);
 
@@ -124,6 +130,8 @@ class CudaBackend {
   LinkController links_;
   SplitWorkspace workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<SplitWeight>> weights_;
+  GemmWorkspace gemm_workspace_;
+  std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
   std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
   bool recording_ = false;
