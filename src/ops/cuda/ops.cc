@@ -75,7 +75,7 @@ bool is_wide(const CudaBackend& backend, int64_t rows) {
 
 void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
                    const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
-  const cudaStream_t stream = backend.ordered_stream();
+  const cudaStream_t stream = backend.stream();
   const GemmWeight& weight = backend.wide(w);
   gemm(weight,
        {.x = x.data,
