@@ -159,6 +159,10 @@ void KvCache::release(KvHold& hold) {
       layers_[layer].free[page->tier].push_back(page->data);
     }
   }
+  for (Layer& layer : layers_) {
+    if (layer.leaving == &hold) layer.leaving = nullptr;
+    if (layer.returning == &hold) layer.returning = nullptr;
+  }
   std::erase(holds_, &hold);
   hold.pages.clear();
   hold.tokens = 0;

@@ -1,7 +1,8 @@
 // The paged KV cache: pools of pages in several tiers, handed to sequences as they grow. Each layer
 // has as many pages, and a placement of its own. New tokens go to the local tier; when that is
-// full, the oldest page of whoever has most there moves out. Nothing is staged: attention reads
-// every page where it lies.
+// full, the oldest page of whoever has most there moves out, and after it the rest of its run: a GPU
+// reads whole runs of kRunPages from one tier. Nothing is staged: attention reads every page where
+// it lies.
 //
 // With a PageMover pages move beside the steps in flight (kv_moves.cc):
 //   at once   the copy begins after the steps so far, and the steps to come wait for it. For new
@@ -109,6 +110,8 @@ class KvCache {
   struct Layer {
     std::array<std::vector<std::byte*>, kMaxTiers> free;  // places
     std::vector<Move> moves;
+    KvHold* leaving = nullptr;  // whose pages last moved out, and in
+    KvHold* returning = nullptr;
   };
   struct Victim {
     KvHold* hold = nullptr;
@@ -130,7 +133,9 @@ class KvCache {
   void make_places();
   bool is_moving(int64_t layer, const KvHold& hold, int64_t page) const;
   Victim oldest_local(int64_t layer, const KvHold* growing, bool whole_only);
-  Victim newest_remote(int64_t layer) const;
+  Victim newest_remote(int64_t layer);
+  int64_t oldest_local_of(KvHold& hold, int64_t layer) const;
+  int64_t newest_remote_of(const KvHold& hold, int64_t layer) const;
 
   DType dtype_;
   int64_t page_bytes_;

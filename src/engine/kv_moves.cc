@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
+#include "ops/cuda/kv_layout.h"
 
 namespace dak {
 namespace {
@@ -131,10 +132,40 @@ bool KvCache::is_moving(int64_t layer, const KvHold& hold, int64_t page) const {
       [&](const Move& move) { return move.hold == &hold && move.page == page; });
 }
 
-// Of the hold with most local pages in the layer, the new one of `growing` counted, so that all
-// sequences keep about as many.
+// The first local page that is not on its way out; page_count() if there is none.
+int64_t KvCache::oldest_local_of(KvHold& hold, int64_t layer) const {
+  const auto& pages = hold.pages[static_cast<size_t>(layer)];
+  int64_t& oldest = hold.oldest_[static_cast<size_t>(layer)];
+  while (oldest < std::ssize(pages) && pages[static_cast<size_t>(oldest)].tier != 0) ++oldest;
+  int64_t page = oldest;
+  while (page < std::ssize(pages) &&
+         (pages[static_cast<size_t>(page)].tier != 0 || is_moving(layer, hold, page))) {
+    ++page;
+  }
+  return page;
+}
+
+// The last remote page that is not on its way in; -1 if there is none.
+int64_t KvCache::newest_remote_of(const KvHold& hold, int64_t layer) const {
+  const auto& pages = hold.pages[static_cast<size_t>(layer)];
+  int64_t page = std::ssize(pages) - 1;
+  while (page >= 0 &&
+         (pages[static_cast<size_t>(page)].tier == 0 || is_moving(layer, hold, page))) {
+    --page;
+  }
+  return page;
+}
+
+// A run that has begun to leave goes on but for a page that is written, or the last. Else of the
+// hold with most local pages in the layer, the new one of `growing` counted, so that all sequences
+// keep about as many.
 KvCache::Victim KvCache::oldest_local(int64_t layer, const KvHold* growing, bool whole_only) {
   const auto at = static_cast<size_t>(layer);
+  if (KvHold* hold = layers_[at].leaving; hold != nullptr) {
+    const int64_t page = oldest_local_of(*hold, layer);
+    const bool same_run = page % cuda::kRunPages != 0;
+    if (same_run && page + 1 < hold->page_count() && is_whole(*hold, page)) return {hold, page};
+  }
   Victim victim;
   int64_t most = 0;
   for (KvHold* hold : holds_) {
@@ -144,35 +175,31 @@ KvCache::Victim KvCache::oldest_local(int64_t layer, const KvHold* growing, bool
     victim.hold = hold;
   }
   if (victim.hold == nullptr) return victim;
-  const auto& pages = victim.hold->pages[at];
-  int64_t& oldest = victim.hold->oldest_[at];
-  while (oldest < std::ssize(pages) && pages[static_cast<size_t>(oldest)].tier != 0) ++oldest;
-  for (victim.page = oldest; victim.page < std::ssize(pages); ++victim.page) {
-    if (whole_only && !is_whole(*victim.hold, victim.page)) break;
-    if (pages[static_cast<size_t>(victim.page)].tier == 0 &&
-        !is_moving(layer, *victim.hold, victim.page)) {
-      return victim;
-    }
-  }
-  return {};
+  victim.page = oldest_local_of(*victim.hold, layer);
+  if (victim.page == victim.hold->page_count()) return {};
+  if (whole_only && !is_whole(*victim.hold, victim.page)) return {};
+  layers_[at].leaving = victim.hold;
+  return victim;
 }
 
-KvCache::Victim KvCache::newest_remote(int64_t layer) const {
+// The same for what comes back.
+KvCache::Victim KvCache::newest_remote(int64_t layer) {
   const auto at = static_cast<size_t>(layer);
+  if (KvHold* hold = layers_[at].returning; hold != nullptr) {
+    const int64_t page = newest_remote_of(*hold, layer);
+    if (page >= 0 && (page + 1) % cuda::kRunPages != 0) return {hold, page};
+  }
   Victim victim;
   int64_t least = INT64_MAX;
   for (KvHold* hold : holds_) {
     const int64_t local = hold->local_[at];
     if (local == hold->page_count() || local >= least) continue;
-    int64_t page = hold->page_count() - 1;
-    while (page >= 0 && (hold->pages[at][static_cast<size_t>(page)].tier == 0 ||
-                         is_moving(layer, *hold, page))) {
-      --page;
-    }
-    if (page < 0) continue;  // those that are not local to be are still so
+    const int64_t page = newest_remote_of(*hold, layer);
+    if (page < 0) continue;  // what is not to be local is so still
     least = local;
     victim = {.hold = hold, .page = page};
   }
+  layers_[at].returning = victim.hold;
   return victim;
 }
 

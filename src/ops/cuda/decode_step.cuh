@@ -32,13 +32,12 @@ union StepScratch {
 template <typename Shape, int kHeadSize>
 struct StepShared {
   SplitMatmulShared<Shape> split;
-  int32_t runs_before[kMaxStepWindows][kMaxStepRows + 1];
   StepScratch<kHeadSize> scratch[Shape::kRows];
 };
 
 template <int kBatch, int kHeadSize>
 constexpr uint32_t step_control_bytes() {
-  constexpr uint32_t kBytes = 1024 + 768 + group_blocks_of(kBatch) * sizeof(StepScratch<kHeadSize>);
+  constexpr uint32_t kBytes = 1024 + 256 + group_blocks_of(kBatch) * sizeof(StepScratch<kHeadSize>);
   return (kBytes + 127) / 128 * 128;
 }
 template <int kBatch, int kHeadSize>
@@ -82,12 +81,12 @@ __device__ inline TileRange tiles_of(const AttentionUnit& unit) {
 }
 
 // This thread block's units of an attention operation; readers have none.
-__device__ inline UnitCursor units_of(const StepParams& p, const StepOp& op,
-                                      const int32_t (*runs_before)[kMaxStepRows + 1]) {
+__device__ inline UnitCursor units_of(const StepParams& p, const StepOp& op) {
   const auto block = static_cast<int32_t>(blockIdx.x);
-  const int32_t first = block < p.readers ? INT32_MAX : block - p.readers;
-  return UnitCursor(op.attention.attention, runs_before[op.attention.window], first,
-                    static_cast<int32_t>(gridDim.x) - p.readers);
+  return {op.attention.attention,
+          {.tier = 0,
+           .first = block < p.readers ? INT32_MAX : block - p.readers,
+           .stride = static_cast<int32_t>(gridDim.x) - p.readers}};
 }
 
 // Calls on_weights(op, cursor) for each stage of weights and on_tiles(op, unit, tile) for each of
@@ -107,7 +106,7 @@ __device__ void walk_stages(const StepParams& p, const StepShared<Shape, kHeadSi
         on_weights(index, cursor);
       } while (cursor.advance());
     } else if (op.kind == StepKind::kAttention) {
-      UnitCursor units = units_of(p, op, shared.runs_before);
+      UnitCursor units = units_of(p, op);
       AttentionUnit unit{};
       while (units.take(unit)) {
         const TileRange range = tiles_of(unit);
@@ -308,7 +307,7 @@ __device__ void consume_attention(const StepParams& p, int index,
                                   StepShared<Shape, kHeadSize>& shared, std::byte* stages,
                                   RingPosition<Shape::kStages>& at, int group, int warp, int lane) {
   const StepOp& op = p.ops[index];
-  UnitCursor units = units_of(p, op, shared.runs_before);
+  UnitCursor units = units_of(p, op);
   AttentionUnit unit{};
   bool waited = false;
   for (int turn = 0; units.take(unit); turn = (turn + 1) % Shape::kRows) {
@@ -410,10 +409,6 @@ __global__ void __launch_bounds__(StepShape<kBatch, kHeadSize>::kThreads, 1)
     shared.split.ring.init(Shape::kConsumerWarps);
     shared.split.mailbox.init();
     ptx::fence_barrier_init();
-  }
-  if (warp < p.windows) {
-    count_runs(p.ops[p.window_op[warp]].attention.attention, shared.runs_before[warp],
-               static_cast<int>(threadIdx.x) % 32);
   }
   __syncthreads();
 

@@ -14,9 +14,8 @@
 
 namespace dak::cuda {
 
-// Rows of a batch that the kernel takes, and sliding windows that may differ between layers.
+// Rows of a batch that the kernel takes.
 inline constexpr int kMaxStepRows = 32;
-inline constexpr int kMaxStepWindows = 4;
 
 enum class StepKind : int32_t { kMatmul, kAttention, kNorm, kGather };
 
@@ -29,11 +28,10 @@ struct StepMatmul {
   SplitEpilogue epilogue;
 };
 
-// Heads, cache and attention in one; `attention.q` and `heads.q` are not used.
+// Heads, cache and attention in one; `attention.q` and `heads.q` are not used. All runs are local.
 struct StepAttention {
   AttentionParams attention;
   SplitHeadsParams heads;
-  int32_t window;  // index of its table of runs
 };
 
 struct StepOp {
@@ -56,9 +54,6 @@ struct StepParams {
   int32_t readers;  // thread blocks 0 .. readers - 1 read remote tiers
   int32_t reader_begin[kMaxTiers];
   int32_t reader_end[kMaxTiers];
-  // For attention's tables of runs: one attention operation for each sliding window.
-  int32_t windows;
-  int32_t window_op[kMaxStepWindows];
 };
 
 // Whether the kernel has a form for these pages. Other head sizes of up to 128 would do, each for

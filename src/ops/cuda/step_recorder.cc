@@ -120,21 +120,8 @@ bool StepRecorder::attention(const AttentionParams& params) {
   const SplitHeadsParams heads = *heads_;
   heads_.reset();
   require_run(params.kv.kv_dtype, 0);
-  const auto known = windows_.begin() + run_.windows;
-  auto found = std::find(windows_.begin(), known, params.kv.window);
-  if (found == known && run_.windows == kMaxStepWindows) {
-    flush();
-    require_run(params.kv.kv_dtype, 0);
-    found = windows_.begin();
-  }
-  const auto window = static_cast<int32_t>(found - windows_.begin());
-  if (window == run_.windows) {
-    *found = params.kv.window;
-    run_.window_op[window] = static_cast<int32_t>(ops_.size() - run_begin_);
-    ++run_.windows;
-  }
   // Its number of thread blocks is known when the run ends.
-  add(StepKind::kAttention, 0).attention = {.attention = params, .heads = heads, .window = window};
+  add(StepKind::kAttention, 0).attention = {.attention = params, .heads = heads};
   return true;
 }
 
@@ -154,7 +141,6 @@ void StepRecorder::flush() {
   }
   run_begin_ = ops_.size();
   run_ = {};
-  windows_ = {};
   dtype_.reset();
   batch_tile_ = 0;
   if (heads_) {

@@ -63,7 +63,6 @@ class StepRecorder {
   std::optional<DType> dtype_;
   int batch_tile_ = 0;
   StepParams run_{};
-  std::array<int64_t, kMaxStepWindows> windows_{};
 };
 
 }  // namespace dak::cuda
