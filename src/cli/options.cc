@@ -53,7 +53,7 @@ void PlacementFlags::add_to(CLI::App& app) {
       ->excludes(budget);
   app.add_option("--kv-ratio", kv_ratio,
                  "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
-                 "oldest leave (CPU backend so far)");
+                 "oldest leave");
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option(
