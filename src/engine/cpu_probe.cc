@@ -12,6 +12,7 @@
 #include "engine/device.h"
 #include "hardware/read_bandwidth.h"
 #include "memory/arena.h"
+#include "memory/numa.h"
 #include "ops/matmul.h"
 
 namespace dak {
@@ -115,7 +116,10 @@ std::string cpu_name() {
   return uname(&system) == 0 ? system.machine : "unknown";
 }
 
-HardwareProfile probe_cpu(ThreadPool& pool) {
+HardwareProfile probe_cpu(ThreadPool& pool, const ProbeProgress& progress) {
+  const auto next = [&](const char* what, double share) {
+    if (progress) progress(what, share);
+  };
   HardwareProfile profile{.name = cpu_name(),
                           .device = "cpu",
                           .processor = cpu_name(),
@@ -125,11 +129,20 @@ HardwareProfile probe_cpu(ThreadPool& pool) {
                           .sm_count = pool.size(),
                           .sources = {fmt::format("measured by dak probe on {:%Y-%m-%d}",
                                                   fmt::gmtime(std::time(nullptr)))},
-                          .peak_flops_per_s = {{DType::kF32, peak_flops(pool, DType::kF32)},
-                                               {DType::kBF16, peak_flops(pool, DType::kBF16)}},
-                          .launch_overhead_us = loop_us(pool),
+                          .peak_flops_per_s = {},
+                          .numa_nodes = {},
                           .tiers = {}};
+  next("arithmetic", 0);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    profile.peak_flops_per_s[dtype] = peak_flops(pool, dtype);
+  }
+  profile.launch_overhead_us = loop_us(pool);
+  for (const NumaMemory& memory : numa_memories()) {
+    profile.numa_nodes.push_back({.node = memory.node, .memory_bytes = memory.size_bytes});
+  }
+  next("latency of memory", 0.3);
   const double round_trip_us = idle_round_trip_us();
+  next("bandwidth of memory", 0.6);
   for (const Tier& tier : cpu_tiers(measure_read_bandwidth(pool, kStreamBytes))) {
     profile.tiers.push_back({.name = tier.name,
                              .kind = tier.kind,

@@ -2,6 +2,7 @@
 // them.
 #include "base/error.h"
 #include "kernels/sm90_split_matmul.h"
+#include "kernels/tier_load.h"
 #include "kernels/tier_reader.h"
 
 namespace dak {
@@ -18,5 +19,6 @@ void launch_sm90_split_matmul(const SplitMatmulParams&, DType, int, int, bool, c
   refuse();
 }
 void launch_sm90_tier_reader(const TierRead&, cudaStream_t) { refuse(); }
+void launch_sm90_tier_load(const TierLoad&, cudaStream_t) { refuse(); }
 
 }  // namespace dak

@@ -3,6 +3,7 @@
 #include "ops/cuda/backend.h"
 #include "ops/cuda_backend.h"
 #include "ops/decode_graph.h"
+#include "ops/tensor_peak.h"
 
 namespace dak {
 namespace {
@@ -25,6 +26,7 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
 void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
+std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
   refuse();
