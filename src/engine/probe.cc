@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "engine/cpu_costs.h"
 #include "engine/cpu_probe.h"
 #include "engine/model_costs.h"
 #include "hardware/cuda_device.h"
@@ -108,7 +109,19 @@ KnownHardware known_hardware(const Device& device, int threads, const std::vecto
     return {.profile = hardware_named(preset->name),
             .origin = fmt::format("this machine (preset {})", preset->name)};
   }
-  return {.profile = profile_of_tiers(tiers, cuda), .origin = "this machine (not probed)"};
+  KnownHardware known{.profile = profile_of_tiers(tiers, cuda),
+                      .origin = "this machine (not probed)"};
+  if (!cuda) {
+    // What takes longer is dak probe's; without these a small model's prediction is a guess.
+    constexpr double kPeakSeconds = 0.03;
+    ThreadPool pool(threads);
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      known.profile.peak_flops_per_s[dtype] = measure_cpu_peak(pool, dtype, kPeakSeconds);
+    }
+    known.profile.cpu_costs = measure_cpu_costs(pool, tiers.at(0).read_bytes_per_s);
+    known.profile.sources.emplace_back("arithmetic and small operations: measured now");
+  }
+  return known;
 }
 
 }  // namespace dak

@@ -14,8 +14,9 @@ namespace dak {
 using ProbeProgress = std::function<void(const std::string& what, double share)>;
 
 // Everything but tensor peaks, capacities of `local` and the driver's facts: tiers (local, host,
-// one for each GPU whose memory this one reads), links, NUMA nodes, launches. Takes 2 to 4 s, 3 GiB
-// of the GPU's memory and 256 MiB of the host's (of each NUMA node in turn) and of every peer's.
+// one for each GPU whose memory this one reads), links, NUMA nodes, launches. Takes 1 to 2 s, up to
+// 8 GiB of the GPU's memory and 256 MiB of the host's (of each NUMA node in turn) and of every
+// peer's.
 HardwareProfile probe_cuda(int ordinal, const ProbeProgress& progress);
 
 }  // namespace dak

@@ -54,7 +54,8 @@ struct LoadRates {
 
 class ProbeRuns {
  public:
-  // Takes 1 GiB of the GPU's memory, filled with random numbers, and brings up its clocks.
+  // Takes a quarter of the GPU's free memory, 1 to 8 GiB, filled with random numbers, and brings up
+  // its clocks.
   explicit ProbeRuns(int ordinal);
   ~ProbeRuns();
   ProbeRuns(const ProbeRuns&) = delete;

@@ -150,6 +150,19 @@ std::vector<NumaNode> parse_numa_nodes(const JsonField& list) {
   return nodes;
 }
 
+CpuCosts parse_cpu_costs(const JsonField& field) {
+  field.expect_only({"product_local_share", "product_fixed_us", "attention_local_share",
+                     "attention_fixed_us", "norm_us", "pass_us"});
+  const auto share = [&](std::string_view key) { return field.at(key).number(kLeast, 1); };
+  const auto us = [&](std::string_view key) { return field.at(key).number(0, kMostMicroseconds); };
+  return {.product_local_share = share("product_local_share"),
+          .product_fixed_us = us("product_fixed_us"),
+          .attention_local_share = share("attention_local_share"),
+          .attention_fixed_us = us("attention_fixed_us"),
+          .norm_us = us("norm_us"),
+          .pass_us = us("pass_us")};
+}
+
 std::map<DType, double> parse_peaks(const JsonField& field) {
   field.expect_only({"f32", "f16", "bf16"});
   std::map<DType, double> peaks;
@@ -252,6 +265,15 @@ void to_json(nlohmann::json& json, const HardwareProfile& profile) {
                                   {"nearest", node.nearest},
                                   {"read_gb_s", or_null(node.read_bytes_per_s, kGiga)}});
   }
+  if (profile.cpu_costs) {
+    const CpuCosts& costs = *profile.cpu_costs;
+    json["cpu_costs"] = {{"product_local_share", costs.product_local_share},
+                         {"product_fixed_us", costs.product_fixed_us},
+                         {"attention_local_share", costs.attention_local_share},
+                         {"attention_fixed_us", costs.attention_fixed_us},
+                         {"norm_us", costs.norm_us},
+                         {"pass_us", costs.pass_us}};
+  }
   for (const TierProfile& tier : profile.tiers) json["tiers"].push_back(tier_json(tier));
 }
 
@@ -260,7 +282,8 @@ HardwareProfile parse_profile(const nlohmann::json& json, std::string_view where
   check_format(root);
   root.expect_only({"format", "version", "name", "device", "processor", "uuid", "driver",
                     "compute_capability", "sm_count", "sources", "peak_tflops",
-                    "launch_overhead_us", "launch_overlapped_us", "numa_nodes", "tiers"});
+                    "launch_overhead_us", "launch_overlapped_us", "numa_nodes", "cpu_costs",
+                    "tiers"});
   HardwareProfile profile{
       .name = root.at("name").string(),
       .device = root.at("device").string(),
@@ -274,10 +297,12 @@ HardwareProfile parse_profile(const nlohmann::json& json, std::string_view where
       .launch_overhead_us = root.at("launch_overhead_us").number(0, kMostMicroseconds),
       .launch_overlapped_us = optional_us(root, "launch_overlapped_us"),
       .numa_nodes = {},
+      .cpu_costs = std::nullopt,
       .tiers = parse_tiers(root.at("tiers"))};
   if (profile.device != "cuda" && profile.device != "cpu") {
     root.at("device").unsupported("is not a kind of device", "known: cuda, cpu");
   }
+  if (const auto costs = root.find("cpu_costs")) profile.cpu_costs = parse_cpu_costs(*costs);
   if (const auto nodes = root.find("numa_nodes")) profile.numa_nodes = parse_numa_nodes(*nodes);
   for (const JsonField& source : root.at("sources").items()) {
     profile.sources.push_back(source.string());

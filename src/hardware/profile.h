@@ -68,6 +68,17 @@ struct NumaNode {
   std::optional<double> read_bytes_per_s;  // by its kernels; absent: the only node, or not measured
 };
 
+// What the CPU backend's operations take beside the bytes and the arithmetic: measured on small
+// ones (engine/cpu_costs.h), used by the cost model.
+struct CpuCosts {
+  double product_local_share = 1;    // of read_bytes_per_s that large products reach
+  double product_fixed_us = 0;       // each product
+  double attention_local_share = 1;  // of read_bytes_per_s that long contexts reach
+  double attention_fixed_us = 0;     // a layer, with the heads before it
+  double norm_us = 0;                // each of two a layer
+  double pass_us = 0;                // a pass
+};
+
 struct HardwareProfile {
   std::string name;                          // of a preset, or of the processor
   std::string device;                        // "cuda" or "cpu"
@@ -81,6 +92,7 @@ struct HardwareProfile {
   double launch_overhead_us = 0;             // of one kernel in a graph; CPU: of one parallel loop
   std::optional<double> launch_overlapped_us;  // the same with programmatic dependent launch
   std::vector<NumaNode> numa_nodes;            // may be empty
+  std::optional<CpuCosts> cpu_costs;           // CPU; absent: not measured
   std::vector<TierProfile> tiers;              // [0] local
 
   // In the order of `tiers`, as plans take them.

@@ -69,6 +69,7 @@ void split_heads(OpContext&, const AttentionConfig&, std::span<const KvSequence>
   refuse();
 }
 const float* host_values(OpContext&, const Tensor&) { refuse(); }
+std::unique_ptr<OperationTimer> make_operation_timer(OpContext&) { refuse(); }
 
 }  // namespace cuda
 }  // namespace dak
