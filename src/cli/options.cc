@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/terminal.h"
 #include "engine/probe.h"
 #include "hardware/read_bandwidth.h"
 
@@ -113,8 +114,11 @@ EngineOptions PlacementFlags::options() const {
 }
 
 std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers) {
-  KnownHardware known = known_hardware(options.device, options.threads, tiers);
-  if (!known.note.empty()) fmt::print(stderr, "dak: {}\n", known.note);
+  ProbeLine line;
+  KnownHardware known = known_hardware(
+      options.device, options.threads, tiers,
+      [](const std::string& text) { fmt::print(stderr, "dak: {}\n", text); },
+      [&line](const std::string& what, double share) { line.show(what, share); });
   options.hardware = std::move(known.profile);
   return known.origin;
 }

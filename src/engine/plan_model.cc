@@ -50,11 +50,6 @@ void check_access(const EngineOptions& options) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio), "is outside 0 to 1",
                   "0 keeps the whole KV cache local, 1 none of it");
   }
-  if (options.kv_ratio > 0 && options.persistent_steps) {
-    throw_unsupported("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
-                      "a persistent step reads remote KV pages without a window",
-                      "use --step kernels, or --kv-ratio 0");
-  }
   if (options.kv_ratio > 0 && options.mode == AccessMode::kResident) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
                   "contradicts --mode resident, which keeps everything local",
