@@ -40,8 +40,9 @@ struct KernelCosts {
 
 // `reads_once`: with the TMA kernels, whose products of more than 64 rows read a weight once.
 KernelCosts cuda_kernel_costs(bool reads_once);
-// `loop_us`: of one parallel loop over nothing, as probed.
-KernelCosts cpu_kernel_costs(double loop_us);
+// As measured, or those of the machine of docs/planner.md where they were not. `loop_us`: of one
+// parallel loop over nothing, as probed.
+KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loop_us);
 
 // A machine as the cost model sees it.
 struct Machine {

@@ -35,7 +35,7 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
                  .cols = cols,
                  .out_stride = stride,
                  .dtype = dtype},
-                backend.ordered_stream());
+                backend.stream());
   return {.data = narrow, .stride = stride};
 }
 
@@ -64,7 +64,7 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
-                        backend.ordered_stream());
+                        backend.stream());
   }
 }
 
@@ -75,7 +75,7 @@ bool is_wide(const CudaBackend& backend, int64_t rows) {
 
 void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
                    const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
-  const cudaStream_t stream = backend.ordered_stream();
+  const cudaStream_t stream = backend.stream();
   const GemmWeight& weight = backend.wide(w);
   gemm(weight,
        {.x = x.data,
@@ -112,11 +112,7 @@ void multiply_slices(CudaBackend& backend, const MatmulInput& x, int64_t m, cons
                                .gated = gated,
                                .residual = epilogue.add_to_output ? target : nullptr,
                                .overlap_previous = !waits || row > 0};
-    if (backend.recorder() != nullptr && backend.recorder()->matmul(prepare_split_matmul(
-                                             weight, args, backend.workspace(), backend.links()))) {
-      continue;
-    }
-    split_matmul(weight, args, backend.workspace(), backend.links(), backend.ordered_stream());
+    split_matmul(weight, args, backend.workspace(), backend.links(), backend.stream());
   }
 }
 
@@ -156,6 +152,51 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
                  static_cast<size_t>(pages_in_table(config, s) - std::ssize(s.pages)));
   }
   return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
+}
+
+// Where attention cuts rows into runs: see kv_layout.h.
+bool is_cut(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
+  int64_t most = 0;
+  for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+  const int64_t runs = (most + kRunPages - 1) / kRunPages;
+  if (m >= kMostRunRows || runs >= kMostRunRows) return false;
+  return m <= std::ssize(sequences) || (m <= kMostCutRows && m * runs <= kMostCutRuns);
+}
+
+// Pages of a run, its row's last run taken for as long as it can be.
+std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
+  const auto first = static_cast<size_t>(run * kRunPages);
+  const size_t left = sequence.pages.size() - first;
+  constexpr size_t kWhole = kRunPages;
+  return sequence.pages.subspan(first, left < 2 * kWhole ? left : kWhole);
+}
+
+// AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
+const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
+                            std::span<const KvSequence> sequences) {
+  std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
+  int64_t room = 0;
+  for (const KvSequence& s : sequences) {
+    for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
+      room += (pages_in_table(config, s) + kRunPages - 1) / kRunPages;
+      for (int64_t run = 0; run * kRunPages < std::ssize(s.pages); ++run) {
+        uint32_t remote = 0;
+        TierIndex tier = 0;
+        uint32_t bit = 1;
+        for (const KvPage& page : pages_of_run(s, run)) {
+          if (page.tier != 0 && tier == 0) tier = page.tier;
+          if (page.tier != 0) remote |= bit;
+          bit <<= 1;
+        }
+        by_tier[tier].push_back(run_entry(row, run, remote));
+      }
+    }
+  }
+  std::vector<uint64_t> runs;
+  for (const auto& entries : by_tier) runs.push_back(entries.size());
+  for (const auto& entries : by_tier) runs.insert(runs.end(), entries.begin(), entries.end());
+  runs.resize(static_cast<size_t>(kMaxTiers + room));
+  return backend.upload(CudaBackend::kKvRuns, std::span<const uint64_t>(runs), config.layer);
 }
 
 const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
@@ -198,7 +239,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .offset = offset,
                                 .dtype = table.dtype,
                                 .add = add},
-                               backend.ordered_stream());
+                               backend.stream());
     return;
   }
   launch_embedding({.ids = backend.upload(slot, ids),
@@ -209,7 +250,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .offset = offset,
                     .dtype = table.dtype,
                     .add = add},
-                   backend.ordered_stream());
+                   backend.stream());
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -231,8 +272,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
                           .cols = cols,
                           .epsilon = epsilon,
                           .out_dtype = out.dtype};
-  if (backend.recorder() != nullptr && backend.recorder()->norm(params)) return;
-  launch_norm(params, backend.ordered_stream());
+  launch_norm(params, backend.stream());
 }
 
 }  // namespace
@@ -287,7 +327,7 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
                .head_size = x.dim(2),
                .half = static_cast<int64_t>(frequencies.inverse.size()),
                .magnitude = frequencies.magnitude},
-              backend.ordered_stream());
+              backend.stream());
 }
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -302,7 +342,7 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     params.parts[i] = parts[i].f32();
     params.part_end[i] = end;
   }
-  launch_split_columns(params, backend_of(ctx).ordered_stream());
+  launch_split_columns(params, backend_of(ctx).stream());
 }
 
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
@@ -313,8 +353,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                                 .out = out.f32(),
                                 .m = out.dim(0),
                                 .cols = out.dim(1)};
-  if (backend.recorder() != nullptr && backend.recorder()->gather(params)) return;
-  launch_gather_rows(params, backend.ordered_stream());
+  launch_gather_rows(params, backend.stream());
 }
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -322,7 +361,7 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   CudaBackend& backend = backend_of(ctx);
   launch_store_kv(
       {.kv = kv_params(backend, config, sequences, k.dim(0)), .k = k.f32(), .v = v.f32()},
-      backend.ordered_stream());
+      backend.stream());
 }
 
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -345,8 +384,7 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
       .half = static_cast<int64_t>(frequencies.inverse.size()),
       .magnitude = frequencies.magnitude,
       .epsilon = transform.norm_epsilon};
-  if (backend.recorder() != nullptr && backend.recorder()->heads(params)) return;
-  launch_split_heads(params, backend.ordered_stream());
+  launch_split_heads(params, backend.stream());
 }
 
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -358,30 +396,33 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .out = out.data,
                          .out_dtype = out.dtype,
                          .tiles = 0,
-                         .max_splits = 1,
+                         .tile_heads = 0,
+                         .runs = nullptr,
                          .piece_room = 0,
                          .pieces = nullptr,
-                         .arrivals = nullptr};
+                         .arrivals = nullptr,
+                         .links = backend.links().device_states(),
+                         .readers = {}};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
-    return launch_attention(params, backend.ordered_stream());
+    return launch_attention(params, backend.stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
-  if (params.kv.m <= kMaxSplitRows) {
-    int64_t pages = 0;
-    for (const KvSequence& s : sequences) pages = std::max(pages, pages_in_table(config, s));
-    params.max_splits = kMaxSplits;
-    params.piece_room = static_cast<int32_t>(
-        std::min<int64_t>(kMaxSplits, (pages + kMinRunPages - 1) / kMinRunPages));
-    const int64_t places = params.kv.m * config.kv_heads * params.tiles;
-    const CudaBackend::Pieces pieces = backend.pieces(
-        places * params.piece_room * kTileHeads * (config.head_size + 2) * 4, places);
+  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
+  if (is_cut(config, sequences, params.kv.m)) {
+    params.runs = upload_runs(backend, config, sequences);
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
+    int64_t most = 0;
+    for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+    const AttentionPieces need = attention_pieces(config.heads, config.kv_heads, config.head_size,
+                                                  params.kv.m, most);
+    params.piece_room = static_cast<int32_t>(need.runs);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
-  if (backend.recorder() != nullptr && backend.recorder()->attention(params)) return;
-  launch_paged_attention(params, backend.sm_count(), backend.ordered_stream());
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
@@ -394,7 +435,11 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
 
 void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
                       std::span<const KvSequence> sequences) {
-  upload_pages(backend_of(ctx), config, sequences);
+  CudaBackend& backend = backend_of(ctx);
+  upload_pages(backend, config, sequences);
+  const bool tensor_cores =
+      backend.kernels() != KernelKind::kPlain && on_tensor_cores(config.kv_dtype, config.head_size);
+  if (tensor_cores) upload_runs(backend, config, sequences);
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

@@ -67,10 +67,6 @@ void use_uva(CudaBackend& backend, std::byte* memory, int64_t size_bytes) {
   backend.use_uva(memory, size_bytes);
 }
 
-void set_persistent_steps(CudaBackend& backend, bool persistent) {
-  backend.set_persistent_steps(persistent);
-}
-
 void check_uva() { CublasLt::get(); }
 
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
