@@ -11,8 +11,8 @@
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_rows.h"
+#include "engine/decode_loop.h"
 #include "engine/forecast.h"
-#include "engine/prefill_loop.h"
 
 namespace dak {
 namespace {
@@ -59,13 +59,13 @@ int64_t linked_bytes(const Engine& engine) {
 }
 
 Measured measure(Engine& engine, int64_t tokens, int64_t repeats, const std::atomic<bool>& cancel) {
-  PrefillLoop loop(engine);
-  loop.run(std::min<int64_t>(tokens, 128));  // schedules, clocks
+  constexpr uint64_t kSeed = 1;
+  DecodeLoop::prefill(engine, std::min<int64_t>(tokens, 128), kSeed);  // schedules, clocks
   std::vector<PhaseStats> runs;
   const int64_t before = linked_bytes(engine);
   for (int64_t i = 0; i < repeats; ++i) {
     if (cancel) throw Interrupted();
-    runs.push_back(loop.run(tokens));
+    runs.push_back(DecodeLoop::prefill(engine, tokens, kSeed));
   }
   const int64_t read = before < 0 ? -1 : (linked_bytes(engine) - before) / repeats;
   std::ranges::sort(runs, {}, &PhaseStats::seconds);
@@ -188,7 +188,7 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
     chunks.push_back(text == "auto" ? 0 : parse<int64_t>(text, "--chunk", 1, kMostTokens));
   }
   EngineOptions options = flags.placement.options();
-  options.context = *std::ranges::max_element(prompts);
+  options.context = *std::ranges::max_element(prompts) + 1;
   const ModelFiles files = open_model(flags.model, !options.synthetic_seed);
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/decoder.h"
+#include "engine/prefill_chunk.h"
 
 namespace dak {
 namespace {
@@ -139,7 +140,7 @@ PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
   } hold{*engine.cache_, {}};
   PhaseStats stats;
   for (int64_t done = 0; done < tokens;) {
-    const int64_t rows = std::min(engine.prefill_chunk_, tokens - done);
+    const int64_t rows = next_prefill_rows(tokens - done, engine.prefill_chunk_);
     const std::span chunk(prompt.data() + done, static_cast<size_t>(rows));
     done += rows;
     engine.run(hold.pages, chunk, done == tokens, stats);

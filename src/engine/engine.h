@@ -164,7 +164,6 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
-  friend class PrefillLoop;
   friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
                                         int64_t);
 
