@@ -72,13 +72,15 @@ Measured measure(Engine& engine, int64_t tokens, int64_t repeats, const std::ato
   return {runs[runs.size() / 2], read};
 }
 
-// Bytes that a pass must read of remote tiers: all remote weights that products use, once.
-int64_t remote_weight_bytes(const Plan& plan) {
+// Bytes that `passes` must read of remote tiers: all remote weights that products use, once a pass,
+// those of the logits in the last one only.
+int64_t remote_weight_bytes(const Plan& plan, int64_t passes) {
   int64_t bytes = 0;
   for (const OperandPlan& entry : plan.operands) {
     if (entry.operand.use != OperandUse::kMatmul) continue;
+    const int64_t times = entry.operand.name == "lm_head" ? 1 : passes;
     for (const TierSpan& span : entry.spans) {
-      if (span.tier > 0) bytes += span.blocks * entry.operand.block_bytes();
+      if (span.tier > 0) bytes += times * span.blocks * entry.operand.block_bytes();
     }
   }
   return bytes;
@@ -107,7 +109,7 @@ OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t to
   row["bound_by"] = forecast.bound_by;
   row["percent_of_bound"] = 100 * forecast.bound_s / seconds;
   row["predicted_s"] = forecast.seconds;
-  const int64_t needed = remote_weight_bytes(plan) * measured.stats.steps;
+  const int64_t needed = remote_weight_bytes(plan, measured.stats.steps);
   row["link_bytes"] = nullptr;
   row["read_amplification"] = nullptr;
   if (measured.linked_bytes >= 0 && needed > 0) {

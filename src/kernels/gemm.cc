@@ -161,6 +161,8 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
   const int64_t token_groups = ceil_div(args.tokens, int64_t{tile} * form.token_ranks);
   const int64_t per_group = 2 * form.weight_ranks;
   const int64_t tiles = groups * token_groups;
+  // Straight from where they lie, each half would read its remote row blocks again.
+  const bool shares = form.ring || schedule.remote_blocks == 0;
   const auto x_map = [&](int tokens) {
     return encode_tensor_map({.data = args.x,
                               .dtype = weight.dtype(),
@@ -190,8 +192,8 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
       .weight_ranks = form.weight_ranks,
       .token_ranks = form.token_ranks,
       .token_groups = static_cast<int32_t>(token_groups),
-      .whole_tiles =
-          static_cast<int32_t>(tile == 256 && form.halves ? whole_tiles_of(tiles, most) : tiles),
+      .whole_tiles = static_cast<int32_t>(
+          tile == 256 && form.halves && shares ? whole_tiles_of(tiles, most) : tiles),
       .readers = form.readers > 0 ? form.readers : INT32_MAX,
       .tiers = 0,
       .tier = {},
