@@ -25,7 +25,8 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
 void check_uva() { refuse(); }
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,
+                                                 const std::function<Tensor()>&) {
   refuse();
 }
 
