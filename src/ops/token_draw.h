@@ -48,10 +48,10 @@ constexpr bool can_be_drawn(float scaled) { return scaled < kDrawReach; }
 // Of a scaled gap that can be drawn. Relative error 2^-22, beside the rounding down: scaled =
 // n ln 2 - r by Cody and Waite, then the Taylor series of e^r to degree 7 on [-0.35, 0.35].
 constexpr uint64_t draw_weight(float scaled) {
-  constexpr float kLog2E = 0x1.715476p+0f;
+  constexpr float kTwoLog2E = 0x1.715476p+1f;
   constexpr float kLn2High = 0x1.63p-1f;  // 9 bits: its product with n is exact
   constexpr float kLn2Low = -0x1.bd0106p-13f;
-  const auto n = static_cast<int32_t>(scaled * kLog2E + 0.5f);
+  const int32_t n = (static_cast<int32_t>(scaled * kTwoLog2E) + 1) / 2;  // the nearest
   const auto steps = static_cast<float>(n);
   const float r = (steps * kLn2High - scaled) + steps * kLn2Low;
   float series = 1.0f / 5040;

@@ -8,6 +8,8 @@
 #include <limits>
 #include <random>
 
+#include "support/sampling.h"
+
 namespace dak {
 namespace {
 
@@ -91,7 +93,9 @@ TEST(TokenDraw, TargetsAreUniform) {
 
 // The rule once more, with one sort and none of the bins.
 TokenId by_sorting(const std::vector<float>& logits, const DrawParams& params, uint64_t index) {
-  const float largest = logits[static_cast<size_t>(most_likely(logits))];
+  const TokenId best = most_likely(logits);
+  if (params.temperature == 0) return best;
+  const float largest = logits[static_cast<size_t>(best)];
   struct Entry {
     float gap;
     size_t id;
@@ -134,24 +138,10 @@ TokenId by_sorting(const std::vector<float>& logits, const DrawParams& params, u
 TEST(TokenDrawer, DrawsWhatTheRuleSays) {
   std::mt19937 random(3);
   TokenDrawer drawer;
-  const auto pick = [&random](const auto& values) { return values[random() % values.size()]; };
   for (int trial = 0; trial < 3000; ++trial) {
-    const float spread = pick(std::vector<float>{0, 0.001f, 1, 3, 8, 100});
-    std::normal_distribution<float> normal(0, 1);
-    std::vector<float> logits(1 + random() % (trial % 50 == 0 ? 20000 : 300));
-    for (float& logit : logits) {
-      logit = normal(random) * spread;
-      if (trial % 5 == 1) logit = std::round(logit * 4) / 4;
-      if (trial % 5 == 2 && random() % 4 == 0) logit = random() % 2 == 0 ? -kInf : kNan;
-      if (trial % 5 == 3 && random() % 60 == 0) logit = random() % 2 == 0 ? kInf : -3e38f;
-    }
-    logits[random() % logits.size()] = 0.5f;  // something to choose
-    const DrawParams params{
-        .temperature = pick(std::vector<float>{0.1f, 0.7f, 1, 2.5f, 50, 1e-45f, 1e6f, 3e38f}),
-        .top_k = pick(std::vector<int>{0, 0, 0, 1, 2, 5, 40, 250, 100000}),
-        .top_p = pick(std::vector<float>{1, 1, 1e-45f, 0.01f, 0.5f, 0.9f, 0.99f, 1 - 0x1p-24f}),
-        .min_p = pick(std::vector<float>{0, 0, 0, 1e-12f, 0.01f, 0.5f, 1}),
-        .seed = random()};
+    const std::vector<float> logits =
+        test::random_logits(random, 1 + random() % (trial % 50 == 0 ? 20000 : 300));
+    const DrawParams params = test::random_draw(random);
     const uint64_t index = random() % 1000;
     ASSERT_EQ(drawer.draw(logits, params, index), by_sorting(logits, params, index))
         << "trial " << trial << ": " << logits.size() << " logits, temperature "

@@ -1,10 +1,11 @@
 // Decode steps under random plans choose the tokens that they choose with every weight local:
-// ratios, modes, windows and numbers of sequences drawn from a seed, the same body on both
-// backends.
+// ratios, modes, windows, numbers of sequences and ways of sampling drawn from a seed, the same
+// body on both backends.
 #include <random>
 
 #include "engine/decode_loop.h"
 #include "support/cuda.h"
+#include "support/sampling.h"
 
 namespace dak {
 namespace {
@@ -16,13 +17,14 @@ struct Trial {
   std::string model;
   int64_t sequences = 1;
   EngineOptions options;
+  SamplingParams sampling;
 };
 
 std::vector<TokenId> tokens_of(const Trial& trial) {
   const ModelFiles files = open_model(test::test_data(DAK_TEST_DATA) + "/model/hf/" + trial.model,
                                       /*need_weights=*/false);
   Engine engine(files, trial.options, cpu_tiers(1e9));  // as good for the GPU: the models are tiny
-  DecodeLoop loop(engine, trial.sequences, kPast, /*seed=*/3);
+  DecodeLoop loop(engine, trial.sequences, kPast, /*seed=*/3, trial.sampling);
   std::vector<TokenId> tokens;
   for (int64_t done = 0; done < kSteps; done += 10) {
     loop.run(10);
@@ -48,6 +50,15 @@ Trial draw(std::mt19937& random, const std::vector<std::string>& models, Backend
                    .sequences = 9,
                    .synthetic_seed = random() % 3,
                    .dtype = random() % 2 == 0 ? DType::kBF16 : DType::kF16};
+  if (random() % 2 == 0) {
+    const DrawParams draw = test::random_draw(random);
+    trial.sampling = {.temperature = draw.temperature,
+                      .top_k = draw.top_k,
+                      .top_p = draw.top_p,
+                      .min_p = draw.min_p,
+                      .seed = draw.seed};
+    if (random() % 4 == 0) trial.sampling.repetition_penalty = 1.2f;
+  }
   if (backend == Backend::kCuda) {
     if (random() % 3 == 0) trial.options.mode = AccessMode::kPrefetch;
     if (trial.options.mode == AccessMode::kDirect && random() % 3 == 0) {
@@ -69,7 +80,8 @@ void run_trials(int trials, Backend backend) {
     local.options.threads = 1;
     EXPECT_EQ(tokens_of(trial), tokens_of(local))
         << trial.model << ", " << trial.sequences << " sequences, ratio "
-        << *trial.options.offload_ratio << ", mode " << name(trial.options.mode);
+        << *trial.options.offload_ratio << ", mode " << name(trial.options.mode) << ", temperature "
+        << trial.sampling.temperature;
   }
 }
 
