@@ -12,9 +12,6 @@
 namespace dak {
 namespace {
 
-// Between two forward passes: what comes back from host memory must not hold the step up.
-constexpr int64_t kRebalancedPages = 64;
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -118,7 +115,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
                                    PhaseStats& stats) {
   const auto start = std::chrono::steady_clock::now();
   const auto rows = static_cast<int64_t>(tokens.size());
-  cache_->rebalance(kRebalancedPages);
+  cache_->rebalance();
   cache_->reserve(hold, hold.tokens + rows);
   Batch batch{.tokens = {tokens.begin(), tokens.end()},
               .positions = std::vector<int32_t>(tokens.size()),

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/progress.h"
@@ -126,7 +127,7 @@ class Session {
  private:
   // Logits of the prompt's last token; empty when cancelled.
   std::span<const float> prefill(const GenerateRequest& request, GenerateResult& result);
-  TokenId decode_ahead(Decoder& decoder, PhaseStats& stats);
+  TokenId decode(Decoder& decoder, PhaseStats& stats);
 
   Engine& engine_;
   KvHold hold_;
@@ -186,7 +187,7 @@ class Engine {
   std::unique_ptr<KvCache> cache_;
   CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
   OpContext ctx_;
-  std::map<int64_t, StepGraph> graphs_;  // by number of sequences
+  std::map<std::pair<int64_t, TokenChoice>, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;
 };
 

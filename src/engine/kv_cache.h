@@ -42,6 +42,9 @@ using KvRoom = std::vector<std::array<int64_t, kMaxTiers>>;
 // Every layer's share `ratio` of `pages` in tier 1, rounded, the rest in tier 0.
 KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio);
 
+// Between two forward passes: what comes back from host memory must not hold the step up.
+inline constexpr int64_t kRebalancedPages = 64;
+
 class KvCache {
  public:
   // Takes room for all its pages from the tiers' arenas at once. Pages of a room with more than one
@@ -71,7 +74,7 @@ class KvCache {
 
   // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
   // first; returns how many. As reserve: not while a step is in flight.
-  int64_t rebalance(int64_t most);
+  int64_t rebalance(int64_t most = kRebalancedPages);
   // Moves one page to a free place of `tier`; false: there is none, or it lies there already.
   bool move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier);
 

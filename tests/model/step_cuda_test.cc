@@ -67,10 +67,11 @@ class Stepper {
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
     Tensor out;
-    const auto graph =
-        record_decode_graph(ctx_, [&] { return out = net_->forward(ctx_, batch, workspace_); });
+    const auto graph = record_decode_graph(
+        ctx_, TokenChoice::kDevice, [&] { return out = net_->forward(ctx_, batch, workspace_); });
     Pass pass(config(), batch, workspace_);
-    graph->set_inputs(batch.tokens, batch.positions, pass.enter_layer(0), pass.sequences);
+    graph->set_inputs(batch.tokens, batch.positions, pass.enter_layer(0), pass.sequences,
+                      std::vector<DrawParams>(holds_.size()));  // greedy
     for (int64_t layer = 0; layer < config().layers; ++layer) {
       const AttentionConfig cache = pass.enter_layer(layer);
       graph->set_pages(cache, pass.sequences);

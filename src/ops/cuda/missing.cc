@@ -26,7 +26,8 @@ void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
 void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,
+                                                 const std::function<Tensor()>&) {
   refuse();
 }
 
