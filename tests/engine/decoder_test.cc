@@ -175,7 +175,7 @@ TEST(Decoder, PagesComeBackBetweenSteps) {
   const auto engine = make_engine(half);
   auto first = std::make_unique<DecodeLoop>(*engine, 1, 100, 1);
   DecodeLoop second(*engine, 1, 100, 2);
-  EXPECT_GT(first->run(1).traffic.read_bytes[1] + second.run(1).traffic.read_bytes[1], 0);
+  EXPECT_GT(second.run(1).traffic.read_bytes[1], 0);
   first.reset();
   EXPECT_EQ(second.run(1).traffic.read_bytes[1], 0);
 }

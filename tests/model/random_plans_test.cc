@@ -143,7 +143,7 @@ void run_trials(int trials, Backend backend) {
   }
 }
 
-TEST(RandomPlans, ChooseTheSameTokensOnTheCpu) { run_trials(6, Backend::kCpu); }
+TEST(RandomPlans, ChooseTheSameTokensOnTheCpu) { run_trials(12, Backend::kCpu); }
 
 TEST(RandomPlans, ChooseTheSameTokensOnAGpu) {
   if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
