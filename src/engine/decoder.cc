@@ -77,8 +77,8 @@ void Decoder::prepare_graph() {
   pages_told_.assign(holds_.size(), 0);
 }
 
-void Decoder::tell_pages() {
-  bool changed = false;
+void Decoder::tell_pages(bool all) {
+  bool changed = all;
   for (size_t i = 0; i < holds_.size(); ++i) {
     changed |= pages_told_[i] != holds_[i]->version;
     pages_told_[i] = holds_[i]->version;
@@ -118,11 +118,10 @@ void Decoder::enqueue() {
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
   if (graph_ != nullptr) {
-    tell_pages();
-    if (!on_device() || !inputs_set_ || graph_->lost_inputs()) {
-      require(pending_.empty(), "a decoder's inputs were overwritten while it was in use");
-      set_inputs();
-    }
+    const bool lost = !inputs_set_ || graph_->lost_inputs();
+    require(!lost || pending_.empty(), "a decoder's inputs were overwritten while it was in use");
+    tell_pages(lost);
+    if (lost || !on_device()) set_inputs();
     graph_->launch();
     pending.traffic = engine_.graphs_.at({std::ssize(holds_), choice_}).weight_traffic;
     pending.traffic.add_all(kv_traffic_of(engine_.config_, batch_));

@@ -55,7 +55,7 @@ class Decoder {
   bool on_device() const { return graph_ != nullptr && choice_ == TokenChoice::kDevice; }
   void fill_batch();
   void prepare_graph();
-  void tell_pages();
+  void tell_pages(bool all);
   void set_inputs();
   void choose(std::span<const float> logits);
 

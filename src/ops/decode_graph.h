@@ -35,7 +35,8 @@ class DecodeGraph {
   // Memory that the graph uses has moved: it must be recorded again.
   virtual bool stale() const = 0;
 
-  // Tells the device which pages the sequences have in one layer.
+  // Tells the device which pages the sequences have in one layer. Needed for all layers whenever
+  // pages have changed, and before `set_inputs`.
   virtual void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences) = 0;
 
   // Enqueues a step. At most kInFlight steps may be unfinished, one where the host chooses.
@@ -54,7 +55,8 @@ class DecodeGraph {
   virtual void discard() = 0;
 };
 
-// `forward` enqueues the pass and returns logits [rows, vocabulary]. It is called twice: to run
+// `forward` enqueues the pass of one row for each sequence and returns logits [rows, vocabulary] of
+// every row, in order. It is called twice: to run
 // once, which brings every buffer to its place, and to be recorded. ctx.traffic ends as that of one
 // pass. CUDA backend only.
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext& ctx, TokenChoice choice,

@@ -166,6 +166,45 @@ TEST(Decoder, DropLeavesNoTraceOnAGpu) {
   expect_drop_to_leave_no_trace(Backend::kCuda);
 }
 
+// Decoders that take turns do not see each other's inputs, nor those of a prompt between them.
+void expect_turns_to_leave_no_trace(const EngineOptions& options) {
+  const auto engine = make_engine(options);
+  Session session(*engine);
+  const SamplingParams first{.temperature = 1, .seed = 21};
+  for (const float penalty : {1.0f, 1.1f}) {
+    const SamplingParams second{.temperature = 0.8f, .repetition_penalty = penalty, .seed = 22};
+    const std::vector<std::vector<TokenId>> expected{texts(*engine, {first}, 12)[0],
+                                                     texts(*engine, {second}, 12)[0]};
+    std::vector<KvHold> holds(2);
+    std::vector<Sampler> samplers{Sampler(first), Sampler(second)};
+    std::vector<std::unique_ptr<Decoder>> decoders;
+    for (size_t i = 0; i < 2; ++i) {
+      samplers[i].observe_prompt(std::vector{kStart});
+      decoders.push_back(std::make_unique<Decoder>(*engine, std::vector{&holds[i]},
+                                                   std::vector{kStart}, std::vector{&samplers[i]}));
+    }
+    std::vector<std::vector<TokenId>> found(2);
+    for (int step = 0; step < 12; ++step) {
+      for (size_t i = 0; i < 2; ++i) {
+        decoders[i]->enqueue();
+        found[i].push_back(decoders[i]->finish().tokens[0]);
+      }
+      if (step % 4 == 0) session.generate({.prompt = {5, 17, 250 + step, 3}, .max_tokens = 2});
+    }
+    EXPECT_EQ(found, expected);
+  }
+}
+
+TEST(Decoder, TurnsLeaveNoTraceOnTheCpu) { expect_turns_to_leave_no_trace(options(Backend::kCpu)); }
+
+TEST(Decoder, TurnsLeaveNoTraceOnAGpu) {
+  if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+  expect_turns_to_leave_no_trace(options(Backend::kCuda));
+  EngineOptions plain = options(Backend::kCuda);
+  plain.device.kernels = KernelKind::kPlain;
+  expect_turns_to_leave_no_trace(plain);
+}
+
 // A sequence's pages come back from host memory between steps, once another one has ended.
 TEST(Decoder, PagesComeBackBetweenSteps) {
   EngineOptions half = options(Backend::kCpu);

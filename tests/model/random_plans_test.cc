@@ -1,6 +1,6 @@
 // Decode steps under random plans choose the tokens that they choose with every weight local:
-// ratios, modes, windows, forms of a step, numbers of sequences and ways of sampling drawn from a
-// seed, the same body on both backends.
+// ratios, modes, windows, numbers of sequences and ways of sampling drawn from a seed, the same
+// body on both backends.
 #include <fmt/core.h>
 
 #include <chrono>
@@ -36,10 +36,9 @@ struct Trial {
 
   std::string text() const {
     const auto window = options.window_bytes.value_or(0);
-    return fmt::format("{}, {}, seed {}, ratio {}, mode {}, window {}{}", model,
-                       name(*options.dtype), *options.synthetic_seed, *options.offload_ratio,
-                       name(options.mode), window == 0 ? "adaptive" : std::to_string(window),
-                       options.persistent_steps ? ", persistent" : "");
+    return fmt::format("{}, {}, seed {}, ratio {}, mode {}, window {}", model, name(*options.dtype),
+                       *options.synthetic_seed, *options.offload_ratio, name(options.mode),
+                       window == 0 ? "adaptive" : std::to_string(window));
   }
 };
 
@@ -72,7 +71,6 @@ class References {
     trial.options.offload_ratio = 0;
     trial.options.mode = AccessMode::kDirect;
     trial.options.window_bytes.reset();
-    trial.options.persistent_steps = false;
     trial.options.threads = 1;
     auto& engine = engines_[{trial.model, *trial.options.synthetic_seed, *trial.options.dtype}];
     if (engine == nullptr) engine = make_engine(trial);
@@ -111,7 +109,6 @@ Trial draw(std::mt19937& random, const std::vector<std::string>& models, Backend
     if (random() % 3 == 0) trial.options.mode = AccessMode::kPrefetch;
     if (trial.options.mode == AccessMode::kDirect) {
       if (random() % 3 == 0) trial.options.window_bytes = 8192 << random() % 10;
-      trial.options.persistent_steps = random() % 3 == 0;
     }
   }
   for (int i = 0; i < kMeasurements; ++i) trial.measurements.push_back(draw_measurement(random));

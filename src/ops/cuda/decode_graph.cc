@@ -1,6 +1,7 @@
 #include "ops/decode_graph.h"
 
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
@@ -29,7 +30,7 @@ class CudaDecodeGraph final : public DecodeGraph {
     rows_ = logits_.dim(0);
     const CudaBackend::StepState state = backend_.step_state(rows_);
     history_ = state.history;
-    if (choice_ == TokenChoice::kDevice) give_inputs_a_place();
+    give_inputs_a_place();
     generation_ = backend_.generation();
     graph_ = backend_.record([&] {
       ctx_.traffic = {};
@@ -57,6 +58,7 @@ class CudaDecodeGraph final : public DecodeGraph {
     require(std::ssize(draws) == (choice_ == TokenChoice::kDevice ? rows_ : 0),
             "decode graph: draws for another number of rows");
     cuda::set_inputs(ctx_, tokens, positions, config, sequences);
+    upload_logit_rows();
     if (choice_ == TokenChoice::kDevice) backend_.upload(CudaBackend::kDraws, draws);
     inputs_epoch_ = backend_.input_epoch();
     launched_ = finished_ = backend_.steps_launched();  // other graphs' steps count too
@@ -65,7 +67,9 @@ class CudaDecodeGraph final : public DecodeGraph {
   bool stale() const override { return generation_ != backend_.generation(); }
 
   void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences) override {
+    const bool lost = lost_inputs();
     cuda::refresh_kv_pages(ctx_, config, sequences);
+    if (!lost) inputs_epoch_ = backend_.input_epoch();
   }
 
   void launch() override {
@@ -123,7 +127,7 @@ class CudaDecodeGraph final : public DecodeGraph {
   }
 
  private:
-  // Of all that a step's end changes, whichever of it the pass reads.
+  // Whichever of them the pass reads.
   void give_inputs_a_place() {
     const auto rows = static_cast<size_t>(rows_);
     backend_.upload(CudaBackend::kIds, std::span<const int32_t>(std::vector<int32_t>(rows)));
@@ -132,6 +136,14 @@ class CudaDecodeGraph final : public DecodeGraph {
                     std::span<const cuda::KvRow>(std::vector<cuda::KvRow>(rows)));
     backend_.upload(CudaBackend::kDraws,
                     std::span<const DrawParams>(std::vector<DrawParams>(rows)));
+    upload_logit_rows();
+  }
+
+  // Every row's logits, in order: a longer pass has others in the same place.
+  void upload_logit_rows() {
+    std::vector<int32_t> rows(static_cast<size_t>(rows_));
+    std::iota(rows.begin(), rows.end(), 0);
+    backend_.upload(CudaBackend::kRows, std::span<const int32_t>(rows));
   }
 
   void record_choice(const CudaBackend::StepState& state) {

@@ -1,9 +1,10 @@
 // The end of a recorded decode step: one kernel finds every row's most likely token, the other
 // takes it or, in rows with a temperature, draws by ops/token_draw.h.
 //
-// A cluster of thread blocks draws a row's token, one block where the GPU has no clusters. Each
-// block keeps to its run of the vocabulary; what the cluster must agree on are sums, which every
-// block adds up for itself from the shared memory of all. Top-k and top-p are one search: the key
+// A cluster of thread blocks draws a row's token; one block does where the GPU has no clusters, or
+// where there are rows enough for all SMs. Each block keeps to its run of the vocabulary; what the
+// cluster must agree on are sums, which every block adds up for itself from the shared memory of
+// all. Top-k and top-p are one search: the key
 // below which lie so many tokens, or so much weight, found 8 bits at a time from histograms of 256
 // bins.
 #include <cooperative_groups.h>
@@ -22,34 +23,35 @@ constexpr int kBestThreads = 256;
 constexpr int kBestBlocks = 16;  // that look for the best token of one row
 constexpr int kDrawThreads = 1024;
 constexpr int kDrawWarps = kDrawThreads / 32;
+constexpr int kMostClusterRows = 16;  // above, blocks work alone
 constexpr int kMostDrawBlocks = 128;  // at work at one time, with an SM for each
 constexpr int kBins = 256;
 constexpr int kBinBits = 8;
 constexpr int kListed = 4096;
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-struct Cluster {
+// Who draws a row.
+struct OneBlock {
   static constexpr int kBlocks = 1;
   __device__ int rank() const { return 0; }
   __device__ void sync() const { __syncthreads(); }
+  // Where block `rank` has what this block has at `own`.
   template <typename T>
   __device__ const T* shared_of(const T* own, int) const {
     return own;
   }
 };
-#else
-struct Cluster {
+struct BlockCluster {
   static constexpr int kBlocks = 8;  // the most that every GPU with clusters has
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   __device__ int rank() const { return static_cast<int>(cg::this_cluster().block_rank()); }
   __device__ void sync() const { cg::this_cluster().sync(); }
-  // Where block `rank` has what this block has at `own`.
   template <typename T>
   __device__ const T* shared_of(T* own, int rank) const {
     return cg::this_cluster().map_shared_rank(own, rank);
   }
-};
 #endif
-static_assert(kBins <= kDrawThreads && Cluster::kBlocks * kDrawWarps <= kDrawThreads);
+};
+static_assert(kBins <= kDrawThreads && BlockCluster::kBlocks * kDrawWarps <= kDrawThreads);
 
 // A token's place in the order of likelihood: 8 bits of its scaled gap, which spread a vocabulary
 // over the bins better than a float's exponent would, then the gap itself, as good as an integer
@@ -230,6 +232,7 @@ __device__ void add_to_bin(DrawShared& shared, int turn, uint32_t bin, uint64_t 
 }
 
 // The sum over the cluster of this thread's bin.
+template <typename Cluster>
 __device__ uint64_t bin_sum(const Cluster& cluster, DrawShared& shared, int turn) {
   uint64_t sum = 0;
   if (threadIdx.x >= kBins) return sum;
@@ -245,7 +248,7 @@ __device__ uint64_t bin_sum(const Cluster& cluster, DrawShared& shared, int turn
 // The key up to which tokens count, when of those up to `limit`, in the order of keys, only so many
 // shall: those that hold the units of measure up to number `target(total)`, from 0. `measure`: of a
 // scaled gap. The same in every thread of the cluster.
-template <typename Measure, typename Target>
+template <typename Cluster, typename Measure, typename Target>
 __device__ uint64_t last_key(const Cluster& cluster, DrawShared& shared, Row& row, uint64_t limit,
                              const Measure& measure, const Target& target_of) {
   uint64_t prefix = 0;
@@ -282,7 +285,7 @@ __device__ uint64_t last_key(const Cluster& cluster, DrawShared& shared, Row& ro
   return prefix;
 }
 
-// By a cluster.
+template <typename Cluster>
 __device__ void draw_row(const Cluster& cluster, DrawShared& shared, const AdvanceParams& p,
                          int64_t index, const DrawParams& draw) {
   const unsigned long long best = p.best[index];
@@ -352,11 +355,8 @@ __device__ void draw_row(const Cluster& cluster, DrawShared& shared, const Advan
   cluster.sync();  // until here others may read this block's shared memory
 }
 
-__global__ void
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-__cluster_dims__(Cluster::kBlocks)
-#endif
-    __launch_bounds__(kDrawThreads) draw_kernel(const __grid_constant__ AdvanceParams p) {
+template <typename Cluster>
+__device__ void draw_rows(const AdvanceParams& p) {
   __shared__ DrawShared shared;
   begin_dependent();
   if (blockIdx.x == 0) {
@@ -372,17 +372,30 @@ __cluster_dims__(Cluster::kBlocks)
   }
 }
 
+__global__ void __launch_bounds__(kDrawThreads, 1)
+    draw_kernel(const __grid_constant__ AdvanceParams p) {
+  draw_rows<OneBlock>(p);
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+__global__ void __cluster_dims__(BlockCluster::kBlocks) __launch_bounds__(kDrawThreads, 1)
+    draw_by_clusters_kernel(const __grid_constant__ AdvanceParams p) {
+  draw_rows<BlockCluster>(p);
+}
+#else
+__global__ void draw_by_clusters_kernel(const __grid_constant__ AdvanceParams) { __trap(); }
+#endif
+
 }  // namespace
 
 void launch_advance(const AdvanceParams& params, cudaStream_t stream) {
   const auto rows = static_cast<int>(params.m);
-  cudaFuncAttributes draw{};  // Cluster::kBlocks of the code that this GPU runs
-  cuda_check(cudaFuncGetAttributes(&draw, draw_kernel));
-  const int row_blocks = max(1, draw.requiredClusterWidth);
   launch(best_token_kernel, params,
          {.blocks = rows * kBestBlocks, .threads = kBestThreads, .overlap_previous = true}, stream);
-  launch(draw_kernel, params,
-         {.blocks = min(rows, kMostDrawBlocks / row_blocks) * row_blocks,
+  // GPUs whose launches overlap are those that have clusters.
+  const bool clusters = rows <= kMostClusterRows && launches_overlap();
+  launch(clusters ? draw_by_clusters_kernel : draw_kernel, params,
+         {.blocks = clusters ? rows * BlockCluster::kBlocks : min(rows, kMostDrawBlocks),
           .threads = kDrawThreads,
           .overlap_previous = true},
          stream);

@@ -225,7 +225,7 @@ std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> byt
     cuda_check(cudaMemcpyAsync(uploaded.device.as(), staged, bytes.size(), cudaMemcpyHostToDevice,
                                stream_));
     uploaded.host.assign(bytes.begin(), bytes.end());
-    if (slot == kIds || slot == kPositions || slot == kKvRows || slot == kDraws) ++input_epoch_;
+    if (slot != kFrequencies) ++input_epoch_;  // those are the model's
   }
   return uploaded.device.as();
 }
