@@ -45,8 +45,7 @@ struct EngineOptions {
   int64_t context = 0;    // tokens; 0: the model's, at most kDefaultContext
   int64_t sequences = 1;  // decoded side by side, each with room for `context`
   AccessMode mode = AccessMode::kDirect;
-  std::optional<int64_t> window_bytes;  // of remote reads, fixed; default: adaptive
-  bool persistent_steps = false;  // CUDA: a decode step is one kernel where there is a form for it
+  std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
   std::optional<DType> dtype;              // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;           // default: the weights'

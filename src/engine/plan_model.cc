@@ -60,20 +60,6 @@ void check_access(const EngineOptions& options) {
                       "the CPU backend reads every tier where it lies",
                       "use --mode direct, or --device cuda");
   }
-  if (options.persistent_steps && cpu) {
-    throw_unsupported("--step", {}, "persistent", "the CPU backend has no kernels to join",
-                      "use --device cuda");
-  }
-  if (options.persistent_steps && options.device.kernels == KernelKind::kPlain) {
-    throw_unsupported("--step", {}, "persistent", "there is no such form of the plain kernels",
-                      "leave it away, or use --kernels tma where there are such");
-  }
-  if (options.persistent_steps && options.mode != AccessMode::kDirect &&
-      options.mode != AccessMode::kResident) {
-    throw_invalid("--step", {}, "persistent",
-                  fmt::format("has no effect with --mode {}", name(options.mode)),
-                  "use --mode direct or resident");
-  }
   if (!options.window_bytes) return;
   const std::string window = format_bytes(*options.window_bytes);
   if (cpu) {

@@ -195,16 +195,10 @@ TEST_F(CudaModeEngines, PrefetchChoosesTheTokensOfDirect) {
 
 // A penalty too small to change a logit leaves the choice to the host.
 TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
-  struct Form {
-    KernelKind kernels;
-    bool persistent;
-  };
   const ModelFiles files = open_model(data() + "hf/smollm2", true);
-  for (const Form& form : {Form{KernelKind::kAuto, false}, Form{KernelKind::kAuto, true},
-                           Form{KernelKind::kPlain, false}}) {
+  for (const KernelKind kernels : {KernelKind::kAuto, KernelKind::kPlain}) {
     EngineOptions options = gpu_options(AccessMode::kDirect, 0.5);
-    options.device.kernels = form.kernels;
-    options.persistent_steps = form.persistent;
+    options.device.kernels = kernels;
     options.context = 200;
     Engine engine(files, options, cpu_tiers(1e9));
     for (const SamplingParams& params : std::vector<SamplingParams>{
@@ -225,9 +219,7 @@ TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
       };
       const std::vector<TokenId> by_graph = answer(0);
       EXPECT_EQ(by_graph.size(), 150U);
-      EXPECT_EQ(by_graph, answer(1e-30f))
-          << name(form.kernels) << (form.persistent ? ", persistent" : "") << ", seed "
-          << params.seed;
+      EXPECT_EQ(by_graph, answer(1e-30f)) << name(kernels) << ", seed " << params.seed;
     }
   }
 }

@@ -21,12 +21,7 @@ class CudaDecodeGraph final : public DecodeGraph {
     backend_.enter();
     for (cudaEvent_t& event : finished_events_) cuda_check(cudaEventCreate(&event));
     cuda_check(cudaEventCreate(&begun_));
-    if (backend_.persistent_steps()) {
-      recorder_ = std::make_unique<cuda::StepRecorder>(backend_.sm_count(), backend_.stream());
-    }
-    const Recording taking(backend_, recorder_.get());
     logits_ = forward();
-    if (recorder_ != nullptr) recorder_->start();
     rows_ = logits_.dim(0);
     const CudaBackend::StepState state = backend_.step_state(rows_);
     history_ = state.history;
@@ -36,9 +31,7 @@ class CudaDecodeGraph final : public DecodeGraph {
       ctx_.traffic = {};
       forward();
       if (choice_ == TokenChoice::kDevice) record_choice(state);
-      backend_.ordered_stream();  // the host's choice too needs all that the recorder took
     });
-    if (recorder_ != nullptr) recorder_->finish();
     require(!stale(), "recording a graph moved its buffers");
   }
   ~CudaDecodeGraph() override {
@@ -157,27 +150,15 @@ class CudaDecodeGraph final : public DecodeGraph {
                           .step = state.step,
                           .m = rows_,
                           .vocabulary = logits_.dim(1)},
-                         backend_.ordered_stream());
+                         backend_.stream());
   }
 
   cudaEvent_t event(int64_t step) const {
     return finished_events_[static_cast<size_t>(step) % finished_events_.size()];
   }
 
-  // The recorder takes operations for as long as this lives.
-  struct Recording {
-    Recording(CudaBackend& to, cuda::StepRecorder* recorder) : backend(to) {
-      backend.set_recorder(recorder);
-    }
-    ~Recording() { backend.set_recorder(nullptr); }
-    Recording(const Recording&) = delete;
-    Recording& operator=(const Recording&) = delete;
-    CudaBackend& backend;
-  };
-
   OpContext& ctx_;
   CudaBackend& backend_;
-  std::unique_ptr<cuda::StepRecorder> recorder_;
   const TokenChoice choice_;
   Tensor logits_;
   const float* host_logits_ = nullptr;

@@ -23,7 +23,6 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
   refuse();
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
-void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,

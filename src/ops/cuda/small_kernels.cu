@@ -15,7 +15,7 @@ namespace dak::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kNormThreads = 1024;  // norm.cuh adds up in the same order
+constexpr int kNormThreads = 1024;
 constexpr int kHeadWarps = 4;
 
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
