@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/terminal.h"
 #include "engine/probe.h"
 #include "hardware/read_bandwidth.h"
 
@@ -53,7 +54,7 @@ void PlacementFlags::add_to(CLI::App& app) {
       ->excludes(budget);
   app.add_option("--kv-ratio", kv_ratio,
                  "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
-                 "oldest leave (CPU backend so far)");
+                 "oldest leave");
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option(
@@ -113,8 +114,11 @@ EngineOptions PlacementFlags::options() const {
 }
 
 std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers) {
-  KnownHardware known = known_hardware(options.device, options.threads, tiers);
-  if (!known.note.empty()) fmt::print(stderr, "dak: {}\n", known.note);
+  ProbeLine line;
+  KnownHardware known = known_hardware(
+      options.device, options.threads, tiers,
+      [](const std::string& text) { fmt::print(stderr, "dak: {}\n", text); },
+      [&line](const std::string& what, double share) { line.show(what, share); });
   options.hardware = std::move(known.profile);
   return known.origin;
 }

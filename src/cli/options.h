@@ -34,8 +34,8 @@ struct PlacementFlags {
 // Throws kInvalidArgument for a number of threads that cannot be.
 void check_threads(int threads);
 
-// Fills options.hardware with what is known of the device; returns where that is from. Says on
-// stderr if a profile is there that cannot be used.
+// Fills options.hardware with what is known of the device; returns where that is from. A
+// profile that is stale or foreign is said on stderr and measured again.
 std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers);
 
 // The device's tiers with their bandwidth, measured now (about 0.2 s).

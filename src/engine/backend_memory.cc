@@ -71,11 +71,15 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
     if (looked_up) tables += operand.blocks() * 8;
   }
   const int64_t pages = kv_pages_for(needs.context);
-  tables += 2 * config.layers * (needs.sequences * pages * 8 + 256);
-  const int64_t tiles = ceil_div(config.heads / config.kv_heads, cuda::kTileHeads);
-  const int64_t runs = std::min<int64_t>(cuda::kMaxSplits, ceil_div(pages, cuda::kMinRunPages));
-  const int64_t pieces = std::min(needs.rows, cuda::kMaxSplitRows) * config.kv_heads * tiles *
-                         (runs * cuda::kTileHeads * (config.head_size + 2) + 1) * 4;
+  // Rows that attention cuts into runs: one of each sequence, or few.
+  const int64_t runs = ceil_div(pages, cuda::kRunPages);
+  const int64_t cut_rows = std::max(
+      needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
+  const cuda::AttentionPieces attention =
+      cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, cut_rows, pages);
+  const int64_t pieces = attention.value_bytes + 4 * attention.counters;
+  tables += 2 * config.layers *
+            (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);
   const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
   const int64_t bytes = gemm + split.schedule_bytes + split.partial_bytes + tables + pieces +
                         kGraphBytes + kInputBytes + kWarmUpAllocations * kAllocation;

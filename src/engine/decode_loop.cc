@@ -1,5 +1,7 @@
 #include "engine/decode_loop.h"
 
+#include <algorithm>
+
 #include "engine/decoder.h"
 
 namespace dak {
@@ -16,6 +18,16 @@ void check(const Engine& engine, int64_t sequences, int64_t past) {
                   fmt::format("is outside 1 to {}, the context", engine.context() - 1),
                   "use a larger --context");
   }
+}
+
+// Pages at the front that lie one behind the other in one tier.
+size_t pages_side_by_side(std::span<const KvPage> pages, int64_t page_bytes) {
+  size_t count = 1;
+  while (count < pages.size() && pages[count].tier == pages[0].tier &&
+         pages[count].data == pages[count - 1].data + page_bytes) {
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace
@@ -43,21 +55,29 @@ DecodeLoop::DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t
                        const SamplingParams& sampling) {
   check(engine, sequences, past);
   state_ = std::make_unique<State>(engine, sequences, past, seed, sampling);
-  const int64_t page_values =
-      AttentionConfig{.kv_heads = engine.config_.kv_heads, .head_size = engine.config_.head_size}
-          .page_values();
+  const AttentionConfig attention{.kv_heads = engine.config_.kv_heads,
+                                  .head_size = engine.config_.head_size,
+                                  .kv_dtype = engine.cache_->dtype()};
+  const int64_t page_values = attention.page_values();
+  const int64_t page_bytes = attention.page_bytes();
   int64_t written = 0;
   for (KvHold& hold : state_->holds) {
     engine.cache_->reserve(hold, past);
+    engine.cache_->finish_moves();
     for (const std::vector<KvPage>& pages : hold.pages) {
-      for (const KvPage& page : pages) {
-        engine.weights_->arena(page.tier).fill_random(page.data,
-                                                      {.seed = seed,
-                                                       .first_index = written++ * page_values,
-                                                       .count = page_values,
-                                                       .dtype = engine.cache_->dtype()});
+      for (size_t i = 0; i < pages.size();) {
+        const size_t count = pages_side_by_side(std::span(pages).subspan(i), page_bytes);
+        const int64_t values = static_cast<int64_t>(count) * page_values;
+        engine.weights_->arena(pages[i].tier)
+            .fill_random(pages[i].data, {.seed = seed,
+                                         .first_index = written,
+                                         .count = values,
+                                         .dtype = engine.cache_->dtype()});
+        written += values;
+        i += count;
       }
     }
+    hold.tokens = past;
   }
   rewind();
 }
@@ -106,6 +126,39 @@ DecodeTiming DecodeLoop::run(int64_t steps) {
     state_->tokens.assign(step.tokens.begin(), step.tokens.end());
   }
   return timing;
+}
+
+OperationTimes DecodeLoop::time_operations(int64_t steps) {
+  std::vector<KvHold*> holds;
+  for (KvHold& hold : state_->holds) holds.push_back(&hold);
+  return dak::time_operations(state_->engine, holds, state_->tokens, steps);
+}
+
+PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
+  if (tokens < 1 || tokens >= engine.context()) {
+    throw_invalid("prefill", "tokens", std::to_string(tokens),
+                  fmt::format("is outside 1 to {}, the context", engine.context() - 1),
+                  "use a larger --context");
+  }
+  std::vector<TokenId> prompt;
+  for (int64_t i = 0; i < tokens; ++i) {
+    const uint64_t token = (seed + 1) * 7919 + static_cast<uint64_t>(i) * 104729;
+    prompt.push_back(
+        static_cast<TokenId>(token % static_cast<uint64_t>(engine.config_.vocabulary)));
+  }
+  struct Hold {
+    KvCache& cache;
+    KvHold pages;
+    ~Hold() { cache.release(pages); }
+  } hold{*engine.cache_, {}};
+  PhaseStats stats;
+  for (int64_t done = 0; done < tokens;) {
+    const int64_t rows = std::min(engine.prefill_chunk_, tokens - done);
+    const std::span chunk(prompt.data() + done, static_cast<size_t>(rows));
+    done += rows;
+    engine.run(hold.pages, chunk, done == tokens, stats);
+  }
+  return stats;
 }
 
 std::span<const TokenId> DecodeLoop::last_tokens() const { return state_->tokens; }

@@ -26,6 +26,9 @@ Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId
       tokens_(std::move(tokens)) {
   require(!holds_.empty() && holds_.size() == tokens_.size(), "a decoder needs sequences");
   require(samplers_.empty() || samplers_.size() == holds_.size(), "a sampler for each sequence");
+  const bool penalties = std::ranges::any_of(
+      samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
+  choice_ = penalties ? TokenChoice::kHost : TokenChoice::kDevice;
   if (engine_.ctx_.backend == Backend::kCuda && std::ssize(holds_) <= kMaxGraphRows) {
     prepare_graph();
   }
@@ -37,35 +40,40 @@ Decoder::~Decoder() {
   } catch (const Error&) {
     // The GPU was lost, and the call that found out has said so.
   }
+  if (graph_ != nullptr && step_graph().user == this) step_graph().user = nullptr;
+}
+
+Batch Decoder::batch_of(const Engine& engine, std::span<KvHold* const> holds,
+                        std::span<const TokenId> tokens) {
+  Batch batch{.tokens = {tokens.begin(), tokens.end()},
+              .positions = {},
+              .sequences = {},
+              .logit_rows = {},
+              .kv_dtype = engine.cache_->dtype(),
+              .table_pages = kv_pages_for(engine.context_)};
+  for (int64_t i = 0; i < std::ssize(holds); ++i) {
+    const KvHold& hold = *holds[static_cast<size_t>(i)];
+    batch.positions.push_back(static_cast<int32_t>(hold.tokens));
+    batch.sequences.push_back(
+        {.pages = &hold.pages, .past = hold.tokens, .first_row = i, .rows = 1});
+    batch.logit_rows.push_back(static_cast<int32_t>(i));
+  }
+  return batch;
+}
+
+Engine::StepGraph& Decoder::step_graph() const {
+  return engine_.graphs_[{std::ssize(holds_), choice_}];
 }
 
 // The step after everything enqueued so far.
-void Decoder::fill_batch() {
-  const auto rows = std::ssize(holds_);
-  batch_.tokens = tokens_;
-  batch_.positions.clear();
-  batch_.sequences.clear();
-  batch_.logit_rows.clear();
-  batch_.kv_dtype = engine_.cache_->dtype();
-  batch_.table_pages = kv_pages_for(engine_.context_);
-  for (int64_t i = 0; i < rows; ++i) {
-    const KvHold& hold = *holds_[static_cast<size_t>(i)];
-    batch_.positions.push_back(static_cast<int32_t>(hold.tokens));
-    batch_.sequences.push_back(
-        {.pages = &hold.pages, .past = hold.tokens, .first_row = i, .rows = 1});
-    batch_.logit_rows.push_back(static_cast<int32_t>(i));
-  }
-}
+void Decoder::fill_batch() { batch_ = batch_of(engine_, holds_, tokens_); }
 
 // Recording runs the step once, so the sequences must have room for it; it writes the same keys and
 // values that the first real step will.
 void Decoder::prepare_graph() {
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
-  const bool penalties = std::ranges::any_of(
-      samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
-  choice_ = penalties ? TokenChoice::kHost : TokenChoice::kDevice;
-  Engine::StepGraph& entry = engine_.graphs_[{std::ssize(holds_), choice_}];
+  Engine::StepGraph& entry = step_graph();
   if (entry.graph == nullptr || entry.graph->stale()) {
     entry.graph.reset();
     entry.graph = record_decode_graph(engine_.ctx_, choice_, [this] {
@@ -100,7 +108,7 @@ void Decoder::set_inputs() {
   Pass pass(engine_.config_, batch_, *engine_.workspace_);
   const AttentionConfig config = pass.enter_layer(0);
   graph_->set_inputs(batch_.tokens, batch_.positions, config, pass.sequences, draws);
-  inputs_set_ = true;
+  step_graph().user = this;
 }
 
 void Decoder::enqueue() {
@@ -114,16 +122,21 @@ void Decoder::enqueue() {
   }
   require(on_device() || pending_.empty(), "a step takes the last one's tokens from the host");
   Pending pending{.traffic = {}, .enqueued = Clock::now()};
-  if (pending_.empty()) engine_.cache_->rebalance();  // no step reads pages now
+  engine_.cache_->rebalance(kRebalancedPages);
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
   if (graph_ != nullptr) {
-    const bool lost = !inputs_set_ || graph_->lost_inputs();
+    const Engine::StepGraph& entry = step_graph();
+    if (entry.graph.get() != graph_ || graph_->stale()) {
+      require(pending_.empty(), "a decoder's graph was lost while it was in use");
+      prepare_graph();
+    }
+    const bool lost = entry.user != this || graph_->lost_inputs();
     require(!lost || pending_.empty(), "a decoder's inputs were overwritten while it was in use");
     tell_pages(lost);
     if (lost || !on_device()) set_inputs();
     graph_->launch();
-    pending.traffic = engine_.graphs_.at({std::ssize(holds_), choice_}).weight_traffic;
+    pending.traffic = entry.weight_traffic;
     pending.traffic.add_all(kv_traffic_of(engine_.config_, batch_));
   } else {
     engine_.ctx_.traffic = {};
@@ -164,7 +177,7 @@ Decoder::Step Decoder::finish() {
 }
 
 void Decoder::drop() {
-  if (!pending_.empty()) inputs_set_ = false;  // the device went on without us
+  if (on_device() && !pending_.empty()) step_graph().user = nullptr;  // it went on without us
   while (!pending_.empty()) {
     for (KvHold* hold : holds_) hold->tokens -= 1;
     pending_.pop_front();

@@ -42,6 +42,10 @@ class Decoder {
   // sequence has nothing to choose from.
   Step finish();
 
+  // A step's inputs: each of the `tokens` after what its sequence has cached.
+  static Batch batch_of(const Engine& engine, std::span<KvHold* const> holds,
+                        std::span<const TokenId> tokens);
+
   // Waits for what is in flight and takes it back: caches and samplers are as if never enqueued.
   void drop();
 
@@ -53,6 +57,7 @@ class Decoder {
   };
 
   bool on_device() const { return graph_ != nullptr && choice_ == TokenChoice::kDevice; }
+  Engine::StepGraph& step_graph() const;
   void fill_batch();
   void prepare_graph();
   void tell_pages(bool all);
@@ -67,7 +72,6 @@ class Decoder {
   TokenChoice choice_ = TokenChoice::kHost;
   DecodeGraph* graph_ = nullptr;
   std::span<const float> logits_;  // without a graph: of the step in flight
-  bool inputs_set_ = false;        // the device's inputs are these sequences'
   std::deque<Pending> pending_;    // steps in flight
   std::vector<TokenId> tokens_;    // of the last step finished
 };

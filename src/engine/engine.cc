@@ -61,6 +61,8 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
     cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
     prepare_access(plan_, *weights_, *cuda_);
+    mover_ = make_cuda_page_mover(*cuda_);
+    cache_->use_mover(*mover_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
       set_fixed_window(*cuda_, static_cast<TierIndex>(tier), *options.window_bytes);
     }
@@ -114,7 +116,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
                                    PhaseStats& stats) {
   const auto start = std::chrono::steady_clock::now();
   const auto rows = static_cast<int64_t>(tokens.size());
-  cache_->rebalance();
+  cache_->rebalance(kRebalancedPages);
   cache_->reserve(hold, hold.tokens + rows);
   Batch batch{.tokens = {tokens.begin(), tokens.end()},
               .positions = std::vector<int32_t>(tokens.size()),

@@ -41,9 +41,9 @@ struct EngineOptions {
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
-  double kv_ratio = 0;    // share of each layer's KV pages in host memory; CPU backend only so far
-  int64_t context = 0;    // tokens; 0: the model's, at most kDefaultContext
-  int64_t sequences = 1;  // decoded side by side, each with room for `context`
+  double kv_ratio = 0;                        // share of each layer's KV pages in host memory
+  int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
+  int64_t sequences = 1;                      // decoded side by side, each with room for `context`
   AccessMode mode = AccessMode::kDirect;
   std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
@@ -109,6 +109,7 @@ struct GenerateResult {
 
 class Decoder;
 class Engine;
+struct OperationTimes;
 
 // A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
 // rest.
@@ -122,6 +123,11 @@ class Session {
   // Throws kInvalidArgument for an empty prompt, a token outside the vocabulary or a prompt that
   // leaves no room in the context.
   GenerateResult generate(const GenerateRequest& request);
+
+  // The next decode step after generate, `steps` times over with its operations timed one by one;
+  // the conversation stays as it is. nullopt: the cache holds nothing to decode from.
+  std::optional<OperationTimes> time_operations(int64_t steps);
+  int64_t cached_tokens() const { return hold_.tokens; }
 
  private:
   // Logits of the prompt's last token; empty when cancelled.
@@ -159,11 +165,14 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
+  friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
+                                        int64_t);
 
   // A decode step for so many sequences, whichever they are.
   struct StepGraph {
     std::unique_ptr<DecodeGraph> graph;
-    TierTraffic weight_traffic;  // of a step
+    TierTraffic weight_traffic;     // of a step
+    const Decoder* user = nullptr;  // whose inputs the graph has
   };
 
   DType input_dtype(const EngineOptions& options) const;
@@ -184,7 +193,8 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<KvCache> cache_;
-  CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
+  CudaBackendPtr cuda_;               // after all that its kernels read, so that it ends first
+  std::unique_ptr<PageMover> mover_;  // CUDA
   OpContext ctx_;
   std::map<std::pair<int64_t, TokenChoice>, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;

@@ -50,10 +50,10 @@ void check_access(const EngineOptions& options) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio), "is outside 0 to 1",
                   "0 keeps the whole KV cache local, 1 none of it");
   }
-  if (options.kv_ratio > 0 && !cpu) {
-    throw_unsupported("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
-                      "the CUDA backend keeps the KV cache in its own memory so far",
-                      "use --kv-ratio 0, or --device cpu");
+  if (options.kv_ratio > 0 && options.mode == AccessMode::kResident) {
+    throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
+                  "contradicts --mode resident, which keeps everything local",
+                  "use --mode direct, or --kv-ratio 0");
   }
   if (cpu && (options.mode == AccessMode::kPrefetch || options.mode == AccessMode::kUva)) {
     throw_unsupported("--mode", {}, name(options.mode),

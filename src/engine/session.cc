@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <array>
 
 #include "engine/decoder.h"
 #include "engine/engine.h"
+#include "engine/operation_times.h"
 #include "engine/stop.h"
 
 namespace dak {
@@ -80,10 +82,23 @@ std::string_view name(FinishReason reason) {
   return "unknown";
 }
 
+std::optional<OperationTimes> Session::time_operations(int64_t steps) {
+  if (tokens_.empty() || hold_.tokens == 0) return std::nullopt;
+  // The last token once more, as if it were new.
+  const int64_t cached = hold_.tokens;
+  hold_.tokens = std::min(cached, engine_.context() - 1);
+  const std::array<KvHold*, 1> holds{&hold_};
+  OperationTimes times = dak::time_operations(engine_, holds, {&tokens_.back(), 1}, steps);
+  hold_.tokens = cached;
+  return times;
+}
+
 Session::~Session() { engine_.cache_->release(hold_); }
 
 std::span<const float> Session::prefill(const GenerateRequest& request, GenerateResult& result) {
   const auto length = static_cast<int64_t>(request.prompt.size());
+  // A generation that ended with an error left out what was to come next.
+  tokens_.resize(std::min(tokens_.size(), static_cast<size_t>(hold_.tokens)));
   // The last token of the prompt is always run, even when cached: its logits are wanted.
   const auto [cached, wanted] = std::ranges::mismatch(tokens_, request.prompt);
   result.reused_tokens = std::min<int64_t>(cached - tokens_.begin(), length - 1);

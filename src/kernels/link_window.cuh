@@ -72,6 +72,11 @@ __device__ inline void update_window(LinkState& link, unsigned long long epoch,
   link.updates += 1;
 }
 
+// Two windows' worth: the first was issued before the last change.
+__device__ inline uint32_t epoch_samples(uint32_t window_units) {
+  return max(64u, min(2 * window_units, 4096u));
+}
+
 // One thread of reader `rank` of `readers`; returns once the issuing thread has finished.
 __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, uint32_t rank,
                                           uint32_t readers) {
@@ -115,9 +120,7 @@ __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, u
       atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * kWindowUnitBytes);
       const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
       const unsigned long long before = atomicAdd(&link.epoch, added);
-      // Two windows' worth: the first was issued before the last change.
-      const uint32_t enough = max(64u, min(2 * window_units, 4096u));
-      if ((before + added) >> 48 >= enough) {
+      if ((before + added) >> 48 >= epoch_samples(window_units)) {
         const unsigned long long epoch = atomicExch(&link.epoch, 0ull);
         const auto elapsed_us = static_cast<uint32_t>(elapsed_ns / 1000);
         const uint32_t cycles_per_us =

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/sm90_gemm.h"
 #include "kernels/sm90_split_matmul.h"
+#include "kernels/tier_load.h"
 #include "kernels/tier_reader.h"
 
 namespace dak {
@@ -21,5 +22,6 @@ void launch_sm90_split_matmul(const SplitMatmulParams&, DType, int, int, bool, c
 int gemm_clusters(DType, int, int) { refuse(); }
 void launch_sm90_gemm(const GemmParams&, DType, int, int, bool, cudaStream_t) { refuse(); }
 void launch_sm90_tier_reader(const TierRead&, cudaStream_t) { refuse(); }
+void launch_sm90_tier_load(const TierLoad&, cudaStream_t) { refuse(); }
 
 }  // namespace dak

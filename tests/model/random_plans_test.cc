@@ -1,6 +1,6 @@
 // Decode steps under random plans choose the tokens that they choose with every weight local:
-// ratios, modes, windows, numbers of sequences and ways of sampling drawn from a seed, the same
-// body on both backends.
+// ratios of weights and of the KV cache, modes, windows, numbers of sequences and ways of sampling
+// drawn from a seed, the same body on both backends.
 #include <fmt/core.h>
 
 #include <chrono>
@@ -36,8 +36,9 @@ struct Trial {
 
   std::string text() const {
     const auto window = options.window_bytes.value_or(0);
-    return fmt::format("{}, {}, seed {}, ratio {}, mode {}, window {}", model, name(*options.dtype),
-                       *options.synthetic_seed, *options.offload_ratio, name(options.mode),
+    return fmt::format("{}, {}, seed {}, ratio {}, of the cache {}, mode {}, window {}", model,
+                       name(*options.dtype), *options.synthetic_seed, *options.offload_ratio,
+                       options.kv_ratio, name(options.mode),
                        window == 0 ? "adaptive" : std::to_string(window));
   }
 };
@@ -69,6 +70,7 @@ class References {
  public:
   Engine& engine_for(Trial trial) {
     trial.options.offload_ratio = 0;
+    trial.options.kv_ratio = 0;
     trial.options.mode = AccessMode::kDirect;
     trial.options.window_bytes.reset();
     trial.options.threads = 1;
@@ -105,6 +107,7 @@ Trial draw(std::mt19937& random, const std::vector<std::string>& models, Backend
                    .sequences = 9,
                    .synthetic_seed = random() % 3,
                    .dtype = random() % 2 == 0 ? DType::kBF16 : DType::kF16};
+  if (random() % 2 == 0) trial.options.kv_ratio = static_cast<double>(random() % 1001) / 1000;
   if (backend == Backend::kCuda) {
     if (random() % 3 == 0) trial.options.mode = AccessMode::kPrefetch;
     if (trial.options.mode == AccessMode::kDirect) {

@@ -52,5 +52,6 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
 void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
                       std::span<const KvSequence> sequences);
 const float* host_values(OpContext& ctx, const Tensor& x);
+std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx);
 
 }  // namespace dak::cuda

@@ -3,6 +3,8 @@
 #include "ops/cuda/backend.h"
 #include "ops/cuda_backend.h"
 #include "ops/decode_graph.h"
+#include "ops/page_mover.h"
+#include "ops/tensor_peak.h"
 
 namespace dak {
 namespace {
@@ -24,6 +26,8 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
 void check_uva() { refuse(); }
+std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
+std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,
                                                  const std::function<Tensor()>&) {
@@ -67,6 +71,7 @@ void split_heads(OpContext&, const AttentionConfig&, std::span<const KvSequence>
   refuse();
 }
 const float* host_values(OpContext&, const Tensor&) { refuse(); }
+std::unique_ptr<OperationTimer> make_operation_timer(OpContext&) { refuse(); }
 
 }  // namespace cuda
 }  // namespace dak

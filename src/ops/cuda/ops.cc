@@ -153,6 +153,51 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
   return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
 }
 
+// Where attention cuts rows into runs: see kv_layout.h.
+bool is_cut(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
+  int64_t most = 0;
+  for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+  const int64_t runs = (most + kRunPages - 1) / kRunPages;
+  if (m >= kMostRunRows || runs >= kMostRunRows) return false;
+  return m <= std::ssize(sequences) || (m <= kMostCutRows && m * runs <= kMostCutRuns);
+}
+
+// Pages of a run, its row's last run taken for as long as it can be.
+std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
+  const auto first = static_cast<size_t>(run * kRunPages);
+  const size_t left = sequence.pages.size() - first;
+  constexpr size_t kWhole = kRunPages;
+  return sequence.pages.subspan(first, left < 2 * kWhole ? left : kWhole);
+}
+
+// AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
+const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
+                            std::span<const KvSequence> sequences) {
+  std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
+  int64_t room = 0;
+  for (const KvSequence& s : sequences) {
+    for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
+      room += (pages_in_table(config, s) + kRunPages - 1) / kRunPages;
+      for (int64_t run = 0; run * kRunPages < std::ssize(s.pages); ++run) {
+        uint32_t remote = 0;
+        TierIndex tier = 0;
+        uint32_t bit = 1;
+        for (const KvPage& page : pages_of_run(s, run)) {
+          if (page.tier != 0 && tier == 0) tier = page.tier;
+          if (page.tier != 0) remote |= bit;
+          bit <<= 1;
+        }
+        by_tier[tier].push_back(run_entry(row, run, remote));
+      }
+    }
+  }
+  std::vector<uint64_t> runs;
+  for (const auto& entries : by_tier) runs.push_back(entries.size());
+  for (const auto& entries : by_tier) runs.insert(runs.end(), entries.begin(), entries.end());
+  runs.resize(static_cast<size_t>(kMaxTiers + room));
+  return backend.upload(CudaBackend::kKvRuns, std::span<const uint64_t>(runs), config.layer);
+}
+
 const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
                          std::span<const KvSequence> sequences, int64_t m) {
   std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1, .fresh = 0});
@@ -350,25 +395,29 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .out = out.data,
                          .out_dtype = out.dtype,
                          .tiles = 0,
-                         .max_splits = 1,
+                         .tile_heads = 0,
+                         .runs = nullptr,
                          .piece_room = 0,
                          .pieces = nullptr,
-                         .arrivals = nullptr};
+                         .arrivals = nullptr,
+                         .links = backend.links().device_states(),
+                         .readers = {}};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
-  if (params.kv.m <= kMaxSplitRows) {
-    int64_t pages = 0;
-    for (const KvSequence& s : sequences) pages = std::max(pages, pages_in_table(config, s));
-    params.max_splits = kMaxSplits;
-    params.piece_room = static_cast<int32_t>(
-        std::min<int64_t>(kMaxSplits, (pages + kMinRunPages - 1) / kMinRunPages));
-    const int64_t places = params.kv.m * config.kv_heads * params.tiles;
-    const CudaBackend::Pieces pieces = backend.pieces(
-        places * params.piece_room * kTileHeads * (config.head_size + 2) * 4, places);
+  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
+  if (is_cut(config, sequences, params.kv.m)) {
+    params.runs = upload_runs(backend, config, sequences);
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
+    int64_t most = 0;
+    for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
+    params.piece_room = static_cast<int32_t>(need.runs);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
@@ -385,7 +434,11 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
 
 void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
                       std::span<const KvSequence> sequences) {
-  upload_pages(backend_of(ctx), config, sequences);
+  CudaBackend& backend = backend_of(ctx);
+  upload_pages(backend, config, sequences);
+  const bool tensor_cores =
+      backend.kernels() != KernelKind::kPlain && on_tensor_cores(config.kv_dtype, config.head_size);
+  if (tensor_cores) upload_runs(backend, config, sequences);
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

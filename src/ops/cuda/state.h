@@ -57,7 +57,16 @@ class CudaBackend {
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
   // recorded nothing is sent: the graph reads whatever the slot holds when it is launched.
-  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kDraws, kKvPages };
+  enum Slot : size_t {
+    kIds,
+    kPositions,
+    kFrequencies,
+    kRows,
+    kKvRows,
+    kDraws,
+    kKvPages,
+    kKvRuns = 1 << 20
+  };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
     return reinterpret_cast<T*>(
@@ -91,6 +100,7 @@ class CudaBackend {
   void count_step() { ++steps_launched_; }
 
   int sm_count() const { return sm_count_; }
+  const ReaderCounts& readers() const { return readers_; }
   void set_readers(const ReaderCounts& readers) { readers_ = readers; }
 
   // Partial results of attention and the counters of their arrival.
@@ -139,7 +149,7 @@ class CudaBackend {
   GemmWorkspace gemm_workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
-  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
+  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages and kKvRuns + layer
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
