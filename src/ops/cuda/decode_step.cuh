@@ -84,9 +84,8 @@ __device__ inline TileRange tiles_of(const AttentionUnit& unit) {
 __device__ inline UnitCursor units_of(const StepParams& p, const StepOp& op) {
   const auto block = static_cast<int32_t>(blockIdx.x);
   return {op.attention.attention,
-          {.tier = 0,
-           .first = block < p.readers ? INT32_MAX : block - p.readers,
-           .stride = static_cast<int32_t>(gridDim.x) - p.readers}};
+          local_share(op.attention.attention, block < p.readers ? INT32_MAX : block - p.readers,
+                      static_cast<int32_t>(gridDim.x) - p.readers)};
 }
 
 // Calls on_weights(op, cursor) for each stage of weights and on_tiles(op, unit, tile) for each of
