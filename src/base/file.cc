@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <string_view>
 #include <utility>
 
@@ -85,6 +86,23 @@ std::string read_text_file(const std::filesystem::path& path, int64_t max_bytes)
   std::string text(static_cast<size_t>(file.size_bytes()), '\0');
   file.read(0, std::as_writable_bytes(std::span(text)), "contents");
   return text;
+}
+
+void write_text_file(const std::filesystem::path& path, std::string_view text,
+                     std::string_view fix) {
+  const std::filesystem::path part = path.string() + ".part";
+  std::ofstream file(part, std::ios::binary);
+  file << text;
+  file.close();
+  std::error_code failed;
+  if (file) std::filesystem::rename(part, path, failed);
+  if (file && !failed) return;
+  std::filesystem::remove(part, failed);
+  throw Error(ErrorCode::kIo, {.where = path.string(),
+                               .field = {},
+                               .value = {},
+                               .problem = "cannot be written",
+                               .fix = std::string(fix)});
 }
 
 }  // namespace dak

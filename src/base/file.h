@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace dak {
 
@@ -35,5 +36,9 @@ class RandomAccessFile {
 // The whole of a small text file; throws kNotFound / kIo, and kCorrupt past `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path,
                            int64_t max_bytes = int64_t{256} << 20);
+
+// Whole or not at all, in place of what was there; throws kIo naming the path and `fix`.
+void write_text_file(const std::filesystem::path& path, std::string_view text,
+                     std::string_view fix = "check the folder");
 
 }  // namespace dak

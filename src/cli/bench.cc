@@ -12,6 +12,7 @@
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_report.h"
+#include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
 
@@ -84,6 +85,23 @@ void print_row(const OrderedRow& document, const OrderedRow& row, BenchFormat fo
   std::fflush(stdout);
 }
 
+// Under a table, what differs from its prediction and why.
+void print_differences(const OrderedRow& rows) {
+  for (const OrderedRow& row : rows) {
+    const OrderedRow& feedback = row["feedback"];
+    if (feedback.is_null()) continue;
+    bool first = true;
+    for (const OrderedRow& difference : feedback["differences"]) {
+      if (first) {
+        fmt::print("\n{}, {:.3g} remote, {}:\n", row["mode"].get<std::string>(),
+                   row["offload_ratio"].get<double>(), feedback["workload"].get<std::string>());
+      }
+      fmt::print("- {}\n", difference.get<std::string>());
+      first = false;
+    }
+  }
+}
+
 int run(const BenchFlags& flags) {
   DecodeBench bench = flags.bench();
   const BenchFormat format = flags.output_format();
@@ -120,6 +138,7 @@ int run(const BenchFlags& flags) {
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (format == BenchFormat::kJson) fmt::print("{}", text);
+  if (format == BenchFormat::kMarkdown) print_differences(document["rows"]);
   if (!flags.output.empty()) write_file(flags.output, text);
   return measured ? 0 : 1;
 }
@@ -144,7 +163,10 @@ Command add_bench(CLI::App& app) {
   CLI::App* decode_command = command->add_subcommand(
       "decode", "Decode steps; the default: dak bench MODEL is dak bench decode MODEL");
   decode->add_to(*decode_command);
-  return [plain, decode, decode_command] {
+  const Command workload = add_bench_workload(*command);
+  const CLI::App* workload_command = command->get_subcommand("workload");
+  return [plain, decode, decode_command, workload, workload_command] {
+    if (workload_command->parsed()) return workload();
     return run_until_interrupted(decode_command->parsed() ? *decode : *plain);
   };
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/terminal.h"
 #include "engine/engine.h"
 #include "hardware/nvml.h"
 
@@ -47,11 +48,6 @@ double matched_ratio(const std::vector<Tier>& tiers);
 
 // Sets past_tokens and the engine's context. Throws kInvalidArgument when they exceed the model's.
 void settle_context(DecodeBench& bench, const ModelConfig& config);
-
-// The work was cancelled by Ctrl-C.
-struct Interrupted : std::runtime_error {
-  Interrupted() : std::runtime_error("interrupted") {}
-};
 
 // What a run of cells talks to.
 struct BenchHooks {

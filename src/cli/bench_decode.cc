@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/bench_rows.h"
+#include "cli/feedback_report.h"
 #include "engine/decode_loop.h"
 
 namespace dak {
@@ -176,7 +177,22 @@ class DecodeRun {
       if (energy_after) measured.energy_j = *energy_after - *energy_before;
     }
     measured.step_seconds = summarise(std::move(step_seconds));
+    measured.feedback = feedback(engine, loop, cell, measured.step_seconds.median);
     add(measured_row(cell, engine.plan(), measured, bench_, engine.load_seconds()));
+  }
+
+  // The middle one of a repeat's steps stands for all of them.
+  std::optional<Feedback> feedback(const Engine& engine, DecodeLoop& loop, const BenchCell& cell,
+                                   double step_seconds) const {
+    const EngineOptions options = options_of(cell);
+    if (!not_modelled(options).empty()) return std::nullopt;
+    check_cancel();
+    loop.rewind();
+    const OperationTimes times = loop.time_operations(timed_steps(step_seconds));
+    const WorkloadEntry entry{.phase = Phase::kDecode,
+                              .batch = cell.batch,
+                              .context = bench_.past_tokens.value_or(0) + (bench_.steps + 1) / 2};
+    return feedback_on(files_.config, options, engine.plan(), entry, step_seconds, &times);
   }
 
   DecodeTiming run_once(DecodeLoop& loop, const BenchCell& cell,

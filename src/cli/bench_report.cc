@@ -19,6 +19,7 @@ struct Column {
 };
 
 constexpr double kMilli = 1e3;
+constexpr std::string_view kNested = "feedback";  // an object: in JSON alone
 
 std::string tier_name(const OrderedRow& tier) { return tier["name"].get<std::string>(); }
 bool is_local(const OrderedRow& tier) { return tier["kind"] == name(TierKind::kLocal); }
@@ -40,7 +41,8 @@ std::vector<Column> number_columns(const OrderedRow& machine) {
   }
   for (Column& column : std::vector<Column>{{"EB GB/s", "eb_gb_s", 8, 1},
                                             {"bound ms", "bound_s", 8, 3, kMilli},
-                                            {"% of bound", "percent_of_bound", 10, 1}}) {
+                                            {"% of bound", "percent_of_bound", 10, 1},
+                                            {"predicted ms", "predicted_tpot_s", 12, 3, kMilli}}) {
     columns.push_back(std::move(column));
   }
   return columns;
@@ -165,7 +167,9 @@ std::string markdown_row(const OrderedRow& document, const OrderedRow& row) {
 
 std::string csv_header(const OrderedRow& row) {
   std::string line = "date_utc,dak_commit,device_name,model";
-  for (const auto& [field, value] : row.items()) line += "," + field;
+  for (const auto& [field, value] : row.items()) {
+    if (field != kNested) line += "," + field;
+  }
   return line + "\n";
 }
 
@@ -174,7 +178,9 @@ std::string csv_row(const OrderedRow& document, const OrderedRow& row) {
   std::string line = csv_field(machine["date_utc"]) + "," + csv_field(machine["dak_commit"]) + "," +
                      csv_field(machine["gpu"].is_null() ? machine["cpu"] : machine["gpu"]) + "," +
                      csv_field(document["model"]["name"]);
-  for (const auto& [field, value] : row.items()) line += "," + csv_field(value);
+  for (const auto& [field, value] : row.items()) {
+    if (field != kNested) line += "," + csv_field(value);
+  }
   return line + "\n";
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/units.h"
+#include "cli/feedback_report.h"
 #include "plan/bound.h"
 
 namespace dak {
@@ -53,7 +54,8 @@ OrderedRow empty_row(const BenchCell& cell, const std::vector<Tier>& tiers) {
       row[field_of(prefix, tier)] = nullptr;
     }
   }
-  for (const char* field : {"power_w", "j_per_token", "sm_clock_mhz", "load_s"}) {
+  for (const char* field :
+       {"predicted_tpot_s", "feedback", "power_w", "j_per_token", "sm_clock_mhz", "load_s"}) {
     row[field] = nullptr;
   }
   return row;
@@ -141,6 +143,10 @@ OrderedRow measured_row(const BenchCell& cell, const Plan& plan, const DecodeMea
   if (measured.energy_j) {
     row["power_w"] = *measured.energy_j / measured.energy_seconds;
     row["j_per_token"] = *measured.energy_j / static_cast<double>(measured.energy_tokens);
+  }
+  if (measured.feedback) {
+    row["predicted_tpot_s"] = measured.feedback->predicted_s;
+    row["feedback"] = feedback_json(*measured.feedback);
   }
   row["sm_clock_mhz"] = or_null(measured.sm_clock_mhz);
   row["load_s"] = load_seconds;

@@ -3,6 +3,7 @@
 
 #include "cli/bench.h"
 #include "cli/bench_stats.h"
+#include "engine/feedback.h"
 #include "ops/cuda_backend.h"
 
 namespace dak {
@@ -27,6 +28,7 @@ struct DecodeMeasurement {
   double energy_seconds = 0;
   int64_t energy_tokens = 0;
   std::optional<int64_t> sm_clock_mhz;
+  std::optional<Feedback> feedback;  // absent: not modelled
 };
 
 // "direct, ratio 0.05, batch 8": for people.

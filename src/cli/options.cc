@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/terminal.h"
 #include "engine/probe.h"
 #include "hardware/read_bandwidth.h"
 
@@ -21,12 +22,6 @@ uint64_t parse_seed(std::string_view text) {
                   fmt::format("use a number from 0 to {}", UINT64_MAX));
   }
   return seed;
-}
-
-bool parse_step(std::string_view text) {
-  if (text == "persistent") return true;
-  if (text == "kernels") return false;
-  throw_invalid("--step", {}, text, "is not a way to run a step", "use persistent or kernels");
 }
 
 }  // namespace
@@ -78,7 +73,6 @@ void PlacementFlags::add_to(CLI::App& app) {
                  "there are none");
   app.add_option("--window", window,
                  "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
-  app.add_option("--step", step, kStepHelp);
   app.add_flag("--synthetic{0}", synthetic_seed,
                "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
                "for measurements");
@@ -108,7 +102,6 @@ EngineOptions PlacementFlags::options() const {
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   if (!mode.empty()) options.mode = parse_access_mode(mode, "--mode");
   if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
-  if (!step.empty()) options.persistent_steps = parse_step(step);
   if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
   if (options.synthetic_seed && check_weights) {
     throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");
@@ -121,8 +114,11 @@ EngineOptions PlacementFlags::options() const {
 }
 
 std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers) {
-  KnownHardware known = known_hardware(options.device, options.threads, tiers);
-  if (!known.note.empty()) fmt::print(stderr, "dak: {}\n", known.note);
+  ProbeLine line;
+  KnownHardware known = known_hardware(
+      options.device, options.threads, tiers,
+      [](const std::string& text) { fmt::print(stderr, "dak: {}\n", text); },
+      [&line](const std::string& what, double share) { line.show(what, share); });
   options.hardware = std::move(known.profile);
   return known.origin;
 }

@@ -8,11 +8,6 @@
 
 namespace dak {
 
-inline constexpr const char* kStepHelp =
-    "A decode step on a GPU: kernels (default), one for each operation, or persistent, one "
-    "wherever "
-    "there is a form for it (slower so far)";
-
 struct PlacementFlags {
   std::string device = "auto";
   std::string kernels = "auto";
@@ -26,7 +21,6 @@ struct PlacementFlags {
   std::string kv_dtype;
   std::string mode;
   std::string window;
-  std::string step;
   std::string synthetic_seed;  // empty: weights from the files
   int threads = 0;
   bool check_weights = false;
@@ -40,8 +34,8 @@ struct PlacementFlags {
 // Throws kInvalidArgument for a number of threads that cannot be.
 void check_threads(int threads);
 
-// Fills options.hardware with what is known of the device; returns where that is from. Says on
-// stderr if a profile is there that cannot be used.
+// Fills options.hardware with what is known of the device; returns where that is from. A
+// profile that is stale or foreign is said on stderr and measured again.
 std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& tiers);
 
 // The device's tiers with their bandwidth, measured now (about 0.2 s).

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "cli/svg_text.h"
+
 namespace dak {
 namespace {
 
@@ -17,20 +19,6 @@ constexpr double kTop = 46;
 constexpr double kBottom = 52;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 constexpr std::array<const char*, 4> kColours{"#1f77b4", "#d62728", "#2ca02c", "#9467bd"};
-
-std::string escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '<') {
-      safe += "&lt;";
-    } else if (c == '&') {
-      safe += "&amp;";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {
-      safe += c;
-    }
-  }
-  return safe;
-}
 
 // 1, 2 or 5 times a power of ten, so that about five of them make up `range`.
 double tick_step(double range) {
@@ -61,11 +49,6 @@ std::string line(double x1, double y1, double x2, double y2, const char* style) 
                      x2, y2, style);
 }
 
-std::string text(double x, double y, const char* anchor, const std::string& words) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y, anchor,
-                     escaped(words));
-}
-
 std::string grid(const Axes& axes) {
   constexpr const char* kFaint = "stroke=\"#dddddd\"";
   std::string svg;
@@ -73,14 +56,14 @@ std::string grid(const Axes& axes) {
   for (double gib = std::ceil(axes.left_gib / x_step) * x_step; gib <= axes.right_gib;
        gib += x_step) {
     svg += line(axes.x(gib), kTop, axes.x(gib), kHeight - kBottom, kFaint);
-    svg += text(axes.x(gib), kHeight - kBottom + 18, "middle", fmt::format("{:g}", gib));
+    svg += svg_text(axes.x(gib), kHeight - kBottom + 18, "middle", fmt::format("{:g}", gib));
   }
   const double y_step = tick_step(axes.top);
   for (double rate = 0; rate <= axes.top; rate += y_step) {
     svg += line(kLeft, axes.y(rate), kWidth - kRight, axes.y(rate), kFaint);
-    svg += text(kLeft - 8, axes.y(rate) + 4, "end", fmt::format("{:g}", rate));
+    svg += svg_text(kLeft - 8, axes.y(rate) + 4, "end", fmt::format("{:g}", rate));
   }
-  svg += text((kLeft + kWidth - kRight) / 2, kHeight - 12, "middle", "local budget, GiB");
+  svg += svg_text((kLeft + kWidth - kRight) / 2, kHeight - 12, "middle", "local budget, GiB");
   svg += fmt::format(
       "<text x=\"18\" y=\"{:.1f}\" text-anchor=\"middle\" "
       "transform=\"rotate(-90 18 {:.1f})\">tokens/s, predicted</text>\n",
@@ -101,12 +84,8 @@ std::string budget_svg(const std::string& title, const std::vector<BudgetSeries>
       axes.top = std::max(axes.top, point.tokens_per_s * 1.05);
     }
   }
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" "
-      "font-family=\"sans-serif\" "
-      "font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
-      kWidth, kHeight);
-  svg += text(kLeft, 22, "start", title);
+  std::string svg;
+  svg += svg_text(kLeft, 22, "start", title);
   svg += grid(axes);
   const double now_gib = static_cast<double>(now_bytes) / kGiB;
   if (now_gib >= axes.left_gib && now_gib <= axes.right_gib) {
@@ -126,9 +105,9 @@ std::string budget_svg(const std::string& title, const std::vector<BudgetSeries>
     const double at = kTop - 8;
     const double x = kWidth - kRight - 110 * static_cast<double>(series.size() - i);
     svg += line(x, at, x + 24, at, fmt::format("stroke=\"{}\" stroke-width=\"2\"", colour).c_str());
-    svg += text(x + 30, at + 4, "start", series[i].name);
+    svg += svg_text(x + 30, at + 4, "start", series[i].name);
   }
-  return svg + "</svg>\n";
+  return svg_document(kWidth, kHeight, svg);
 }
 
 }  // namespace dak

@@ -2,11 +2,16 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "cli/commands.h"
+#include "cli/heat_map_svg.h"
 #include "cli/options.h"
 #include "cli/plan_report.h"
+#include "cli/terminal.h"
 
 namespace dak {
 namespace {
@@ -14,9 +19,51 @@ namespace {
 struct Flags {
   std::string device = "auto";
   std::string output;
+  std::string svg;
   int threads = 0;
   bool json = false;
 };
+
+HardwareProfile measure(const Device& device, int threads) {
+  const InterruptGuard interrupt;
+  ProbeLine line;
+  return probe_hardware(device, threads, [&](const std::string& what, double share) {
+    if (interrupt.flag()) throw Interrupted();
+    line.show(what, share);
+  });
+}
+
+int run(const Flags& flags) {
+  check_threads(flags.threads);
+  const DeviceSelection selection = select_device(flags.device);
+  if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
+  const ProfileKey key = profile_key(selection.device, flags.threads);
+  std::filesystem::path file = flags.output;
+  if (flags.output.empty()) {
+    file = profile_cache_file(key);
+    const std::string note = load_cached_profile(key).note;
+    if (!note.empty()) fmt::print(stderr, "dak: {}; it is replaced\n", note);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const HardwareProfile profile = measure(selection.device, flags.threads);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  save_profile(profile, file);
+  const std::string map = heat_map_svg(profile);
+  const std::filesystem::path svg = flags.svg.empty()
+                                        ? std::filesystem::path(file).replace_extension(".svg")
+                                        : std::filesystem::path(flags.svg);
+  if (!map.empty()) write_text_file(svg, map, "check the folder, or use --svg FILE");
+  if (map.empty() && !flags.svg.empty()) {
+    fmt::print(stderr, "dak: --svg has no effect: only a GPU has a heat map\n");
+  }
+  if (flags.json) {
+    fmt::print("{}\n", nlohmann::json(profile).dump(2));
+    return 0;
+  }
+  fmt::print("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took.count(),
+             file.string(), map.empty() ? "" : " and " + svg.string());
+  return 0;
+}
 
 }  // namespace
 
@@ -32,21 +79,15 @@ Command add_probe(CLI::App& app) {
   command->add_option("--output", flags->output,
                       "Write the profile to this file instead of the cache");
   command->add_flag("--json", flags->json, "Print the profile as JSON");
+  command->add_option("--svg", flags->svg,
+                      "Write the heat map of a GPU's windows to this file (default: beside the "
+                      "profile)");
   return [flags] {
-    check_threads(flags->threads);
-    const DeviceSelection selection = select_device(flags->device);
-    if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
-    const HardwareProfile profile = probe_hardware(selection.device, flags->threads);
-    const std::filesystem::path file =
-        flags->output.empty() ? profile_cache_file(profile_key(selection.device, flags->threads))
-                              : std::filesystem::path(flags->output);
-    save_profile(profile, file);
-    if (flags->json) {
-      fmt::print("{}\n", nlohmann::json(profile).dump(2));
-    } else {
-      fmt::print("{}written: {}\n", profile_table(profile), file.string());
+    try {
+      return run(*flags);
+    } catch (const Interrupted&) {
+      return 128 + SIGINT;
     }
-    return 0;
   };
 }
 

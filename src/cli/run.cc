@@ -10,9 +10,11 @@
 #include "base/error.h"
 #include "cli/chat.h"
 #include "cli/commands.h"
+#include "cli/feedback_report.h"
 #include "cli/options.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
+#include "engine/operation_times.h"
 
 namespace dak {
 namespace {
@@ -26,10 +28,13 @@ struct Flags {
   bool ignore_eos = false;
   int64_t max_tokens = 0;
   std::vector<std::string> stop;
+  std::string workload;
   PlacementFlags placement;
   SamplingFlags sampling;
   CLI::Option* prompt_option = nullptr;
 };
+
+constexpr int64_t kLeastComparedSteps = 8;  // fewer are mostly start-up
 
 std::vector<TokenId> prompt_tokens(const Flags& flags, const Engine& engine,
                                    const std::string& prompt) {
@@ -42,9 +47,29 @@ std::vector<TokenId> prompt_tokens(const Flags& flags, const Engine& engine,
   return engine.chat_prompt(input);
 }
 
+// The prompt and the steps after it, against what was predicted for as many tokens.
+std::vector<Feedback> feedback_of(const EngineOptions& options, const Engine& engine,
+                                  Session& session, const GenerateResult& result) {
+  std::vector<Feedback> all;
+  if (!not_modelled(options).empty() || result.reason == FinishReason::kCancelled) return all;
+  const auto add = [&](const WorkloadEntry& entry, double seconds, const OperationTimes* times) {
+    all.push_back(feedback_on(engine.config(), options, engine.plan(), entry, seconds, times));
+  };
+  if (result.reused_tokens == 0 && result.prefill.tokens > 0) {
+    add({.phase = Phase::kPrefill, .tokens = result.prefill.tokens}, result.prefill.seconds,
+        nullptr);
+  }
+  if (result.decode.steps < kLeastComparedSteps) return all;
+  const double step_seconds = result.decode.seconds / static_cast<double>(result.decode.steps);
+  const int64_t context = session.cached_tokens() - result.decode.steps / 2;
+  const std::optional<OperationTimes> times = session.time_operations(timed_steps(step_seconds));
+  add({.phase = Phase::kDecode, .context = context}, step_seconds, times ? &*times : nullptr);
+  return all;
+}
+
 // One answer, streamed to stdout; figures on stderr, so that a pipe gets the text alone.
-int answer_once(const Flags& flags, Engine& engine, GenerateRequest request,
-                const std::string& prompt) {
+int answer_once(const Flags& flags, const EngineOptions& options, Engine& engine,
+                GenerateRequest request, const std::string& prompt) {
   const InterruptGuard interrupt;
   request.prompt = prompt_tokens(flags, engine, prompt);
   request.cancel = &interrupt.flag();
@@ -56,17 +81,21 @@ int answer_once(const Flags& flags, Engine& engine, GenerateRequest request,
   }
   Session session(engine);
   const GenerateResult result = session.generate(request);
+  const std::vector<Feedback> feedback = feedback_of(options, engine, session, result);
   if (flags.json) {
     nlohmann::json json = run_json(result, engine.plan());
     json["prompt_tokens"] = request.prompt.size();
     json["load_seconds"] = engine.load_seconds();
+    for (const Feedback& one : feedback) json["feedback"].push_back(feedback_json(one));
     if (request.sampling.temperature > 0) json["seed"] = request.sampling.seed;
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     const Style style(STDERR_FILENO);
     fmt::print("\n");
     std::fflush(stdout);
-    fmt::print(stderr, "{}\n{}{}", style.dim, run_table(result, engine.plan()), style.reset);
+    fmt::print(stderr, "{}\n{}", style.dim, run_table(result, engine.plan()));
+    for (const Feedback& one : feedback) fmt::print(stderr, "{}", feedback_text(one));
+    fmt::print(stderr, "{}", style.reset);
   }
   return result.reason == FinishReason::kCancelled ? 128 + SIGINT : 0;
 }
@@ -77,6 +106,7 @@ std::string read_stdin() {
 
 int run(Flags& flags) {
   EngineOptions options = flags.placement.options();
+  if (!flags.workload.empty()) options.workload = parse_workload(flags.workload, "--workload");
   flags.sampling.params.validate();
   if (flags.max_tokens < 0) {
     throw_invalid("--max-tokens", {}, std::to_string(flags.max_tokens), "is negative",
@@ -105,7 +135,7 @@ int run(Flags& flags) {
   request.stop = flags.stop;
   request.ignore_eos = flags.ignore_eos;
   if (interactive) return chat(engine, request, flags.system);
-  return answer_once(flags, engine, request, has_prompt ? flags.prompt : read_stdin());
+  return answer_once(flags, options, engine, request, has_prompt ? flags.prompt : read_stdin());
 }
 
 }  // namespace
@@ -125,6 +155,9 @@ Command add_run(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end-of-text token");
   command->add_flag("--json", flags->json, "Print one JSON object instead of streaming");
+  command->add_option("--workload", flags->workload,
+                      "What greedy placement is for, e.g. decode:context=2k*0.8 + prefill:1k*0.2 "
+                      "(default: decode with the context full)");
   flags->sampling.add_to(*command);
   flags->placement.add_to(*command);
   return [flags] { return run(*flags); };

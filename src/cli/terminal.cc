@@ -84,6 +84,21 @@ void ProgressBar::clear() {
   std::fflush(stderr);
 }
 
+ProbeLine::ProbeLine() : terminal_(is_terminal(STDERR_FILENO)) {}
+
+ProbeLine::~ProbeLine() {
+  if (!drawn_) return;
+  fmt::print(stderr, "\r\x1b[K");
+  std::fflush(stderr);
+}
+
+void ProbeLine::show(std::string_view what, double share) {
+  if (!terminal_) return;
+  drawn_ = true;
+  fmt::print(stderr, "\rprobing {:3.0f} % {}\x1b[K", 100 * std::clamp(share, 0.0, 1.0), what);
+  std::fflush(stderr);
+}
+
 InterruptGuard::InterruptGuard() {
   interrupted = false;
   if (pipe2(interrupt_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,11 @@
 namespace dak {
 
 bool is_terminal(int fd);
+
+// The work was cancelled by Ctrl-C.
+struct Interrupted : std::runtime_error {
+  Interrupted() : std::runtime_error("interrupted") {}
+};
 
 // ANSI styles, empty strings when `fd` is not a terminal or NO_COLOR is set.
 struct Style {
@@ -28,6 +34,20 @@ class ProgressBar {
  private:
   bool terminal_;
   double drawn_at_ = -1;
+};
+
+// Draws `probing  62 % host: windows of 8 readers` on stderr as ProgressBar does; leaves no trace.
+class ProbeLine {
+ public:
+  ProbeLine();
+  ~ProbeLine();
+  ProbeLine(const ProbeLine&) = delete;
+  ProbeLine& operator=(const ProbeLine&) = delete;
+  void show(std::string_view what, double share);  // share: 0 to 1
+
+ private:
+  bool terminal_;
+  bool drawn_ = false;
 };
 
 // While one lives, Ctrl-C sets a flag instead of ending the program; a second one ends it.

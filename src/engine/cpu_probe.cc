@@ -9,10 +9,10 @@
 #include <numeric>
 #include <random>
 
+#include "engine/cpu_costs.h"
 #include "engine/device.h"
 #include "hardware/read_bandwidth.h"
-#include "memory/arena.h"
-#include "ops/matmul.h"
+#include "memory/numa.h"
 
 namespace dak {
 namespace {
@@ -20,8 +20,6 @@ namespace {
 constexpr int64_t kStreamBytes = int64_t{512} << 20;  // past the last-level cache
 constexpr int64_t kChaseBytes = int64_t{128} << 20;
 constexpr int64_t kLine = 64;
-constexpr int64_t kProductRows = 256;  // of x: enough reuse to leave memory out of it
-constexpr int64_t kProductSide = 512;
 constexpr double kEnoughSeconds = 0.2;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -40,31 +38,6 @@ double least_seconds(const Work& work) {
     least = least == 0 ? seconds : std::min(least, seconds);
   } while (seconds_since(begin) < kEnoughSeconds);
   return least;
-}
-
-// FLOP/s of the backend's own matmul on a weight that stays in cache.
-double peak_flops(ThreadPool& pool, DType dtype) {
-  OpContext ctx;
-  ctx.pool = &pool;
-  const Tier tier{.name = "local", .channel = "DRAM"};
-  const std::unique_ptr<Arena> arena = make_cpu_arena(tier);
-  TieredTensor weight{
-      .name = "probe", .dtype = dtype, .rows = kProductSide, .cols = kProductSide, .blocks = {}};
-  const auto zeros = [&](int64_t bytes) {
-    std::byte* memory = arena->allocate(bytes);
-    std::fill(memory, memory + bytes, std::byte{0});
-    return memory;
-  };
-  for (int64_t i = 0; i < row_blocks_of(weight.rows); ++i) {
-    weight.blocks.push_back({.data = zeros(weight.block_bytes()), .tier = 0});
-  }
-  const int64_t values = kProductRows * kProductSide;
-  const Tensor x =
-      make_tensor(zeros(bytes_of(DType::kF32, values)), DType::kF32, kProductRows, kProductSide);
-  const Tensor out =
-      make_tensor(zeros(bytes_of(DType::kF32, values)), DType::kF32, kProductRows, kProductSide);
-  const double seconds = least_seconds([&] { matmul(ctx, x, weight, out); });
-  return 2.0 * static_cast<double>(values * kProductSide) / seconds;
 }
 
 // Time of one read of memory that nothing foresees: each line holds the index of the next.
@@ -115,7 +88,10 @@ std::string cpu_name() {
   return uname(&system) == 0 ? system.machine : "unknown";
 }
 
-HardwareProfile probe_cpu(ThreadPool& pool) {
+HardwareProfile probe_cpu(ThreadPool& pool, const ProbeProgress& progress) {
+  const auto next = [&](const char* what, double share) {
+    if (progress) progress(what, share);
+  };
   HardwareProfile profile{.name = cpu_name(),
                           .device = "cpu",
                           .processor = cpu_name(),
@@ -125,12 +101,24 @@ HardwareProfile probe_cpu(ThreadPool& pool) {
                           .sm_count = pool.size(),
                           .sources = {fmt::format("measured by dak probe on {:%Y-%m-%d}",
                                                   fmt::gmtime(std::time(nullptr)))},
-                          .peak_flops_per_s = {{DType::kF32, peak_flops(pool, DType::kF32)},
-                                               {DType::kBF16, peak_flops(pool, DType::kBF16)}},
-                          .launch_overhead_us = loop_us(pool),
+                          .peak_flops_per_s = {},
+                          .numa_nodes = {},
                           .tiers = {}};
+  next("arithmetic", 0);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    profile.peak_flops_per_s[dtype] = measure_cpu_peak(pool, dtype, kEnoughSeconds);
+  }
+  profile.launch_overhead_us = loop_us(pool);
+  for (const NumaMemory& memory : numa_memories()) {
+    profile.numa_nodes.push_back({.node = memory.node, .memory_bytes = memory.size_bytes});
+  }
+  next("latency of memory", 0.3);
   const double round_trip_us = idle_round_trip_us();
-  for (const Tier& tier : cpu_tiers(measure_read_bandwidth(pool, kStreamBytes))) {
+  next("bandwidth of memory", 0.5);
+  const double read_bytes_per_s = measure_read_bandwidth(pool, kStreamBytes);
+  next("small operations", 0.7);
+  profile.cpu_costs = measure_cpu_costs(pool, read_bytes_per_s);
+  for (const Tier& tier : cpu_tiers(read_bytes_per_s)) {
     profile.tiers.push_back({.name = tier.name,
                              .kind = tier.kind,
                              .node = tier.node,

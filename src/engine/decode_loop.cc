@@ -1,5 +1,7 @@
 #include "engine/decode_loop.h"
 
+#include <algorithm>
+
 #include "engine/decoder.h"
 
 namespace dak {
@@ -110,6 +112,39 @@ DecodeTiming DecodeLoop::run(int64_t steps) {
     state_->tokens.assign(step.tokens.begin(), step.tokens.end());
   }
   return timing;
+}
+
+OperationTimes DecodeLoop::time_operations(int64_t steps) {
+  std::vector<KvHold*> holds;
+  for (KvHold& hold : state_->holds) holds.push_back(&hold);
+  return dak::time_operations(state_->engine, holds, state_->tokens, steps);
+}
+
+PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
+  if (tokens < 1 || tokens >= engine.context()) {
+    throw_invalid("prefill", "tokens", std::to_string(tokens),
+                  fmt::format("is outside 1 to {}, the context", engine.context() - 1),
+                  "use a larger --context");
+  }
+  std::vector<TokenId> prompt;
+  for (int64_t i = 0; i < tokens; ++i) {
+    const uint64_t token = (seed + 1) * 7919 + static_cast<uint64_t>(i) * 104729;
+    prompt.push_back(
+        static_cast<TokenId>(token % static_cast<uint64_t>(engine.config_.vocabulary)));
+  }
+  struct Hold {
+    KvCache& cache;
+    KvHold pages;
+    ~Hold() { cache.release(pages); }
+  } hold{*engine.cache_, {}};
+  PhaseStats stats;
+  for (int64_t done = 0; done < tokens;) {
+    const int64_t rows = std::min(engine.prefill_chunk_, tokens - done);
+    const std::span chunk(prompt.data() + done, static_cast<size_t>(rows));
+    done += rows;
+    engine.run(hold.pages, chunk, done == tokens, stats);
+  }
+  return stats;
 }
 
 std::span<const TokenId> DecodeLoop::last_tokens() const { return state_->tokens; }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/operation_times.h"
 
 namespace dak {
 
@@ -33,6 +34,14 @@ class DecodeLoop {
   void rewind();
 
   std::span<const TokenId> last_tokens() const;  // [sequences]
+
+  // The next step `steps` times over with its operations timed one by one; no step may be in
+  // flight, and the sequences stay as they are.
+  OperationTimes time_operations(int64_t steps);
+
+  // A prompt of random tokens, in the engine's chunks, from an empty cache to the logits of the
+  // last one. Gives its pages back.
+  static PhaseStats prefill(Engine& engine, int64_t tokens, uint64_t seed);
 
  private:
   struct State;

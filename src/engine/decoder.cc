@@ -35,23 +35,26 @@ Decoder::~Decoder() {
   }
 }
 
-// The step after everything enqueued so far.
-void Decoder::fill_batch() {
-  const auto rows = std::ssize(holds_);
-  batch_.tokens = tokens_;
-  batch_.positions.clear();
-  batch_.sequences.clear();
-  batch_.logit_rows.clear();
-  batch_.kv_dtype = engine_.cache_->dtype();
-  batch_.table_pages = kv_pages_for(engine_.context_);
-  for (int64_t i = 0; i < rows; ++i) {
-    const KvHold& hold = *holds_[static_cast<size_t>(i)];
-    batch_.positions.push_back(static_cast<int32_t>(hold.tokens));
-    batch_.sequences.push_back(
+Batch Decoder::batch_of(const Engine& engine, std::span<KvHold* const> holds,
+                        std::span<const TokenId> tokens) {
+  Batch batch{.tokens = {tokens.begin(), tokens.end()},
+              .positions = {},
+              .sequences = {},
+              .logit_rows = {},
+              .kv_dtype = engine.cache_->dtype(),
+              .table_pages = kv_pages_for(engine.context_)};
+  for (int64_t i = 0; i < std::ssize(holds); ++i) {
+    const KvHold& hold = *holds[static_cast<size_t>(i)];
+    batch.positions.push_back(static_cast<int32_t>(hold.tokens));
+    batch.sequences.push_back(
         {.pages = &hold.pages, .past = hold.tokens, .first_row = i, .rows = 1});
-    batch_.logit_rows.push_back(static_cast<int32_t>(i));
+    batch.logit_rows.push_back(static_cast<int32_t>(i));
   }
+  return batch;
 }
+
+// The step after everything enqueued so far.
+void Decoder::fill_batch() { batch_ = batch_of(engine_, holds_, tokens_); }
 
 // Recording runs the step once, so the sequences must have room for it; it writes the same keys and
 // values that the first real step will.

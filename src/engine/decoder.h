@@ -37,6 +37,10 @@ class Decoder {
   // Waits for the oldest step in flight.
   Step finish();
 
+  // A step's inputs: each of the `tokens` after what its sequence has cached.
+  static Batch batch_of(const Engine& engine, std::span<KvHold* const> holds,
+                        std::span<const TokenId> tokens);
+
   // Waits for what is in flight and takes it back: the caches are as if never enqueued.
   void drop();
 

@@ -44,8 +44,7 @@ struct EngineOptions {
   int64_t context = 0;    // tokens; 0: the model's, at most kDefaultContext
   int64_t sequences = 1;  // decoded side by side, each with room for `context`
   AccessMode mode = AccessMode::kDirect;
-  std::optional<int64_t> window_bytes;  // of remote reads, fixed; default: adaptive
-  bool persistent_steps = false;  // CUDA: a decode step is one kernel where there is a form for it
+  std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
   std::optional<DType> dtype;              // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;           // default: the weights'
@@ -109,6 +108,7 @@ struct GenerateResult {
 
 class Decoder;
 class Engine;
+struct OperationTimes;
 
 // A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
 // rest.
@@ -122,6 +122,11 @@ class Session {
   // Throws kInvalidArgument for an empty prompt, a token outside the vocabulary or a prompt that
   // leaves no room in the context.
   GenerateResult generate(const GenerateRequest& request);
+
+  // The next decode step after generate, `steps` times over with its operations timed one by one;
+  // the conversation stays as it is. nullopt: the cache holds nothing to decode from.
+  std::optional<OperationTimes> time_operations(int64_t steps);
+  int64_t cached_tokens() const { return hold_.tokens; }
 
  private:
   // Logits of the prompt's last token; empty when cancelled.
@@ -159,6 +164,8 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
+  friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
+                                        int64_t);
 
   // A decode step for so many sequences, whichever they are.
   struct StepGraph {

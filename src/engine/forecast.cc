@@ -56,7 +56,10 @@ class Forecaster {
             time_of(cost_of(operations_[i], counted.pass, machine_), bytes_[i]);
         const double seconds = counted.count * time.seconds;
         forecast.seconds += seconds;
-        forecast.kinds[kind_of_[i]].seconds += seconds;
+        KindForecast& kind = forecast.kinds[kind_of_[i]];
+        kind.seconds += seconds;
+        const auto read = bytes_read(operations_[i], counted.pass, machine_, bytes_[i]);
+        for (size_t t = 0; t < read.size(); ++t) kind.read_bytes[t] += counted.count * read[t];
         waits[kind_of_[i]][limit_name(time.limit, time.tier, machine_.tiers)] += seconds;
       }
       add_bound(counted, forecast);
@@ -105,12 +108,6 @@ class Forecaster {
 };
 
 }  // namespace
-
-std::string without_layer(const std::string& name) {
-  constexpr std::string_view kPrefix = "layers.";
-  if (!name.starts_with(kPrefix)) return name;
-  return "layers.*" + name.substr(name.find('.', kPrefix.size()));
-}
 
 const EntryForecast* Forecast::first(Phase phase) const {
   const auto found = std::ranges::find_if(

@@ -1,10 +1,12 @@
 // What a plan is predicted to do, before anything is loaded.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "ops/operation_timer.h"
 #include "plan/cost.h"
 
 namespace dak {
@@ -13,8 +15,9 @@ namespace dak {
 struct KindForecast {
   std::string name;  // "layers.*.qkv"
   int64_t count = 0;
-  double seconds = 0;    // of all of them, in one step or prompt
-  std::string bound_by;  // what those wait for that take the most of it
+  double seconds = 0;                          // of all of them, in one step or prompt
+  std::array<double, kMaxTiers> read_bytes{};  // likewise, by tier
+  std::string bound_by;                        // what those wait for that take the most of it
 };
 
 struct EntryForecast {
@@ -38,8 +41,5 @@ struct Forecast {
 // `options` as given to plan_model; `workload` need not be theirs.
 Forecast forecast_of(const ModelConfig& config, const EngineOptions& options, const Plan& plan,
                      const Workload& workload);
-
-// "layers.*.qkv" of "layers.7.qkv".
-std::string without_layer(const std::string& name);
 
 }  // namespace dak

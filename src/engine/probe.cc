@@ -3,11 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "engine/cpu_costs.h"
 #include "engine/cpu_probe.h"
 #include "engine/model_costs.h"
 #include "hardware/cuda_device.h"
 #include "hardware/nvml.h"
 #include "hardware/presets.h"
+#include "ops/tensor_peak.h"
 
 namespace dak {
 namespace {
@@ -29,35 +31,40 @@ GpuFacts facts_of(int ordinal) {
   return facts;
 }
 
-HardwareProfile probe_gpu(int ordinal) {
-  const GpuFacts facts = facts_of(ordinal);
-  const PresetText* preset = preset_of_processor(facts.device.name);
-  if (preset == nullptr) {
-    throw_unsupported("dak probe", "GPU", facts.device.name,
-                      "has no preset, and not everything is measured yet",
-                      fmt::format("GPUs with presets: {}", preset_names()));
+HardwareProfile probe_gpu(int ordinal, const ProbeProgress& progress) {
+  HardwareProfile profile = probe_cuda(ordinal, progress);
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    if (progress) progress(fmt::format("tensor peak of {}", name(dtype)), 0.95);
+    const std::optional<double> peak = measure_tensor_peak(ordinal, dtype);
+    if (peak) profile.peak_flops_per_s[dtype] = *peak;
   }
-  HardwareProfile profile = hardware_named(preset->name);
-  profile.name = facts.device.name;
-  profile.uuid = facts.uuid;
-  profile.driver = facts.driver;
-  profile.sources.insert(profile.sources.begin(),
-                         "capacities and what kernels read alone: measured by dak probe; all else "
-                         "is the preset's, whose sources follow");
-  for (const Tier& measured : cuda_tiers(ordinal)) {
-    for (TierProfile& tier : profile.tiers) {
-      if (tier.name != measured.name) continue;
-      // Kept of the local bandwidth under load: the preset's share.
-      tier.capacity_bytes = measured.capacity_bytes;
-      tier.node = measured.node;
-      tier.channel = measured.channel;
-      const double scale = measured.read_bytes_per_s / tier.read_bytes_per_s;
-      tier.read_bytes_per_s = measured.read_bytes_per_s;
-      if (tier.kind != TierKind::kLocal) continue;
-      for (TierProfile& remote : profile.tiers) {
-        if (remote.local_under_load_bytes_per_s) *remote.local_under_load_bytes_per_s *= scale;
-      }
-    }
+  if (!profile.peak_flops_per_s.empty()) {
+    profile.sources.emplace_back("tensor peaks: cuBLASLt, a product of 8192 x 8192 x 8192");
+    return profile;
+  }
+  const PresetText* preset = preset_of_processor(profile.processor);
+  if (preset == nullptr) {
+    throw_unsupported("dak probe", "GPU", profile.processor,
+                      "has no preset to take its tensor peak from, and cuBLASLt is not installed",
+                      fmt::format("install cuBLAS; GPUs with presets: {}", preset_names()));
+  }
+  profile.peak_flops_per_s = hardware_named(preset->name).peak_flops_per_s;
+  profile.sources.push_back(fmt::format(
+      "tensor peaks: preset {}, a data sheet's, for cuBLASLt is not installed", preset->name));
+  return profile;
+}
+
+// Planning goes on without a profile where the device is too busy for a probe or the cache cannot
+// be written.
+std::optional<HardwareProfile> probe_again(const Device& device, int threads, const ProfileKey& key,
+                                           const std::function<void(const std::string&)>& note,
+                                           const ProbeProgress& progress) {
+  std::optional<HardwareProfile> profile;
+  try {
+    profile = probe_hardware(device, threads, progress);
+    save_profile(*profile, profile_cache_file(key));
+  } catch (const Error& error) {
+    note(error.what());
   }
   return profile;
 }
@@ -77,30 +84,44 @@ ProfileKey profile_key(const Device& device, int threads) {
       .device = "cuda", .processor = facts.device.name, .uuid = facts.uuid, .driver = facts.driver};
 }
 
-HardwareProfile probe_hardware(const Device& device, int threads) {
-  if (device.backend == Backend::kCuda) return probe_gpu(device.ordinal);
+HardwareProfile probe_hardware(const Device& device, int threads, const ProbeProgress& progress) {
+  if (device.backend == Backend::kCuda) return probe_gpu(device.ordinal, progress);
   ThreadPool pool(threads);
-  return probe_cpu(pool);
+  return probe_cpu(pool, progress);
 }
 
-KnownHardware known_hardware(const Device& device, int threads, const std::vector<Tier>& tiers) {
+KnownHardware known_hardware(const Device& device, int threads, const std::vector<Tier>& tiers,
+                             const std::function<void(const std::string&)>& note,
+                             const ProbeProgress& progress) {
   const ProfileKey key = profile_key(device, threads);
   CachedProfile cached = load_cached_profile(key);
-  if (cached.profile) {
-    return {.profile = std::move(*cached.profile),
-            .origin = fmt::format("this machine (dak probe, {})", profile_cache_file(key).string()),
-            .note = {}};
+  if (!cached.note.empty()) {
+    note(cached.note + "; measuring again, as dak probe does");
+    cached.profile = probe_again(device, threads, key, note, progress);
   }
-  if (!cached.note.empty()) cached.note += "; it is not used, measure again with dak probe";
+  if (cached.profile) {
+    return {
+        .profile = std::move(*cached.profile),
+        .origin = fmt::format("this machine (dak probe, {})", profile_cache_file(key).string())};
+  }
   const bool cuda = device.backend == Backend::kCuda;
   if (const PresetText* preset = cuda ? preset_of_processor(key.processor) : nullptr) {
     return {.profile = hardware_named(preset->name),
-            .origin = fmt::format("this machine (preset {})", preset->name),
-            .note = std::move(cached.note)};
+            .origin = fmt::format("this machine (preset {})", preset->name)};
   }
-  return {.profile = profile_of_tiers(tiers, cuda),
-          .origin = "this machine (not probed)",
-          .note = std::move(cached.note)};
+  KnownHardware known{.profile = profile_of_tiers(tiers, cuda),
+                      .origin = "this machine (not probed)"};
+  if (!cuda) {
+    // What takes longer is dak probe's; without these a small model's prediction is a guess.
+    constexpr double kPeakSeconds = 0.03;
+    ThreadPool pool(threads);
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      known.profile.peak_flops_per_s[dtype] = measure_cpu_peak(pool, dtype, kPeakSeconds);
+    }
+    known.profile.cpu_costs = measure_cpu_costs(pool, tiers.at(0).read_bytes_per_s);
+    known.profile.sources.emplace_back("arithmetic and small operations: measured now");
+  }
+  return known;
 }
 
 }  // namespace dak

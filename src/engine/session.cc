@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <array>
 
 #include "engine/decoder.h"
 #include "engine/engine.h"
+#include "engine/operation_times.h"
 #include "engine/stop.h"
 
 namespace dak {
@@ -78,6 +80,17 @@ std::string_view name(FinishReason reason) {
       return "cancelled";
   }
   return "unknown";
+}
+
+std::optional<OperationTimes> Session::time_operations(int64_t steps) {
+  if (tokens_.empty() || hold_.tokens == 0) return std::nullopt;
+  // The last token once more, as if it were new.
+  const int64_t cached = hold_.tokens;
+  hold_.tokens = std::min(cached, engine_.context() - 1);
+  const std::array<KvHold*, 1> holds{&hold_};
+  OperationTimes times = dak::time_operations(engine_, holds, {&tokens_.back(), 1}, steps);
+  hold_.tokens = cached;
+  return times;
 }
 
 Session::~Session() { engine_.cache_->release(hold_); }

@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include "base/error.h"
 #include "hardware/cuda_device.h"
+#include "hardware/cuda_probe.h"
 
 namespace dak {
 
@@ -15,5 +17,9 @@ std::string no_cuda_reason() {
 
 std::string cuda_architectures() { return {}; }
 CudaBandwidth measure_cuda_bandwidth(int) { return {}; }
+
+HardwareProfile probe_cuda(int, const ProbeProgress&) {
+  throw_unsupported("dak probe", {}, "cuda", no_cuda_reason(), "use --device cpu");
+}
 
 }  // namespace dak

@@ -11,6 +11,7 @@ namespace {
 using Status = int;  // 0: success
 constexpr int kSmClock = 1;
 constexpr double kMilli = 1e-3;
+constexpr unsigned kMostNvlinks = 64;  // past what any GPU has
 
 template <typename Function>
 void load(void* library, const char* symbol, Function*& function) {
@@ -21,6 +22,17 @@ std::optional<int64_t> ask(Status (*function)(void*, unsigned*), void* handle) {
   unsigned value = 0;
   if (function == nullptr || function(handle, &value) != 0) return std::nullopt;
   return value;
+}
+
+// An active link's number; nullopt past the last one.
+template <typename State>
+std::optional<unsigned> next_nvlink(State state, void* handle, unsigned from) {
+  if (state == nullptr) return std::nullopt;
+  for (unsigned link = from; link < kMostNvlinks; ++link) {
+    unsigned active = 0;
+    if (state(handle, link, &active) == 0 && active != 0) return link;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -38,6 +50,8 @@ struct NvmlDevice::Library {
     load(library, "nvmlDeviceGetUUID", uuid);
     load(library, "nvmlDeviceGetCurrPcieLinkGeneration", generation);
     load(library, "nvmlDeviceGetCurrPcieLinkWidth", width);
+    load(library, "nvmlDeviceGetNvLinkState", nvlink_state);
+    load(library, "nvmlDeviceGetNvLinkVersion", nvlink_version);
     usable = init != nullptr && handle_by_pci != nullptr && init() == 0;
   }
   ~Library() {
@@ -59,6 +73,8 @@ struct NvmlDevice::Library {
   Status (*uuid)(void*, char*, unsigned) = nullptr;
   Status (*generation)(void*, unsigned*) = nullptr;
   Status (*width)(void*, unsigned*) = nullptr;
+  Status (*nvlink_state)(void*, unsigned link, unsigned*) = nullptr;
+  Status (*nvlink_version)(void*, unsigned link, unsigned*) = nullptr;
 };
 
 std::optional<NvmlDevice> NvmlDevice::open(const std::string& pci_bus_id, const char* library) {
@@ -113,5 +129,24 @@ std::optional<int64_t> NvmlDevice::pcie_generation() const {
 }
 
 std::optional<int64_t> NvmlDevice::pcie_width() const { return ask(library_->width, handle_); }
+
+std::optional<int64_t> NvmlDevice::nvlink_count() const {
+  int64_t count = 0;
+  for (auto link = next_nvlink(library_->nvlink_state, handle_, 0); link;
+       link = next_nvlink(library_->nvlink_state, handle_, *link + 1)) {
+    ++count;
+  }
+  return count > 0 ? std::optional(count) : std::nullopt;
+}
+
+std::optional<int64_t> NvmlDevice::nvlink_version() const {
+  const auto link = next_nvlink(library_->nvlink_state, handle_, 0);
+  unsigned version = 0;
+  if (!link || library_->nvlink_version == nullptr ||
+      library_->nvlink_version(handle_, *link, &version) != 0) {
+    return std::nullopt;
+  }
+  return version;
+}
 
 }  // namespace dak

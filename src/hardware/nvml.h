@@ -25,6 +25,8 @@ class NvmlDevice {
   // As they are now: an idle link may train down.
   std::optional<int64_t> pcie_generation() const;
   std::optional<int64_t> pcie_width() const;
+  std::optional<int64_t> nvlink_count() const;    // active links; nullopt: none
+  std::optional<int64_t> nvlink_version() const;  // of the first active one, as NVML counts
 
  private:
   struct Library;

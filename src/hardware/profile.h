@@ -23,15 +23,30 @@ struct LinkFacts {
   std::optional<int64_t> width;  // lanes or links
 };
 
+// One cell of the heat map of `dak probe`: both tiers read at once.
+struct WindowSample {
+  int64_t window_bytes = 0;  // remote reads in flight over the whole GPU
+  int64_t readers = 0;       // thread blocks that read the remote tier; the others read local
+  double remote_bytes_per_s = 0;
+  double local_bytes_per_s = 0;
+  double round_trip_us = 0;  // mean of a remote chunk
+
+  bool operator==(const WindowSample&) const = default;
+};
+
 // Rates are in bytes per second. What was not measured or is not published is absent.
 struct TierProfile {
   std::string name;  // as in a plan: "local", "host", "peer:1"
   TierKind kind = TierKind::kLocal;
-  int node = -1;                              // NUMA node or GPU ordinal; -1: any
-  std::string channel;                        // tiers on one channel share its bandwidth
-  int64_t capacity_bytes = 0;                 // what dak may use of it
-  double read_bytes_per_s = 0;                // by kernels, nothing else running
-  std::optional<double> copy_in_bytes_per_s;  // copy engine, from here into the local tier
+  int node = -1;               // NUMA node or GPU ordinal; -1: any
+  std::string channel;         // tiers on one channel share its bandwidth
+  int64_t capacity_bytes = 0;  // what dak may use of it
+  // By kernels, nothing else running: one pass over some GB, its start and end included, as plans
+  // and benchmarks measure it when they begin.
+  double read_bytes_per_s = 0;
+  std::optional<double> sustained_bytes_per_s;  // the same without start and end
+  std::optional<double> write_bytes_per_s;      // stores by kernels
+  std::optional<double> copy_in_bytes_per_s;    // copy engine, from here into the local tier
   std::optional<double> copy_out_bytes_per_s;
   // Of one chunk: alone, and in the smallest window that fills the link.
   std::optional<double> idle_round_trip_us;
@@ -39,9 +54,29 @@ struct TierProfile {
   // The knee: from least_window on the link is full, past most_window the local tier loses speed.
   std::optional<int64_t> least_window_bytes;
   std::optional<int64_t> most_window_bytes;
-  // What kernels still read of the local tier while this one is read at full speed.
+  // What kernels still read of the local tier, sustained, while this one is read at full speed.
   std::optional<double> local_under_load_bytes_per_s;
+  std::vector<WindowSample> window_map;  // may be empty
   std::optional<LinkFacts> link;
+};
+
+// Host memory by where it lies.
+struct NumaNode {
+  int node = 0;
+  int64_t memory_bytes = 0;
+  bool nearest = false;                    // to the GPU
+  std::optional<double> read_bytes_per_s;  // by its kernels; absent: the only node, or not measured
+};
+
+// What the CPU backend's operations take beside the bytes and the arithmetic: measured on small
+// ones (engine/cpu_costs.h), used by the cost model.
+struct CpuCosts {
+  double product_local_share = 1;    // of read_bytes_per_s that large products reach
+  double product_fixed_us = 0;       // each product
+  double attention_local_share = 1;  // of read_bytes_per_s that long contexts reach
+  double attention_fixed_us = 0;     // a layer, with the heads before it
+  double norm_us = 0;                // each of two a layer
+  double pass_us = 0;                // a pass
 };
 
 struct HardwareProfile {
@@ -55,7 +90,10 @@ struct HardwareProfile {
   std::vector<std::string> sources;          // "what: where it is from", or when it was measured
   std::map<DType, double> peak_flops_per_s;  // dense, by type of the weights
   double launch_overhead_us = 0;             // of one kernel in a graph; CPU: of one parallel loop
-  std::vector<TierProfile> tiers;            // [0] local
+  std::optional<double> launch_overlapped_us;  // the same with programmatic dependent launch
+  std::vector<NumaNode> numa_nodes;            // may be empty
+  std::optional<CpuCosts> cpu_costs;           // CPU; absent: not measured
+  std::vector<TierProfile> tiers;              // [0] local
 
   // In the order of `tiers`, as plans take them.
   std::vector<Tier> plan_tiers() const;
@@ -64,7 +102,7 @@ struct HardwareProfile {
   double peak_of(DType dtype) const;
 };
 
-inline constexpr int64_t kProfileVersion = 1;
+inline constexpr int64_t kProfileVersion = 2;
 
 void to_json(nlohmann::json& json, const HardwareProfile& profile);
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace dak {
 namespace {
@@ -38,14 +38,6 @@ fs::path cache_folder() {
                                      .fix = "set one, or use --output FILE"});
 }
 
-[[noreturn]] void throw_unwritable(const fs::path& path) {
-  throw Error(ErrorCode::kIo, {.where = path.string(),
-                               .field = {},
-                               .value = {},
-                               .problem = "cannot be written",
-                               .fix = "check the folder, or use --output FILE"});
-}
-
 std::string differs(std::string_view what, std::string_view theirs, std::string_view ours) {
   return fmt::format("is of {} '{}', not '{}'", what, printable(theirs), ours);
 }
@@ -64,22 +56,16 @@ std::string ProfileKey::mismatch(const HardwareProfile& profile) const {
 }
 
 fs::path profile_cache_file(const ProfileKey& key) {
-  const std::string of = key.uuid.empty() ? key.processor : key.uuid;
+  std::string of = key.uuid.empty() ? key.processor : key.uuid;
+  if (key.threads) of += fmt::format(" {} threads", *key.threads);
   return cache_folder() / "hardware" / (file_name_of(key.device + " " + of) + ".json");
 }
 
 void save_profile(const HardwareProfile& profile, const fs::path& path) {
   std::error_code failed;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), failed);
-  const fs::path part = path.string() + ".part";
-  std::ofstream file(part);
-  file << nlohmann::json(profile).dump(2) << '\n';
-  file.close();
-  if (file) fs::rename(part, path, failed);
-  if (!file || failed) {
-    fs::remove(part, failed);
-    throw_unwritable(path);
-  }
+  write_text_file(path, nlohmann::json(profile).dump(2) + "\n",
+                  "check the folder, or use --output FILE");
 }
 
 CachedProfile load_cached_profile(const ProfileKey& key) {

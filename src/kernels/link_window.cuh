@@ -20,7 +20,6 @@ struct ReaderMailbox {
   volatile uint32_t idle;            // ring full, nothing in flight: others may use this share
   volatile uint32_t samples;         // chunks arrived; this and the rest by the timer
   volatile uint32_t arrived_stages;  // ring stages
-  volatile uint32_t issued_stages;   // by the issuer
   volatile uint32_t delay_sum;       // cycles, wraps
   volatile uint32_t min_delay;
   volatile uint32_t finished;
@@ -29,7 +28,6 @@ struct ReaderMailbox {
     quota = 0;
     samples = 0;
     arrived_stages = 0;
-    issued_stages = 0;
     delay_sum = 0;
     limited = 0;
     min_delay = UINT32_MAX;

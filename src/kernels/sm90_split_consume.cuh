@@ -99,7 +99,6 @@ __device__ void consume_item(const SplitProduct& product, const WorkItem& item,
   float acc[Shape::kCols][Shape::kValues];  // of this slice
   float total[Shape::kValues];              // of the slices so far, or of one
   const bool has_row = row < item.block_count;
-  const bool one_copy = one_copy_per_stage<Shape>(item.tier);
   const int32_t slice_begin = item.slice_begin;
   const int32_t slice_end = item.slice_end;
   const int32_t pieces = item.piece_count;
@@ -112,11 +111,12 @@ __device__ void consume_item(const SplitProduct& product, const WorkItem& item,
     for (int32_t chunk = first; chunk < end; chunk += Shape::kCols) {
       const int parts = min(Shape::kCols, end - chunk);
       ptx::mbarrier_wait(&shared.ring.x_full[at.stage], at.phase);
+      // Parts that the stage lacks too: a phase that nobody waits for could be overtaken.
+#pragma unroll
+      for (int col = 0; col < Shape::kCols; ++col) {
+        ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);
+      }
       if (has_row) {
-        ptx::mbarrier_wait(&shared.ring.full[at.stage][row], at.phase);
-        for (int col = 1; col < parts && !one_copy; ++col) {
-          ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);
-        }
         if (parts < Shape::kCols) clear_missing<Shape>(stages, at.stage, row, parts, thread);
         multiply_stage<T, Shape>(acc, part_in<Shape>(stages, at.stage, row),
                                  part_in<Shape>(stages, at.stage, Shape::kParts),

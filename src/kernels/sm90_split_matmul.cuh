@@ -61,9 +61,11 @@ __global__ __launch_bounds__(SplitMatmulShape<kBatch>::kThreads, 1) void sm90_sp
   if (warp == Shape::kConsumerWarps) {
     const uint64_t policy = ptx::policy_evict_first();
     RemoteIssue count;
+    LocalInFlight<Shape> in_flight;
     do {
       if (tier == 0) {
         wait_empty<Shape>(shared, at);
+        in_flight.wait(shared);
         issue_local_stage<Shape>(shared, stages, at.stage, cursor, policy);
       } else {
         issue_remote_stage<Shape>(shared, stages, at, cursor, count, policy);

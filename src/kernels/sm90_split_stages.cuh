@@ -147,6 +147,28 @@ __device__ void issue_local_stage(SplitMatmulShared<Shape>& shared, std::byte* s
   }
 }
 
+// Holds a thread block's local copies to kLocalStages in flight: Little's law asks for no more
+// (4.6 TB/s x 1.2 us over 132 SMs = 42 KB), and what is queued beyond delays every small access of
+// a step: x, partial sums, counters, the kernels in between. The ring stays deep, to fill while
+// consumers wait. (2 stages: 1 to 3 % slower than no limit; 3: 2 to 4 % faster; 5: half of that.)
+template <typename Shape>
+struct LocalInFlight {
+  static constexpr uint32_t kLocalStages = 3;
+  static_assert(kLocalStages < Shape::kStages);
+  RingPosition<Shape::kStages> oldest;
+  uint32_t count = 0;
+
+  // Before each stage is issued.
+  __device__ void wait(SplitMatmulShared<Shape>& shared) {
+    if (count < kLocalStages) {
+      ++count;
+      return;
+    }
+    ptx::mbarrier_wait(&shared.ring.full[oldest.stage][0], oldest.phase);
+    oldest.advance();
+  }
+};
+
 // What the thread that issues a reader's copies counts.
 struct RemoteIssue {
   uint32_t issued = 0;  // chunks

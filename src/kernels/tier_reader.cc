@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda_check.h"
+#include "kernels/tier_load.h"
 
 namespace dak {
 
@@ -13,6 +14,15 @@ void read_tier(const TierRead& read, cudaStream_t stream) {
     launch_sm90_tier_reader(read, stream);
   } else {
     launch_plain_tier_reader(read, stream);
+  }
+}
+
+void load_tiers(const TierLoad& load, KernelKind kernels, cudaStream_t stream) {
+  require(kernels != KernelKind::kAuto, "a load of tiers without a kind of kernels");
+  if (kernels == KernelKind::kTma) {
+    launch_sm90_tier_load(load, stream);
+  } else {
+    launch_plain_tier_load(load, stream);
   }
 }
 

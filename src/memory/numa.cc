@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <filesystem>
 #include <fstream>
 
 namespace dak {
@@ -22,6 +24,30 @@ bool has_numa_nodes() {
   std::string nodes;
   file >> nodes;
   return nodes.find_first_of("-,") != std::string::npos;
+}
+
+std::vector<NumaMemory> numa_memories(const std::string& nodes) {
+  constexpr std::string_view kPrefix = "node";
+  std::vector<NumaMemory> found;
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(nodes, failed)) {
+    const std::string name = entry.path().filename().string();
+    int node = -1;
+    const auto [end, status] = std::from_chars(name.data() + std::min(name.size(), kPrefix.size()),
+                                               name.data() + name.size(), node);
+    if (!name.starts_with(kPrefix) || status != std::errc() || end != name.data() + name.size()) {
+      continue;
+    }
+    // "Node 0 MemTotal:       25165824 kB"
+    std::ifstream file(entry.path() / "meminfo");
+    std::string word;
+    int64_t kib = 0;
+    if (file >> word >> word >> word >> kib && word == "MemTotal:" && kib > 0) {
+      found.push_back({.node = node, .size_bytes = kib * 1024});
+    }
+  }
+  std::ranges::sort(found, {}, &NumaMemory::node);
+  return found;
 }
 
 int numa_node_of_pci(const std::string& bus_id, const std::string& devices) {

@@ -4,11 +4,19 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace dak {
 
 // Whether the machine has more than one node.
 bool has_numa_nodes();
+
+// The nodes that have memory, in the order of their numbers; empty where the system does not say.
+struct NumaMemory {
+  int node = 0;
+  int64_t size_bytes = 0;
+};
+std::vector<NumaMemory> numa_memories(const std::string& nodes = "/sys/devices/system/node");
 
 // The node next to a PCI device, "0000:1B:00.0" as CUDA writes it; -1: unknown or none.
 int numa_node_of_pci(const std::string& bus_id,

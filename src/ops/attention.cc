@@ -75,6 +75,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
   check_heads(out, config.heads, config.head_size, ctx.backend == Backend::kCuda);
   require(q.dim(0) == out.dim(0), "attention: rows of q and out differ");
   check_attention(config, sequences, q.dim(0));
+  const TimedOperation timed(ctx, kTimedAttention);
   count_kv_traffic(config, sequences, ctx.traffic);
   switch (ctx.backend) {
     case Backend::kCpu:

@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "memory/tier.h"
 #include "ops/cuda_backend.h"
+#include "ops/operation_timer.h"
 
 namespace dak {
 
@@ -21,6 +22,7 @@ struct OpContext {
   // CPU backend: rounds the inputs of products with 16-bit weights to the weight's type, as the
   // matrix units of a GPU want them. For tests: a naive implementation of the same precision.
   bool round_matmul_inputs = false;
+  OperationTimer* timer = nullptr;  // null: nothing is timed
   TierTraffic traffic;  // weight and KV bytes that operations read, by tier; the caller resets it
 
   // Scratch that grows and is kept, so that a decode step allocates nothing. 64-byte aligned.

@@ -29,6 +29,7 @@ void check(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& tab
 void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
                const Tensor& out) {
   check(ctx, ids, table, 0, out);
+  const TimedOperation timed(ctx, table.name);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::embedding(ctx, ids, table, out, 0, /*add=*/false);
@@ -40,6 +41,7 @@ void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor&
 void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
                    int32_t offset, const Tensor& out) {
   check(ctx, positions, table, offset, out);
+  const TimedOperation timed(ctx, table.name);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::embedding(ctx, positions, table, out, offset, /*add=*/true);

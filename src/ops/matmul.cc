@@ -54,6 +54,7 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
             const MatmulEpilogue& epilogue) {
   check(ctx, x, w, out, w.rows);
   if (x.dim(0) == 0) return;
+  const TimedOperation timed(ctx, w.name);
   count_traffic(ctx, x, w);
   switch (ctx.backend) {
     case Backend::kCpu:
@@ -69,6 +70,7 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
           "matmul_gated: rows must alternate 8 of gate with 8 of up");
   check(ctx, x, gate_up, out, gate_up.rows / 2);
   if (x.dim(0) == 0) return;
+  const TimedOperation timed(ctx, gate_up.name);
   count_traffic(ctx, x, gate_up);
   switch (ctx.backend) {
     case Backend::kCpu:

@@ -19,6 +19,7 @@ void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilo
               const Tensor& out) {
   check(ctx, x, out);
   require(weight != nullptr, "rms_norm: no weight");
+  const TimedOperation timed(ctx, kTimedNorms);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::rms_norm(ctx, x, weight, epsilon, out);
@@ -31,6 +32,7 @@ void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const floa
                 float epsilon, const Tensor& out) {
   check(ctx, x, out);
   require(weight != nullptr && bias != nullptr, "layer_norm: no weight or no bias");
+  const TimedOperation timed(ctx, kTimedNorms);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::layer_norm(ctx, x, weight, bias, epsilon, out);

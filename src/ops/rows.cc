@@ -30,6 +30,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                  const Tensor& out) {
   require(x.dim(1) == out.dim(1) && out.dim(0) == static_cast<int64_t>(rows.size()),
           "gather_rows: shapes differ");
+  const TimedOperation timed(ctx, kTimedPass);
   for (const int32_t row : rows) {
     require(row >= 0 && row < x.dim(0), "gather_rows: row outside x");
   }
@@ -40,6 +41,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
 }
 
 std::span<const float> host_values(OpContext& ctx, const Tensor& x) {
+  const TimedOperation timed(ctx, kTimedPass);
   const float* values =
       ctx.backend == Backend::kCuda && x.elements() > 0 ? cuda::host_values(ctx, x) : x.f32();
   return {values, static_cast<size_t>(x.elements())};

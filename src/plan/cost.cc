@@ -158,8 +158,9 @@ Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DTyp
   Machine machine{.tiers = std::move(tiers),
                   .local_loss = {},
                   .peak_flops_per_s = profile.peak_of(weight_dtype),
-                  .kernels = profile.device == "cpu" ? cpu_kernel_costs(profile.launch_overhead_us)
-                                                     : cuda_kernel_costs()};
+                  .kernels = profile.device == "cpu"
+                                 ? cpu_kernel_costs(profile.cpu_costs, profile.launch_overhead_us)
+                                 : cuda_kernel_costs()};
   for (size_t t = 0; t < machine.tiers.size(); ++t) {
     const Tier& tier = machine.tiers[t];
     double loss = 0;

@@ -39,8 +39,9 @@ struct KernelCosts {
 };
 
 KernelCosts cuda_kernel_costs();
-// `loop_us`: of one parallel loop over nothing, as probed.
-KernelCosts cpu_kernel_costs(double loop_us);
+// As measured, or those of the machine of docs/planner.md where they were not. `loop_us`: of one
+// parallel loop over nothing, as probed.
+KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loop_us);
 
 // A machine as the cost model sees it.
 struct Machine {

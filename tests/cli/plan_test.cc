@@ -176,14 +176,34 @@ TEST_F(ProbeCommand, MeasuresTheCpuAndPlansUseIt) {
   EXPECT_EQ(json_of({"plan", k8b, "--hardware", file.string(), "--json"})["hardware"],
             profile["name"]);
 
-  // Another machine's: said once, and not used.
+  // Another machine's: said, measured again and replaced.
   profile["processor"] = "An Abacus";
   std::ofstream(file) << profile.dump();
   const ProcessResult foreign = run_dak({"plan", k8b, "--device", "cpu", "--json"});
   EXPECT_EQ(foreign.status, 0);
-  expect_parts(foreign.err, {file.string(), "An Abacus", "dak probe"});
-  EXPECT_NE(Json::parse(foreign.out)["hardware"].get<std::string>().find("not probed"),
+  expect_parts(foreign.err, {file.string(), "An Abacus", "measuring again"});
+  EXPECT_NE(Json::parse(foreign.out)["hardware"].get<std::string>().find(file.string()),
             std::string::npos);
+  const ProcessResult again = run_dak({"plan", k8b, "--device", "cpu", "--json"});
+  EXPECT_EQ(again.err, "");
+}
+
+TEST_F(ProbeCommand, ReplacesADamagedProfileAndSaysSo) {
+  ASSERT_EQ(run_dak({"probe", "--device", "cpu"}).status, 0);
+  const fs::path file = fs::directory_iterator(folder_.path() / "dak" / "hardware")->path();
+  fs::resize_file(file, 100);
+  const ProcessResult result = run_dak({"probe", "--device", "cpu"});
+  EXPECT_EQ(result.status, 0);
+  expect_parts(result.err, {file.string(), "replaced"});
+  EXPECT_EQ(run_dak({"probe", "--device", "cpu"}).err, "");
+}
+
+TEST_F(ProbeCommand, SaysThatTheCpuHasNoHeatMap) {
+  const fs::path svg = folder_.path() / "map.svg";
+  const ProcessResult result = run_dak({"probe", "--device", "cpu", "--svg", svg.string()});
+  EXPECT_EQ(result.status, 0);
+  expect_parts(result.err, {"--svg", "GPU"});
+  EXPECT_FALSE(fs::exists(svg));
 }
 
 TEST_F(ProbeCommand, WritesWhereItIsTold) {

@@ -46,4 +46,16 @@ int nvmlDeviceGetCurrPcieLinkGeneration(void*, unsigned* generation) {
 }
 
 int nvmlDeviceGetCurrPcieLinkWidth(void*, unsigned*) { return kNotFound; }
+
+// Links 0 and 2 are up.
+int nvmlDeviceGetNvLinkState(void*, unsigned link, unsigned* active) {
+  if (link > 3) return kNotFound;
+  *active = link % 2 == 0 ? 1 : 0;
+  return 0;
+}
+
+int nvmlDeviceGetNvLinkVersion(void*, unsigned link, unsigned* version) {
+  *version = link == 0 ? 4 : 0;
+  return 0;
+}
 }

@@ -33,6 +33,8 @@ TEST(Nvml, AnswersInBaseUnits) {
   EXPECT_EQ(device->driver_version(), "580.65.06");
   EXPECT_EQ(device->uuid(), "GPU-1b");
   EXPECT_EQ(device->pcie_generation(), 5);
+  EXPECT_EQ(device->nvlink_count(), 2);
+  EXPECT_EQ(device->nvlink_version(), 4);
 }
 
 TEST(Nvml, AFunctionThatIsMissingOrFailsIsNoAnswer) {

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "hardware/presets.h"
 
 namespace dak {
@@ -75,13 +76,29 @@ TEST_F(ProfileCache, TheCpuIsKnownByItsNameAndThreads) {
   cpu.sm_count = 4;
   ProfileKey key{
       .device = "cpu", .processor = cpu.processor, .uuid = {}, .driver = {}, .threads = 4};
-  EXPECT_EQ(profile_cache_file(key).filename(), "cpu-an-abacus-r-9000.json");
-  save_profile(cpu, profile_cache_file(key));
+  const fs::path file = profile_cache_file(key);
+  EXPECT_EQ(file.filename(), "cpu-an-abacus-r-9000-4-threads.json");
+  save_profile(cpu, file);
   EXPECT_TRUE(load_cached_profile(key).profile);
+  // Each number of threads has its own.
   key.threads = 8;
-  const CachedProfile found = load_cached_profile(key);
+  EXPECT_FALSE(load_cached_profile(key).profile);
+  EXPECT_EQ(load_cached_profile(key).note, "");
+  fs::rename(file, profile_cache_file(key));
+  EXPECT_NE(load_cached_profile(key).note.find("4 threads, not 8"), std::string::npos);
+}
+
+TEST_F(ProfileCache, AnotherVersionIsSaidAndIgnored) {
+  const fs::path file = profile_cache_file(key_);
+  save_profile(profile_, file);
+  std::string text = read_text_file(file);
+  const std::string version = "\"version\": 2";
+  ASSERT_NE(text.find(version), std::string::npos);
+  text.replace(text.find(version), version.size(), "\"version\": 1");
+  write_text_file(file, text);
+  const CachedProfile found = load_cached_profile(key_);
   EXPECT_FALSE(found.profile);
-  EXPECT_NE(found.note.find("4 threads, not 8"), std::string::npos) << found.note;
+  EXPECT_NE(found.note.find("version"), std::string::npos) << found.note;
 }
 
 TEST_F(ProfileCache, ADamagedFileIsSaidAndIgnored) {

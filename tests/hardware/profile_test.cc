@@ -73,6 +73,33 @@ TEST(Profile, WritingAndReadingLosesNothing) {
   }
 }
 
+TEST(Profile, WhatAProbeAddsIsKept) {
+  HardwareProfile profile = hardware_named("h100");
+  profile.launch_overlapped_us = 0.7;
+  profile.numa_nodes = {
+      {.node = 0, .memory_bytes = 1 << 30, .nearest = true, .read_bytes_per_s = 5e10},
+      {.node = 1, .memory_bytes = 1 << 29}};
+  profile.tiers[0].sustained_bytes_per_s = 3.13e12;
+  profile.tiers[1].write_bytes_per_s = 5.2e10;
+  profile.tiers[1].window_map = {{.window_bytes = 262144,
+                                  .readers = 8,
+                                  .remote_bytes_per_s = 5.1e10,
+                                  .local_bytes_per_s = 3.125e12,
+                                  .round_trip_us = 5.07}};
+  const HardwareProfile read = parse_profile(Json(profile), "written");
+  EXPECT_EQ(Json(read), Json(profile));
+  EXPECT_EQ(read.launch_overlapped_us, 0.7);
+  ASSERT_EQ(read.numa_nodes.size(), 2u);
+  EXPECT_TRUE(read.numa_nodes[0].nearest);
+  EXPECT_FALSE(read.numa_nodes[1].read_bytes_per_s);
+  EXPECT_NEAR(read.tiers[0].sustained_bytes_per_s.value_or(0), 3.13e12, 1);
+  ASSERT_EQ(read.tiers[1].window_map.size(), 1u);
+  EXPECT_EQ(read.tiers[1].window_map[0].window_bytes, 262144);
+  EXPECT_EQ(read.tiers[1].window_map[0].readers, 8);
+  EXPECT_NEAR(read.tiers[1].window_map[0].local_bytes_per_s, 3.125e12, 1);
+  EXPECT_EQ(read.tiers[1].window_map[0].round_trip_us, 5.07);
+}
+
 struct Damage {
   const char* name;
   std::function<void(Json&)> edit;
@@ -84,7 +111,7 @@ TEST(Profile, DamageNamesFileFieldAndValue) {
   const std::vector<Damage> damages{
       {"format", [](Json& j) { j["format"] = "a shopping list"; }, {"format", "a shopping list"}},
       {"no format", [](Json& j) { j.erase("format"); }, {"format", "dak probe"}},
-      {"version", [](Json& j) { j["version"] = 2; }, {"version", "2", "dak probe"}},
+      {"version", [](Json& j) { j["version"] = 1; }, {"version", "1", "dak probe"}},
       {"version is no number", [](Json& j) { j["version"] = "one"; }, {"version", "one"}},
       {"unknown field", [](Json& j) { j["rgb_leds"] = 7; }, {"rgb_leds", "7"}},
       {"unknown field of a tier", [&](Json& j) { host(j)["speed"] = 1; }, {"tiers[1].speed"}},
@@ -114,6 +141,25 @@ TEST(Profile, DamageNamesFileFieldAndValue) {
       {"faster under load",
        [&](Json& j) { host(j)["local_under_load_gb_s"] = 5000; },
        {"local_under_load_gb_s", "5000"}},
+      {"sustained rate",
+       [](Json& j) { j["tiers"][0]["sustained_gb_s"] = "much"; },
+       {"tiers[0].sustained_gb_s", "much"}},
+      {"cell of a map",
+       [&](Json& j) {
+         host(j)["window_map"] = {{262144, 8, 51.1, 3100.0}};
+       },
+       {"tiers[1].window_map[0]", "round trip"}},
+      {"readers of a map",
+       [&](Json& j) {
+         host(j)["window_map"] = {{262144, 0, 51.1, 3100.0, 5.0}};
+       },
+       {"tiers[1].window_map[0][1]", "0"}},
+      {"NUMA node",
+       [](Json& j) {
+         j["numa_nodes"] = {{{"node", -1}, {"memory_bytes", 1}, {"nearest", true}}};
+       },
+       {"numa_nodes[0].node", "-1"}},
+      {"launch", [](Json& j) { j["launch_overlapped_us"] = -1; }, {"launch_overlapped_us", "-1"}},
       {"no tiers", [](Json& j) { j["tiers"] = Json::array(); }, {"tiers"}},
       {"device", [](Json& j) { j["device"] = "abacus"; }, {"device", "abacus"}},
       {"peak", [](Json& j) { j["peak_tflops"]["bf16"] = 0; }, {"peak_tflops.bf16", "0"}},

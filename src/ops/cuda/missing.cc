@@ -4,6 +4,7 @@
 #include "ops/cuda_backend.h"
 #include "ops/decode_graph.h"
 #include "ops/page_mover.h"
+#include "ops/tensor_peak.h"
 
 namespace dak {
 namespace {
@@ -24,9 +25,9 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
   refuse();
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
-void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
 std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
+std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
   refuse();
@@ -69,6 +70,7 @@ void split_heads(OpContext&, const AttentionConfig&, std::span<const KvSequence>
   refuse();
 }
 const float* host_values(OpContext&, const Tensor&) { refuse(); }
+std::unique_ptr<OperationTimer> make_operation_timer(OpContext&) { refuse(); }
 
 }  // namespace cuda
 }  // namespace dak

@@ -35,7 +35,7 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
                  .cols = cols,
                  .out_stride = stride,
                  .dtype = dtype},
-                backend.ordered_stream());
+                backend.stream());
   return {.data = narrow, .stride = stride};
 }
 
@@ -64,29 +64,44 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
-                        backend.ordered_stream());
+                        backend.stream());
   }
 }
 
-// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
-// again, remote blocks included unless they were prefetched: fit for decode, poor for prefill.
-void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
-              const MatmulEpilogue& epilogue, bool gated) {
-  CudaBackend& backend = backend_of(ctx);
-  if (w.layout == WeightLayout::kRowMajor) {
-    return multiply_row_major(backend, x, w, out, epilogue, gated);
-  }
+// More rows than a decode step has: one product, which reads what is remote once.
+bool is_wide(const CudaBackend& backend, int64_t rows) {
+  return rows > kMaxSplitBatch && backend.kernels() == KernelKind::kTma;
+}
+
+void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                   const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
+  const cudaStream_t stream = backend.stream();
+  const GemmWeight& weight = backend.wide(w);
+  gemm(weight,
+       {.x = x.data,
+        .x_stride = x.stride,
+        .tokens = m,
+        .out = out.data,
+        .out_stride = out.dim(1),
+        .out_dtype = out.dtype,
+        .bias = epilogue.bias,
+        .activation = epilogue.activation,
+        .gated = gated,
+        .residual = epilogue.add_to_output ? out.data : nullptr,
+        .overlap_previous = !waits},
+       backend.gemm_workspace(), backend.links(), stream);
+}
+
+// The product of at most 64 rows, or with plain kernels in slices of that many: every slice then
+// reads the whole weight again, remote blocks included unless they were prefetched.
+void multiply_slices(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                     const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const SplitWeight& weight = backend.split(w);
-  const MatmulInput input = matmul_input(backend, x, w.dtype);
-  const int64_t m = x.dim(0);
   const int64_t outputs = out.dim(1);
-  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
-  // that has waited for a copy.
-  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
-    const SplitMatmulArgs args{.x = input.data + bytes_of(w.dtype, row * input.stride),
-                               .x_stride = input.stride,
+    const SplitMatmulArgs args{.x = x.data + bytes_of(w.dtype, row * x.stride),
+                               .x_stride = x.stride,
                                .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
                                .out = target,
                                .out_stride = outputs,
@@ -96,12 +111,29 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                                .gated = gated,
                                .residual = epilogue.add_to_output ? target : nullptr,
                                .overlap_previous = !waits || row > 0};
-    if (backend.recorder() != nullptr && backend.recorder()->matmul(prepare_split_matmul(
-                                             weight, args, backend.workspace(), backend.links()))) {
-      continue;
-    }
-    split_matmul(weight, args, backend.workspace(), backend.links(), backend.ordered_stream());
+    split_matmul(weight, args, backend.workspace(), backend.links(), backend.stream());
   }
+}
+
+void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
+              const MatmulEpilogue& epilogue, bool gated) {
+  CudaBackend& backend = backend_of(ctx);
+  if (w.layout == WeightLayout::kRowMajor) {
+    return multiply_row_major(backend, x, w, out, epilogue, gated);
+  }
+  const int64_t m = x.dim(0);
+  const bool wide = is_wide(backend, m);
+  // Schedules first: making them may wait for the stream.
+  if (wide) {
+    backend.wide(w);
+  } else {
+    backend.split(w);
+  }
+  const MatmulInput input = matmul_input(backend, x, w.dtype);
+  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
+  // that has waited for a copy.
+  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
+  (wide ? multiply_wide : multiply_slices)(backend, input, m, w, out, epilogue, gated, waits);
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
 
@@ -206,7 +238,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .offset = offset,
                                 .dtype = table.dtype,
                                 .add = add},
-                               backend.ordered_stream());
+                               backend.stream());
     return;
   }
   launch_embedding({.ids = backend.upload(slot, ids),
@@ -217,7 +249,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .offset = offset,
                     .dtype = table.dtype,
                     .add = add},
-                   backend.ordered_stream());
+                   backend.stream());
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -239,14 +271,14 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
                           .cols = cols,
                           .epsilon = epsilon,
                           .out_dtype = out.dtype};
-  if (backend.recorder() != nullptr && backend.recorder()->norm(params)) return;
-  launch_norm(params, backend.ordered_stream());
+  launch_norm(params, backend.stream());
 }
 
 }  // namespace
 
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
   if (weight.layout == WeightLayout::kRowMajor) return 1;
+  if (is_wide(*ctx.cuda, rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
   return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
 }
@@ -294,7 +326,7 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
                .head_size = x.dim(2),
                .half = static_cast<int64_t>(frequencies.inverse.size()),
                .magnitude = frequencies.magnitude},
-              backend.ordered_stream());
+              backend.stream());
 }
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -309,7 +341,7 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     params.parts[i] = parts[i].f32();
     params.part_end[i] = end;
   }
-  launch_split_columns(params, backend_of(ctx).ordered_stream());
+  launch_split_columns(params, backend_of(ctx).stream());
 }
 
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
@@ -320,8 +352,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                                 .out = out.f32(),
                                 .m = out.dim(0),
                                 .cols = out.dim(1)};
-  if (backend.recorder() != nullptr && backend.recorder()->gather(params)) return;
-  launch_gather_rows(params, backend.ordered_stream());
+  launch_gather_rows(params, backend.stream());
 }
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -329,7 +360,7 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   CudaBackend& backend = backend_of(ctx);
   launch_store_kv(
       {.kv = kv_params(backend, config, sequences, k.dim(0)), .k = k.f32(), .v = v.f32()},
-      backend.ordered_stream());
+      backend.stream());
 }
 
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -352,8 +383,7 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
       .half = static_cast<int64_t>(frequencies.inverse.size()),
       .magnitude = frequencies.magnitude,
       .epsilon = transform.norm_epsilon};
-  if (backend.recorder() != nullptr && backend.recorder()->heads(params)) return;
-  launch_split_heads(params, backend.ordered_stream());
+  launch_split_heads(params, backend.stream());
 }
 
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -374,7 +404,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .readers = {}};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
-    return launch_attention(params, backend.ordered_stream());
+    return launch_attention(params, backend.stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
@@ -391,8 +421,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
-  if (backend.recorder() != nullptr && backend.recorder()->attention(params)) return;
-  launch_paged_attention(params, backend.sm_count(), backend.ordered_stream());
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,

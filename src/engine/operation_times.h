@@ -1,0 +1,25 @@
+// How long the operations of a decode step take, one by one.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "ops/operation_timer.h"
+
+namespace dak {
+
+struct OperationTimes {
+  // Of one step, in the order of a pass; of the steps timed those of the quickest.
+  std::vector<OperationTimer::Seconds> operations;
+  double total_s = 0;  // their sum: on a GPU more than a step, whose kernels overlap
+};
+
+// A decode step of these sequences, each with one more token, `steps` times over and after one that
+// warms up. Nothing is kept of it: caches stay as they are. The sequences must have room for a
+// token, and no step of theirs may be in flight. On a GPU kernels run without a graph.
+OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
+                               std::span<const TokenId> tokens, int64_t steps);
+
+}  // namespace dak
