@@ -49,6 +49,9 @@ TEST(PlanModel, AWindowIsOfDirectReadsAndHoldsOne) {
 }
 
 TEST(PlanModel, ResidentKeepsEverythingLocal) {
+  EngineOptions remote_kv{.kv_ratio = 0.5};
+  remote_kv.mode = AccessMode::kResident;
+  expect_refusal(remote_kv, ErrorCode::kInvalidArgument, {"--kv-ratio", "0.5", "resident"});
   const Plan roomy = plan({.context = 64, .mode = AccessMode::kResident});
   EXPECT_EQ(roomy.offload_ratio(), 0);
   const int64_t need = roomy.bytes_in(0);

@@ -79,24 +79,32 @@ class UnitCursor {
  public:
   __device__ UnitCursor(const AttentionParams& params, const UnitShare& share)
       : p_(params),
-        next_(share.first),
+        first_(share.first),
         stride_(share.stride),
         runs_(share.runs),
         group_(static_cast<int32_t>(params.kv.heads / params.kv.kv_heads)),
         per_run_(static_cast<int32_t>(params.kv.kv_heads) * params.tiles),
         total_(share.count * per_run_) {}
-  // False after the last.
+  // Units that this thread block takes, some of which are none.
+  __device__ int32_t count() const {
+    return first_ < total_ ? (total_ - first_ + stride_ - 1) / stride_ : 0;
+  }
+  // The one with this number; false: there is none, for its row sees nothing of the run.
+  __device__ bool enter(int32_t number, AttentionUnit& unit) const {
+    const int32_t index = first_ + number * stride_;
+    const int32_t run = index / per_run_;
+    const int32_t place = index % per_run_;
+    if (!enter_run(runs_ == nullptr ? run_entry(run, 0, 0) : runs_[run], unit)) return false;
+    unit.kv_head = place / p_.tiles;
+    unit.tile = place % p_.tiles;
+    unit.first_head = unit.kv_head * group_ + unit.tile * kTileHeads;
+    unit.heads = min(kTileHeads, group_ - unit.tile * kTileHeads);
+    return true;
+  }
+  // The next one; false after the last.
   __device__ bool take(AttentionUnit& unit) {
-    while (next_ < total_) {
-      const int32_t run = next_ / per_run_;
-      const int32_t place = next_ % per_run_;
-      next_ += stride_;
-      if (!enter_run(runs_ == nullptr ? run_entry(run, 0, 0) : runs_[run], unit)) continue;
-      unit.kv_head = place / p_.tiles;
-      unit.tile = place % p_.tiles;
-      unit.first_head = unit.kv_head * group_ + unit.tile * kTileHeads;
-      unit.heads = min(kTileHeads, group_ - unit.tile * kTileHeads);
-      return true;
+    while (next_ < count()) {
+      if (enter(next_++, unit)) return true;
     }
     return false;
   }
@@ -133,12 +141,13 @@ class UnitCursor {
   }
 
   const AttentionParams& p_;
-  int32_t next_;
+  int32_t first_;
   int32_t stride_;
   const uint64_t* runs_;  // of this tier
   int32_t group_;    // query heads that share a KV head
   int32_t per_run_;  // units
   int32_t total_;
+  int32_t next_ = 0;
 };
 
 }  // namespace dak::cuda
