@@ -152,22 +152,6 @@ __device__ void add_values(const float (&weights)[4][2], const std::byte* values
   }
 }
 
-// The pieces of a row's runs, for one tile of heads, and the counters of their arrival.
-struct RowPieces {
-  float* pieces;
-  int64_t floats;      // of a piece
-  uint32_t* arrivals;  // of groups, then of each group's runs
-
-  __device__ RowPieces(const AttentionParams& p, const AttentionUnit& unit, int head_size) {
-    const int64_t place = (unit.row * p.kv.kv_heads + unit.kv_head) * p.tiles + unit.tile;
-    const int32_t group_room = (p.piece_room + kGroupRuns - 1) / kGroupRuns;
-    floats = p.tile_heads * (head_size + 2);
-    pieces = p.pieces + place * p.piece_room * floats;
-    arrivals = p.arrivals + place * (1 + group_room);
-  }
-  __device__ float* piece(int32_t run) const { return pieces + run * floats; }
-};
-
 // Rows outside [begin, end) may never have been written: zero times NaN is NaN.
 template <int kHeadSize>
 __device__ void clear_rows(std::byte* values, int begin, int end, int lane) {
@@ -235,6 +219,30 @@ __device__ void merge_warps(RunningSoftmax<kHeadSize>& state, float* pieces, int
   }
 }
 
+// state = `count` pieces, each `stride` floats after the one before, in order. The largest score
+// comes first, so that every load is on its own.
+template <int kHeadSize>
+__device__ void sum_pieces(RunningSoftmax<kHeadSize>& state, const float* pieces, int32_t count,
+                           int64_t stride, int heads, int lane) {
+  state = RunningSoftmax<kHeadSize>{};
+  if (lane / 4 >= heads) return;
+  const float* mosts = pieces + heads * kHeadSize + lane / 4;
+#pragma unroll 8
+  for (int32_t i = 0; i < count; ++i) state.most = fmaxf(state.most, __ldcg(mosts + i * stride));
+#pragma unroll 2
+  for (int32_t i = 0; i < count; ++i) {
+    const float* piece = pieces + i * stride;
+    const float share = exp2f(__ldcg(mosts + i * stride) - state.most);
+    state.sum += share * __ldcg(mosts + i * stride + heads);
+#pragma unroll
+    for (int n = 0; n < kHeadSize / 8; ++n) {
+      const float2 values = __ldcg(reinterpret_cast<const float2*>(piece) + n * heads * 4 + lane);
+      state.values[n][0] += share * values.x;
+      state.values[n][1] += share * values.y;
+    }
+  }
+}
+
 template <int kHeadSize>
 __device__ void store_output(const AttentionParams& p, const AttentionUnit& unit,
                              const RunningSoftmax<kHeadSize>& state, int lane) {
@@ -250,12 +258,45 @@ __device__ void store_output(const AttentionParams& p, const AttentionUnit& unit
   }
 }
 
-// What the unit's warp 0 does with the whole: the output itself, or a piece of it (attention_sums.cuh).
+// One warp; true for the last of `count` to come, who then sees what the others stored before.
+__device__ inline bool arrive_last_piece(uint32_t* counter, int32_t count, int lane) {
+  __threadfence();
+  __syncwarp();
+  int last = 0;
+  if (lane == 0) {
+    last = atomicAdd(counter, 1u) + 1 == static_cast<uint32_t>(count);
+    if (last != 0) *counter = 0;
+    __threadfence();
+  }
+  return __shfl_sync(0xffffffffu, last, 0) != 0;
+}
+
+// What the unit's warp 0 does with the whole: the output itself, or a piece of it. Whoever brings
+// the last piece of a group of runs sums them up in order, and whoever the last group of a row the
+// groups: one warp would need 1 us for every few pieces of a long row.
 template <int kHeadSize>
-__device__ void store_unit(const AttentionParams& p, const AttentionUnit& unit,
-                           const RunningSoftmax<kHeadSize>& state, int lane) {
+__device__ void finish_unit(const AttentionParams& p, const AttentionUnit& unit,
+                            RunningSoftmax<kHeadSize>& state, int lane) {
   if (unit.splits == 1) return store_output<kHeadSize>(p, unit, state, lane);
-  store_piece<kHeadSize>(RowPieces(p, unit, kHeadSize).piece(unit.split), state, lane, unit.heads);
+  const int64_t place = (unit.row * p.kv.kv_heads + unit.kv_head) * p.tiles + unit.tile;
+  const int32_t group_room = (p.piece_room + kGroupRuns - 1) / kGroupRuns;
+  const int64_t floats = p.tile_heads * (kHeadSize + 2);
+  float* pieces = p.pieces + place * p.piece_room * floats;
+  uint32_t* arrivals = p.arrivals + place * (1 + group_room);
+  const int32_t groups = (unit.splits + kGroupRuns - 1) / kGroupRuns;
+  const int32_t group = unit.split / kGroupRuns;
+  const int32_t first = group * kGroupRuns;
+  const int32_t count = min(unit.splits - first, kGroupRuns);
+  store_piece<kHeadSize>(pieces + unit.split * floats, state, lane, unit.heads);
+  if (!arrive_last_piece(arrivals + 1 + group, count, lane)) return;
+  sum_pieces<kHeadSize>(state, pieces + first * floats, count, floats, unit.heads, lane);
+  if (groups > 1) {
+    __syncwarp();
+    store_piece<kHeadSize>(pieces + first * floats, state, lane, unit.heads);
+    if (!arrive_last_piece(arrivals, groups, lane)) return;
+    sum_pieces<kHeadSize>(state, pieces, groups, kGroupRuns * floats, unit.heads, lane);
+  }
+  store_output<kHeadSize>(p, unit, state, lane);
 }
 
 }  // namespace dak::cuda

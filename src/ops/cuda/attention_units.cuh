@@ -28,50 +28,23 @@ struct AttentionUnit {
   uint32_t remote;   // pages that are not local
 };
 
-// Which units a thread block takes: first, first + stride, ... of those of `count` runs.
+// Which units a thread block takes: first, first + stride, ... of those of one tier.
 struct UnitShare {
   int32_t tier;
   int32_t first;
   int32_t stride;
-  const uint64_t* runs;  // null: every row is one
-  int32_t count;
 };
-
-// The units of tier 0, among `blocks` of which this one is number `block`.
-__device__ inline UnitShare local_share(const AttentionParams& p, int32_t block, int32_t blocks) {
-  const bool cut = p.runs != nullptr;
-  return {.tier = 0,
-          .first = block,
-          .stride = blocks,
-          .runs = cut ? p.runs + kMaxTiers : nullptr,
-          .count = static_cast<int32_t>(cut ? p.runs[0] : static_cast<uint64_t>(p.kv.m))};
-}
 
 // The first thread blocks are readers of the tiers that have runs; the others share the rest.
 __device__ inline UnitShare share_of(const AttentionParams& p, int32_t block, int32_t blocks) {
-  if (p.runs == nullptr) return local_share(p, block, blocks);
-  int32_t counts[kMaxTiers];  // all asked for at a time
-#pragma unroll
-  for (int32_t tier = 0; tier < kMaxTiers; ++tier) {
-    counts[tier] = static_cast<int32_t>(p.runs[tier]);
-  }
   int32_t begin = 0;
-  int32_t offset = kMaxTiers + counts[0];
-  UnitShare share{};
-#pragma unroll
-  for (int32_t tier = 1; tier < kMaxTiers; ++tier) {
-    const int32_t readers = counts[tier] > 0 ? p.readers[static_cast<size_t>(tier)] : 0;
-    if (block >= begin && block < begin + readers) {
-      share = {.tier = tier,
-               .first = block - begin,
-               .stride = readers,
-               .runs = p.runs + offset,
-               .count = counts[tier]};
-    }
+  for (int32_t tier = 1; p.runs != nullptr && tier < kMaxTiers; ++tier) {
+    if (p.runs[tier] == 0) continue;
+    const int32_t readers = p.readers[static_cast<size_t>(tier)];
+    if (block < begin + readers) return {.tier = tier, .first = block - begin, .stride = readers};
     begin += readers;
-    offset += counts[tier];
   }
-  return share.tier > 0 ? share : local_share(p, block - begin, blocks - begin);
+  return {.tier = 0, .first = block - begin, .stride = blocks - begin};
 }
 
 // Walks the units of one thread block.
@@ -79,32 +52,30 @@ class UnitCursor {
  public:
   __device__ UnitCursor(const AttentionParams& params, const UnitShare& share)
       : p_(params),
-        first_(share.first),
+        next_(share.first),
         stride_(share.stride),
-        runs_(share.runs),
         group_(static_cast<int32_t>(params.kv.heads / params.kv.kv_heads)),
-        per_run_(static_cast<int32_t>(params.kv.kv_heads) * params.tiles),
-        total_(share.count * per_run_) {}
-  // Units that this thread block takes, some of which are none.
-  __device__ int32_t count() const {
-    return first_ < total_ ? (total_ - first_ + stride_ - 1) / stride_ : 0;
+        per_run_(static_cast<int32_t>(params.kv.kv_heads) * params.tiles) {
+    int32_t runs = static_cast<int32_t>(params.kv.m);
+    if (p_.runs != nullptr) {
+      runs_ = p_.runs + kMaxTiers;
+      for (int32_t tier = 0; tier < share.tier; ++tier) runs_ += p_.runs[tier];
+      runs = static_cast<int32_t>(p_.runs[share.tier]);
+    }
+    total_ = runs * per_run_;
   }
-  // The one with this number; false: there is none, for its row sees nothing of the run.
-  __device__ bool enter(int32_t number, AttentionUnit& unit) const {
-    const int32_t index = first_ + number * stride_;
-    const int32_t run = index / per_run_;
-    const int32_t place = index % per_run_;
-    if (!enter_run(runs_ == nullptr ? run_entry(run, 0, 0) : runs_[run], unit)) return false;
-    unit.kv_head = place / p_.tiles;
-    unit.tile = place % p_.tiles;
-    unit.first_head = unit.kv_head * group_ + unit.tile * kTileHeads;
-    unit.heads = min(kTileHeads, group_ - unit.tile * kTileHeads);
-    return true;
-  }
-  // The next one; false after the last.
+  // False after the last.
   __device__ bool take(AttentionUnit& unit) {
-    while (next_ < count()) {
-      if (enter(next_++, unit)) return true;
+    while (next_ < total_) {
+      const int32_t run = next_ / per_run_;
+      const int32_t place = next_ % per_run_;
+      next_ += stride_;
+      if (!enter_run(runs_ == nullptr ? run_entry(run, 0, 0) : runs_[run], unit)) continue;
+      unit.kv_head = place / p_.tiles;
+      unit.tile = place % p_.tiles;
+      unit.first_head = unit.kv_head * group_ + unit.tile * kTileHeads;
+      unit.heads = min(kTileHeads, group_ - unit.tile * kTileHeads);
+      return true;
     }
     return false;
   }
@@ -141,13 +112,12 @@ class UnitCursor {
   }
 
   const AttentionParams& p_;
-  int32_t first_;
+  const uint64_t* runs_ = nullptr;  // of this tier
+  int32_t next_;
   int32_t stride_;
-  const uint64_t* runs_;  // of this tier
   int32_t group_;    // query heads that share a KV head
   int32_t per_run_;  // units
   int32_t total_;
-  int32_t next_ = 0;
 };
 
 }  // namespace dak::cuda

@@ -2,7 +2,7 @@
 //
 // Units of work: attention_units.cuh. Of every two pages of a run each of a thread block's four
 // warps takes one half, with a running softmax of its own. Warps are merged pair by pair, then the
-// runs in order by whichever thread block of them ends last. So the order of every sum follows
+// runs in order by whichever thread block of them comes last. So the order of every sum follows
 // from the row's token index, whatever the batch and the placement. (Runs of two pages: the last
 // one ended 6 us after the others, which took 5; H200, 512 tokens.)
 //
@@ -20,7 +20,7 @@
 
 #include "kernels/ptx/bulk_copy.cuh"
 #include "kernels/ptx/sync.cuh"
-#include "ops/cuda/attention_sums.cuh"
+#include "ops/cuda/attention_tiles.cuh"
 #include "ops/cuda/attention_units.cuh"
 #include "ops/cuda/attention_window.cuh"
 #include "ops/cuda/kernels.h"
@@ -58,7 +58,6 @@ struct AttentionShared {
   ptx::Barrier full[kUnitWarps][2];
   WarpWindow windows[kUnitWarps];
   alignas(PageCursor) std::byte cursors[kUnitWarps][sizeof(PageCursor)];
-  SumShared sums;
 
   static constexpr size_t kBytes = kUnitWarps * 2 * AttentionShape<kHeadSize>::kTileBytes +
                                    sizeof(AttentionShared<kHeadSize>);
@@ -95,25 +94,14 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
 
   const uint64_t policy = ptx::policy_evict_first();
   const int64_t head_bytes = kKvPageTokens * kHeadSize * 2;
-  const UnitCursor units(p, share);
-  // These are lane 0's: what it loads next. The address is fetched well before it is used.
-  auto& loads = *reinterpret_cast<PageCursor*>(shared.cursors[warp]);
-  const std::byte* source = nullptr;
-  bool loading = false;
-  bool values_wait = false;  // for their keys: the window allows one copy
-  const auto find_next = [&] {
-    loading = loads.advance();
-    if (!loading) return;
-    source = p.kv.pages[p.kv.rows[loads.unit().row].first_page + loads.page()] +
-             loads.unit().kv_head * head_bytes + warp % 2 * Shape::kTileBytes;
-  };
-  // `which`: 0 keys, 1 values.
-  const auto load = [&](int which) {
-    if (link != nullptr) window.issued(which, loads.is_remote());
+  // By lane 0. `which`: 0 keys, 1 values.
+  const auto load = [&](const PageCursor& at, int which) {
+    if (link != nullptr) window.issued(which, at.is_remote());
+    const std::byte* page = p.kv.pages[p.kv.rows[at.unit().row].first_page + at.page()] +
+                            (which * p.kv.kv_heads + at.unit().kv_head) * head_bytes +
+                            warp % 2 * Shape::kTileBytes;
     ptx::mbarrier_arrive_expect_tx(full + which, Shape::kTileBytes);
-    ptx::bulk_copy(keys + which * Shape::kTileBytes, source + which * p.kv.kv_heads * head_bytes,
-                   Shape::kTileBytes, full + which, policy);
-    if (which == 1) find_next();
+    ptx::bulk_copy(keys + which * Shape::kTileBytes, page, Shape::kTileBytes, full + which, policy);
   };
   const auto wait = [&](int which, uint32_t phase) {
     ptx::mbarrier_wait(full + which, phase);
@@ -122,27 +110,27 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
     }
   };
 
+  UnitCursor work(p, share);
+  auto& loads = *reinterpret_cast<PageCursor*>(shared.cursors[warp]);
+  bool loading = false;      // these two are lane 0's
+  bool values_wait = false;  // for their keys: the window allows one copy
   bool early = false;
   if (lane == 0) {
-    new (&loads) PageCursor(units, warp);
-    find_next();
+    new (&loads) PageCursor(work, warp);
+    loading = loads.advance();
     // Pages of earlier passes are nobody's result: they may come while the kernels before still
     // run.
     early = loading && (loads.page() + 1) * 64 <= p.kv.rows[loads.unit().row].fresh;
-    if (early) {
-      load(0);
-      load(1);
-    }
+    if (early) load(loads, 0);
+    if (early) load(loads, 1);
   }
   ptx::grid_dependency_wait();
   if (loading && !early) {
-    load(0);
-    load(1);
+    load(loads, 0);
+    load(loads, 1);
   }
 
   uint32_t phase = 0;
-  bool has_pieces = false;
-  UnitCursor work = units;
   AttentionUnit unit{};
   while (work.take(unit)) {
     uint32_t query[Shape::kSteps][4];
@@ -155,25 +143,26 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
       const int end = min(unit.end - first, kHalfTokens);
       float weights[4][2];
       wait(0, phase);
-      if (values_wait) load(1);
+      if (values_wait) load(loads, 1);
       add_keys<T, kHeadSize>(query, keys, begin, end, lane, state, weights);
       __syncwarp();
-      values_wait = loading && link != nullptr && window.both == 0;
-      if (loading && !values_wait) load(0);
+      if (lane == 0) {
+        loading = loads.advance();
+        values_wait = loading && link != nullptr && window.both == 0;
+        if (loading && !values_wait) load(loads, 0);
+      }
       wait(1, phase);
-      if (values_wait) load(0);
+      if (values_wait) load(loads, 0);
       if (begin > 0 || end < kHalfTokens) clear_rows<kHeadSize>(values, begin, end, lane);
       add_values<T, kHeadSize>(weights, values, lane, state);
       ptx::fence_proxy_async();  // the zeros of clear_rows before the next copy
       __syncwarp();
-      if (loading && !values_wait) load(1);
+      if (loading && !values_wait) load(loads, 1);
       phase ^= 1;
     }
     merge_warps<kHeadSize>(state, shared.pieces[0], warp, lane, 1);
-    if (warp == 0) store_unit<kHeadSize>(p, unit, state, lane);
-    has_pieces |= unit.splits > 1;
+    if (warp == 0) finish_unit<kHeadSize>(p, unit, state, lane);
   }
-  if (has_pieces) sum_runs<kHeadSize>(p, units, shared.sums);
   if (link == nullptr || lane != 0) return;
   window.report(*link, Shape::kTileBytes);
   if (warp == 0) atomicSub(&link->active_readers, 1u);
