@@ -47,10 +47,9 @@ std::string run_table(const GenerateResult& result, const Plan& plan) {
   text += "\nKV cache";
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     const auto bytes = static_cast<double>(result.decode.traffic.kv_bytes[i]);
-    text += fmt::format(" {} {} ({}){}", plan.tiers[i].name,
-                        format_bytes(static_cast<int64_t>(bytes)),
-                        format_rate(bytes / result.decode.seconds),
-                        i + 1 < plan.tiers.size() ? " " : " of these");
+    text += fmt::format(
+        " {} {} ({}){}", plan.tiers[i].name, format_bytes(static_cast<int64_t>(bytes)),
+        format_rate(bytes / result.decode.seconds), i + 1 < plan.tiers.size() ? " " : " of these");
   }
   text += fmt::format("\nbound    {} together, {:.0f} % of the bound: {} reads {} (measured now)\n",
                       format_rate(decode.bytes_per_s), decode.percent_of_bound, decode.bottleneck,

@@ -71,7 +71,8 @@ void run_trials(int trials, Backend backend) {
     local.options.threads = 1;
     EXPECT_EQ(tokens_of(trial), tokens_of(local))
         << trial.model << ", " << trial.sequences << " sequences, ratio "
-        << *trial.options.offload_ratio << ", of the cache " << trial.options.kv_ratio << ", mode " << name(trial.options.mode);
+        << *trial.options.offload_ratio << ", of the cache " << trial.options.kv_ratio << ", mode "
+        << name(trial.options.mode);
   }
 }
 

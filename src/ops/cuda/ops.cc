@@ -414,8 +414,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
     int64_t most = 0;
     for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
-    const AttentionPieces need = attention_pieces(config.heads, config.kv_heads, config.head_size,
-                                                  params.kv.m, most);
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
     params.piece_room = static_cast<int32_t>(need.runs);
     const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;

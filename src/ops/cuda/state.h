@@ -57,7 +57,15 @@ class CudaBackend {
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
   // recorded nothing is sent: the graph reads whatever the slot holds when it is launched.
-  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kKvPages, kKvRuns = 1 << 20 };
+  enum Slot : size_t {
+    kIds,
+    kPositions,
+    kFrequencies,
+    kRows,
+    kKvRows,
+    kKvPages,
+    kKvRuns = 1 << 20
+  };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
     return reinterpret_cast<T*>(
