@@ -12,6 +12,7 @@ TierTraffic difference(const TierTraffic& a, const TierTraffic& b) {
   TierTraffic result;
   for (size_t i = 0; i < a.read_bytes.size(); ++i) {
     result.read_bytes[i] = a.read_bytes[i] - b.read_bytes[i];
+    result.kv_bytes[i] = a.kv_bytes[i] - b.kv_bytes[i];
   }
   return result;
 }

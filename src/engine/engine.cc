@@ -134,9 +134,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
   stats.tokens += rows;
   stats.steps += 1;
   stats.seconds += seconds_since(start);
-  for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
-    stats.traffic.add(static_cast<TierIndex>(tier), ctx_.traffic.read_bytes[tier]);
-  }
+  stats.traffic.add_all(ctx_.traffic);
   return values;
 }
 

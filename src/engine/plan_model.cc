@@ -160,9 +160,10 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
   request.objective = workload_text(workload);
 }
 
-void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+void check_remote_kv(const std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+  if (kv_remote_bytes == 0) return;
   require(tiers.size() > 1, "remote KV pages without a remote tier");
-  Tier& tier = tiers[1];
+  const Tier& tier = tiers[1];
   if (tier.capacity_bytes < kv_remote_bytes) {
     throw Error(ErrorCode::kResourceExhausted,
                 {.where = "--kv-ratio",
@@ -173,7 +174,6 @@ void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
                                         format_bytes(tier.capacity_bytes)),
                  .fix = "use a smaller --kv-ratio or --context, or raise --host-budget"});
   }
-  tier.capacity_bytes -= kv_remote_bytes;
 }
 
 }  // namespace
@@ -247,9 +247,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
-  // Remote weights have what remote pages leave.
-  const int64_t kv_remote_bytes = fixed.kv_remote_bytes;
-  if (kv_remote_bytes > 0) take_remote(tiers, kv_remote_bytes);
+  check_remote_kv(tiers, fixed.kv_remote_bytes);
   PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
@@ -260,15 +258,10 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .prefetch = options.mode == AccessMode::kPrefetch,
   };
   if (options.kv_anywhere) add_kv_operands(config, kv_dtype, request);
-  const auto placed = [&] {
-    if (uva) return plan_whole_operands(request);
-    if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
-    add_costs(config, options, context, request);
-    return plan_greedy(request);
-  };
-  Plan plan = placed();
-  if (kv_remote_bytes > 0) plan.tiers.at(1).capacity_bytes += kv_remote_bytes;
-  return plan;
+  if (uva) return plan_whole_operands(request);
+  if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
+  add_costs(config, options, context, request);
+  return plan_greedy(request);
 }
 
 }  // namespace dak

@@ -242,6 +242,7 @@ TEST_P(KvTiers, RemoteBytesReadAreThoseOfTheTokensThere) {
                bytes_of(GetParam().kv_dtype, 1);
     }
   }
+  EXPECT_EQ(decoding.traffic().kv_bytes[1], bytes);
   EXPECT_EQ(decoding.traffic().read_bytes[1], bytes);
 }
 
@@ -299,7 +300,8 @@ TEST_P(KvTiersEngine, ChoosesTheSameTokensAndReportsBytes) {
     const auto tokens = loop.last_tokens();
     if (expected.empty()) expected.assign(tokens.begin(), tokens.end());
     EXPECT_TRUE(std::ranges::equal(tokens, expected)) << "ratio " << ratio;
-    EXPECT_GT(timing.traffic.read_bytes[1], 0);
+    EXPECT_GT(timing.traffic.read_bytes[1], timing.traffic.kv_bytes[1]);
+    EXPECT_EQ(timing.traffic.kv_bytes[1] > 0, ratio > 0);
     // Once more: pages that are written again may lie anywhere.
     loop.rewind();
     timing = loop.run(140);
