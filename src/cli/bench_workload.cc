@@ -192,11 +192,11 @@ int run(const Flags& flags) {
   const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);
-  const std::string origin = add_known_hardware(bench.engine, tiers);
+  add_known_hardware(bench.engine, tiers);
   OrderedRow document{{"format", "dak bench workload 1"}};
   document["command"] = command_line();
   document["machine"] = machine_facts(bench.engine.device, tiers, nvml_of(bench.engine.device));
-  document["hardware"] = origin;
+  document["hardware"] = bench.engine.hardware->sources;
   document["model"] = {{"name", files.config.name},
                        {"layers", files.config.layers},
                        {"synthetic", bench.engine.synthetic_seed.has_value()}};
