@@ -24,12 +24,6 @@ uint64_t parse_seed(std::string_view text) {
   return seed;
 }
 
-bool parse_step(std::string_view text) {
-  if (text == "persistent") return true;
-  if (text == "kernels") return false;
-  throw_invalid("--step", {}, text, "is not a way to run a step", "use persistent or kernels");
-}
-
 }  // namespace
 
 void check_threads(int threads) {
@@ -60,7 +54,7 @@ void PlacementFlags::add_to(CLI::App& app) {
       ->excludes(budget);
   app.add_option("--kv-ratio", kv_ratio,
                  "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
-                 "oldest leave (CPU backend so far)");
+                 "oldest leave");
   app.add_option("--host-budget", host_budget,
                  "Most host memory to use (default: what is available); what-ifs for `plan`");
   app.add_option(
@@ -79,7 +73,6 @@ void PlacementFlags::add_to(CLI::App& app) {
                  "there are none");
   app.add_option("--window", window,
                  "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
-  app.add_option("--step", step, kStepHelp);
   app.add_flag("--synthetic{0}", synthetic_seed,
                "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
                "for measurements");
@@ -109,7 +102,6 @@ EngineOptions PlacementFlags::options() const {
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   if (!mode.empty()) options.mode = parse_access_mode(mode, "--mode");
   if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
-  if (!step.empty()) options.persistent_steps = parse_step(step);
   if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
   if (options.synthetic_seed && check_weights) {
     throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");

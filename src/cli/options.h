@@ -8,11 +8,6 @@
 
 namespace dak {
 
-inline constexpr const char* kStepHelp =
-    "A decode step on a GPU: kernels (default), one for each operation, or persistent, one "
-    "wherever "
-    "there is a form for it (slower so far)";
-
 struct PlacementFlags {
   std::string device = "auto";
   std::string kernels = "auto";
@@ -26,7 +21,6 @@ struct PlacementFlags {
   std::string kv_dtype;
   std::string mode;
   std::string window;
-  std::string step;
   std::string synthetic_seed;  // empty: weights from the files
   int threads = 0;
   bool check_weights = false;

@@ -147,9 +147,6 @@ std::string limits_of_model(const PlanQuestion& question) {
   if (options.device.kernels == KernelKind::kPlain || no_tma) {
     text += "these are times of the tma kernels; here plain ones run, which are not measured yet\n";
   }
-  if (options.persistent_steps) {
-    text += "these are times of --step kernels; --step persistent is not modelled\n";
-  }
   return text;
 }
 

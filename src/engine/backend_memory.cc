@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/gemm_schedule.h"
 #include "kernels/split_schedule.h"
 #include "ops/attention.h"
 #include "ops/cuda/kv_layout.h"
@@ -15,7 +16,8 @@ constexpr int64_t kMostCuts = kMostSms + int64_t{kMostReaders} * (kMaxTiers - 1)
 constexpr int64_t kGraphBytes = int64_t{16} << 20;  // of a few recorded steps
 constexpr int64_t kInputBytes = int64_t{4} << 20;   // ids, positions, rows, step state
 constexpr int64_t kAllocation = int64_t{2} << 20;   // the driver's unit
-constexpr int64_t kWarmUpAllocations = 8;           // buffers that are rounded up to it
+constexpr int64_t kMostSplitRows = 64;              // above it products are GEMMs
+constexpr int64_t kWarmUpAllocations = 10;          // buffers that are rounded up to it
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -42,6 +44,23 @@ SplitMemory split_matmul_memory(const std::vector<Operand>& operands) {
   return memory;
 }
 
+int64_t gemm_memory_bytes(const std::vector<Operand>& operands) {
+  int64_t schedules = 0;
+  int64_t ring = kGemmRingBytes;
+  int64_t counters = 0;
+  for (const Operand& operand : operands) {
+    if (operand.use != OperandUse::kMatmul) continue;
+    const int64_t blocks = operand.blocks() + kGroupBlocks;
+    const int64_t segments = ceil_div(padded_cols(operand.cols) / kChunkCols, kSegmentChunks);
+    schedules += blocks * (static_cast<int64_t>(sizeof(GemmBlock)) +
+                           segments * static_cast<int64_t>(sizeof(GemmFetch))) +
+                 512;
+    ring = std::max(ring, kGemmLeastSlots * row_block_bytes(operand.cols, DType::kBF16));
+    counters = std::max(counters, 4 * blocks * (segments + 1) + 2048);
+  }
+  return schedules + 2 * (ring + counters);
+}
+
 int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
                            const BackendNeeds& needs) {
   const SplitMemory split = split_matmul_memory(operands);
@@ -52,13 +71,19 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
     if (looked_up) tables += operand.blocks() * 8;
   }
   const int64_t pages = kv_pages_for(needs.context);
-  tables += 2 * config.layers * (needs.sequences * pages * 8 + 256);
-  const int64_t tiles = ceil_div(config.heads / config.kv_heads, cuda::kTileHeads);
-  const int64_t runs = std::min<int64_t>(cuda::kMaxSplits, ceil_div(pages, cuda::kMinRunPages));
-  const int64_t pieces = std::min(needs.rows, cuda::kMaxSplitRows) * config.kv_heads * tiles *
-                         (runs * cuda::kTileHeads * (config.head_size + 2) + 1) * 4;
-  const int64_t bytes = split.schedule_bytes + split.partial_bytes + tables + pieces + kGraphBytes +
-                        kInputBytes + kWarmUpAllocations * kAllocation;
+  // Rows that attention cuts into runs: one of each sequence, or few.
+  const int64_t runs = ceil_div(pages, cuda::kRunPages);
+  const int64_t cut_rows =
+      std::max(needs.sequences,
+               std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
+  const cuda::AttentionPieces attention = cuda::attention_pieces(
+      config.heads, config.kv_heads, config.head_size, cut_rows, pages);
+  const int64_t pieces = attention.value_bytes + 4 * attention.counters;
+  tables += 2 * config.layers *
+            (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);
+  const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
+  const int64_t bytes = gemm + split.schedule_bytes + split.partial_bytes + tables + pieces +
+                        kGraphBytes + kInputBytes + kWarmUpAllocations * kAllocation;
   return ceil_div(bytes, kAllocation) * kAllocation;
 }
 

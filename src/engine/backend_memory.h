@@ -17,8 +17,8 @@ struct BackendNeeds {
 };
 
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the
-// split matmul, pieces of attention, tables of row blocks and pages, graphs. The CUDA context
-// itself is not dak's and comes on top.
+// split matmul, rings of remote row blocks, pieces of attention, tables of row blocks and pages,
+// graphs. The CUDA context itself is not dak's and comes on top.
 int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
                            const BackendNeeds& needs);
 
@@ -28,5 +28,8 @@ struct SplitMemory {
   int64_t partial_bytes = 0;   // of the largest, shared
 };
 SplitMemory split_matmul_memory(const std::vector<Operand>& operands);
+
+// The part of products with more rows: schedules of all weights, rings and counters.
+int64_t gemm_memory_bytes(const std::vector<Operand>& operands);
 
 }  // namespace dak

@@ -20,6 +20,16 @@ void check(const Engine& engine, int64_t sequences, int64_t past) {
   }
 }
 
+// Pages at the front that lie one behind the other in one tier.
+size_t pages_side_by_side(std::span<const KvPage> pages, int64_t page_bytes) {
+  size_t count = 1;
+  while (count < pages.size() && pages[count].tier == pages[0].tier &&
+         pages[count].data == pages[count - 1].data + page_bytes) {
+    ++count;
+  }
+  return count;
+}
+
 }  // namespace
 
 struct DecodeLoop::State {
@@ -40,21 +50,29 @@ struct DecodeLoop::State {
 DecodeLoop::DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed) {
   check(engine, sequences, past);
   state_ = std::make_unique<State>(engine, sequences, past, seed);
-  const int64_t page_values =
-      AttentionConfig{.kv_heads = engine.config_.kv_heads, .head_size = engine.config_.head_size}
-          .page_values();
+  const AttentionConfig attention{.kv_heads = engine.config_.kv_heads,
+                                  .head_size = engine.config_.head_size,
+                                  .kv_dtype = engine.cache_->dtype()};
+  const int64_t page_values = attention.page_values();
+  const int64_t page_bytes = attention.page_bytes();
   int64_t written = 0;
   for (KvHold& hold : state_->holds) {
     engine.cache_->reserve(hold, past);
+    engine.cache_->finish_moves();
     for (const std::vector<KvPage>& pages : hold.pages) {
-      for (const KvPage& page : pages) {
-        engine.weights_->arena(page.tier).fill_random(page.data,
-                                                      {.seed = seed,
-                                                       .first_index = written++ * page_values,
-                                                       .count = page_values,
-                                                       .dtype = engine.cache_->dtype()});
+      for (size_t i = 0; i < pages.size();) {
+        const size_t count = pages_side_by_side(std::span(pages).subspan(i), page_bytes);
+        const int64_t values = static_cast<int64_t>(count) * page_values;
+        engine.weights_->arena(pages[i].tier)
+            .fill_random(pages[i].data, {.seed = seed,
+                                         .first_index = written,
+                                         .count = values,
+                                         .dtype = engine.cache_->dtype()});
+        written += values;
+        i += count;
       }
     }
+    hold.tokens = past;
   }
   rewind();
 }

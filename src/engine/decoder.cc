@@ -95,12 +95,15 @@ void Decoder::enqueue() {
                                                 .problem = "is full",
                                                 .fix = "use a larger --context"});
   }
+  engine_.cache_->rebalance(kRebalancedPages);
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
   Pending pending;
   if (graph_ != nullptr) {
+    const bool lost_inputs = !inputs_set_ || graph_->lost_inputs();
+    if (lost_inputs) pages_told_.assign(holds_.size(), 0);  // the tables are other sequences'
     tell_pages();
-    if (!inputs_set_ || graph_->lost_inputs()) {
+    if (lost_inputs) {
       require(pending_.empty(), "a decoder's inputs were overwritten while it was in use");
       inputs_set_ = true;
       Pass pass(engine_.config_, batch_, *engine_.workspace_);

@@ -12,9 +12,6 @@
 namespace dak {
 namespace {
 
-// Between two forward passes: what comes back from host memory must not hold the step up.
-constexpr int64_t kRebalancedPages = 64;
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -64,7 +61,8 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
     cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
     prepare_access(plan_, *weights_, *cuda_);
-    set_persistent_steps(*cuda_, options.persistent_steps);
+    mover_ = make_cuda_page_mover(*cuda_);
+    cache_->use_mover(*mover_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
       set_fixed_window(*cuda_, static_cast<TierIndex>(tier), *options.window_bytes);
     }

@@ -40,12 +40,11 @@ struct EngineOptions {
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
-  double kv_ratio = 0;    // share of each layer's KV pages in host memory; CPU backend only so far
+  double kv_ratio = 0;    // share of each layer's KV pages in host memory
   int64_t context = 0;    // tokens; 0: the model's, at most kDefaultContext
   int64_t sequences = 1;  // decoded side by side, each with room for `context`
   AccessMode mode = AccessMode::kDirect;
-  std::optional<int64_t> window_bytes;  // of remote reads, fixed; default: adaptive
-  bool persistent_steps = false;  // CUDA: a decode step is one kernel where there is a form for it
+  std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
   std::optional<DType> dtype;              // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;           // default: the weights'
@@ -193,6 +192,7 @@ class Engine {
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<KvCache> cache_;
   CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
+  std::unique_ptr<PageMover> mover_;  // CUDA
   OpContext ctx_;
   std::map<int64_t, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;

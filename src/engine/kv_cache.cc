@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -25,11 +24,6 @@ int64_t pages_of_layer(const std::array<int64_t, kMaxTiers>& layer) {
   int64_t pages = 0;
   for (const int64_t count : layer) pages += count;
   return pages;
-}
-
-int64_t local_pages(const KvHold& hold, int64_t layer) {
-  return std::ranges::count_if(hold.pages[static_cast<size_t>(layer)],
-                               [](const KvPage& page) { return page.tier == 0; });
 }
 
 }  // namespace
@@ -84,8 +78,12 @@ int64_t KvCache::size_bytes(const ModelConfig& config, DType dtype, int64_t toke
 }
 
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
+  if (moving_ > 0) {
+    arrive(mover_->passed());
+    call_off(hold, hold.tokens / kPageTokens);
+    hold_steps();
+  }
   const int64_t need = kv_pages_for(tokens) - hold.page_count();
-  if (need <= 0) return;
   if (need > free_pages_) {
     throw Error(ErrorCode::kResourceExhausted,
                 {.where = "KV cache",
@@ -95,16 +93,23 @@ void KvCache::reserve(KvHold& hold, int64_t tokens) {
                                         need * kPageTokens),
                  .fix = "use a larger --context"});
   }
-  if (hold.cache_ == nullptr) {
-    hold.cache_ = this;
-    holds_.push_back(&hold);
-    hold.pages.resize(layers_.size());
+  if (need > 0) {
+    if (hold.cache_ == nullptr) {
+      hold.cache_ = this;
+      holds_.push_back(&hold);
+      hold.pages.resize(layers_.size());
+      hold.local_.assign(layers_.size(), 0);
+      hold.oldest_.assign(layers_.size(), 0);
+    }
+    for (int64_t i = 0; i < need; ++i) {
+      for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) place_new(hold, layer);
+    }
+    free_pages_ -= need;
+    ++hold.version;
+    hold_steps();
   }
-  for (int64_t i = 0; i < need; ++i) {
-    for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) place_new(hold, layer);
-  }
-  free_pages_ -= need;
-  ++hold.version;
+  // Half a page before the next one is needed, so once for each page.
+  if (hold.page_count() * kPageTokens - tokens == kPageTokens / 2) make_places();
 }
 
 // The fastest free place of a layer that has one.
@@ -120,64 +125,33 @@ KvPage KvCache::take_place(Layer& layer) {
   return {};
 }
 
+void KvCache::add_page(KvHold& hold, int64_t layer, const KvPage& place) {
+  hold.pages[static_cast<size_t>(layer)].push_back(place);
+  if (place.tier == 0) ++hold.local_[static_cast<size_t>(layer)];
+}
+
 void KvCache::place_new(KvHold& hold, int64_t layer) {
-  KvPage place = take_place(layers_[static_cast<size_t>(layer)]);
+  Layer& places = layers_[static_cast<size_t>(layer)];
+  if (places.free[0].empty() && !places.moves.empty()) arrive_now();  // rather than move another
+  KvPage place = take_place(places);
   if (place.tier != 0) {
-    const Victim victim = oldest_local(layer, hold);
+    const Victim victim = oldest_local(layer, &hold, /*whole_only=*/false);
     if (victim.hold != nullptr) {
-      auto& pages = victim.hold->pages[static_cast<size_t>(layer)];
-      const KvPage vacated = pages[static_cast<size_t>(victim.page)];
+      const KvPage vacated =
+          victim.hold->pages[static_cast<size_t>(layer)][static_cast<size_t>(victim.page)];
       relocate(*victim.hold, layer, victim.page, place);
       place = vacated;
     }
   }
-  hold.pages[static_cast<size_t>(layer)].push_back(place);
-}
-
-void KvCache::relocate(KvHold& hold, int64_t layer, int64_t page, const KvPage& to) {
-  KvPage& from = hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)];
-  std::memcpy(to.data, from.data, static_cast<size_t>(page_bytes_));
-  from = to;
-  ++hold.version;
-}
-
-// Of the hold with most local pages in the layer, the new one of `growing` counted, so that all
-// sequences keep about as many.
-KvCache::Victim KvCache::oldest_local(int64_t layer, const KvHold& growing) const {
-  Victim victim;
-  int64_t most = 0;
-  for (KvHold* hold : holds_) {
-    const int64_t local = local_pages(*hold, layer);
-    const int64_t wanted = local + (hold == &growing ? 1 : 0);
-    if (local == 0 || wanted <= most) continue;
-    most = wanted;
-    victim.hold = hold;
-  }
-  if (victim.hold == nullptr) return victim;
-  const auto& pages = victim.hold->pages[static_cast<size_t>(layer)];
-  victim.page = std::ranges::find_if(pages, [](const KvPage& page) { return page.tier == 0; }) -
-                pages.begin();
-  return victim;
-}
-
-KvCache::Victim KvCache::newest_remote(int64_t layer) const {
-  Victim victim;
-  int64_t least = INT64_MAX;
-  for (KvHold* hold : holds_) {
-    const auto& pages = hold->pages[static_cast<size_t>(layer)];
-    const int64_t local = local_pages(*hold, layer);
-    if (local == std::ssize(pages) || local >= least) continue;
-    least = local;
-    victim.hold = hold;
-    for (victim.page = std::ssize(pages) - 1; pages[static_cast<size_t>(victim.page)].tier == 0;) {
-      --victim.page;
-    }
-  }
-  return victim;
+  add_page(hold, layer, place);
 }
 
 void KvCache::release(KvHold& hold) {
   require(hold.cache_ == nullptr || hold.cache_ == this, "KV cache: another cache's pages");
+  if (moving_ > 0) {
+    call_off(hold, 0);
+    hold_steps();
+  }
   free_pages_ += hold.page_count();
   for (size_t layer = 0; layer < hold.pages.size(); ++layer) {
     const auto& pages = hold.pages[layer];
@@ -185,38 +159,15 @@ void KvCache::release(KvHold& hold) {
       layers_[layer].free[page->tier].push_back(page->data);
     }
   }
+  for (Layer& layer : layers_) {
+    if (layer.leaving == &hold) layer.leaving = nullptr;
+    if (layer.returning == &hold) layer.returning = nullptr;
+  }
   std::erase(holds_, &hold);
   hold.pages.clear();
   hold.tokens = 0;
   ++hold.version;
   hold.cache_ = nullptr;
-}
-
-int64_t KvCache::rebalance(int64_t most) {
-  if (!tiered_) return 0;
-  int64_t moved = 0;
-  for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
-    while (moved < most && !layers_[static_cast<size_t>(layer)].free[0].empty()) {
-      const Victim page = newest_remote(layer);
-      if (page.hold == nullptr) break;
-      move(*page.hold, layer, page.page, 0);
-      ++moved;
-    }
-  }
-  return moved;
-}
-
-bool KvCache::move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier) {
-  require(hold.cache_ == this, "KV cache: a page of another cache");
-  Layer& places = layers_[static_cast<size_t>(layer)];
-  const KvPage from = hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)];
-  std::vector<std::byte*>& free = places.free[tier];
-  if (from.tier == tier || free.empty()) return false;
-  const KvPage to{.data = free.back(), .tier = tier};
-  free.pop_back();
-  relocate(hold, layer, page, to);
-  places.free[from.tier].push_back(from.data);
-  return true;
 }
 
 int64_t KvCache::pages_in(const KvHold& hold, TierIndex tier) {

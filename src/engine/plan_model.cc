@@ -50,29 +50,15 @@ void check_access(const EngineOptions& options) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio), "is outside 0 to 1",
                   "0 keeps the whole KV cache local, 1 none of it");
   }
-  if (options.kv_ratio > 0 && !cpu) {
-    throw_unsupported("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
-                      "the CUDA backend keeps the KV cache in its own memory so far",
-                      "use --kv-ratio 0, or --device cpu");
+  if (options.kv_ratio > 0 && options.mode == AccessMode::kResident) {
+    throw_invalid("--kv-ratio", {}, fmt::format("{}", options.kv_ratio),
+                  "contradicts --mode resident, which keeps everything local",
+                  "use --mode direct, or --kv-ratio 0");
   }
   if (cpu && (options.mode == AccessMode::kPrefetch || options.mode == AccessMode::kUva)) {
     throw_unsupported("--mode", {}, name(options.mode),
                       "the CPU backend reads every tier where it lies",
                       "use --mode direct, or --device cuda");
-  }
-  if (options.persistent_steps && cpu) {
-    throw_unsupported("--step", {}, "persistent", "the CPU backend has no kernels to join",
-                      "use --device cuda");
-  }
-  if (options.persistent_steps && options.device.kernels == KernelKind::kPlain) {
-    throw_unsupported("--step", {}, "persistent", "there is no such form of the plain kernels",
-                      "leave it away, or use --kernels tma where there are such");
-  }
-  if (options.persistent_steps && options.mode != AccessMode::kDirect &&
-      options.mode != AccessMode::kResident) {
-    throw_invalid("--step", {}, "persistent",
-                  fmt::format("has no effect with --mode {}", name(options.mode)),
-                  "use --mode direct or resident");
   }
   if (!options.window_bytes) return;
   const std::string window = format_bytes(*options.window_bytes);

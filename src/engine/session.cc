@@ -97,6 +97,8 @@ Session::~Session() { engine_.cache_->release(hold_); }
 
 std::span<const float> Session::prefill(const GenerateRequest& request, GenerateResult& result) {
   const auto length = static_cast<int64_t>(request.prompt.size());
+  // A generation that ended with an error left out what was to come next.
+  tokens_.resize(std::min(tokens_.size(), static_cast<size_t>(hold_.tokens)));
   // The last token of the prompt is always run, even when cached: its logits are wanted.
   const auto [cached, wanted] = std::ranges::mismatch(tokens_, request.prompt);
   result.reused_tokens = std::min<int64_t>(cached - tokens_.begin(), length - 1);

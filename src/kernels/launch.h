@@ -19,27 +19,32 @@ struct LaunchShape {
   bool overlap_previous = false;
   // All thread blocks run at the same time, or the launch fails (a cooperative launch).
   bool all_at_once = false;
+  int cluster_size = 0;  // thread blocks in a cluster; 0: a kernel without clusters
 };
 
 template <typename Params>
 void launch(void (*kernel)(Params), const Params& params, const LaunchShape& shape,
             cudaStream_t stream, CallSite where = CallSite::current()) {
-  cudaLaunchAttribute attribute{};
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count = 0;
   if (shape.all_at_once) {
-    attribute.id = cudaLaunchAttributeCooperative;
-    attribute.val.cooperative = 1;
-  } else {
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    attributes[count].id = cudaLaunchAttributeCooperative;
+    attributes[count++].val.cooperative = 1;
+  } else if (shape.overlap_previous && launches_overlap()) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (shape.cluster_size > 0) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster_size), 1, 1};
   }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  const bool overlap = shape.overlap_previous && launches_overlap();
-  config.attrs = &attribute;
-  config.numAttrs = overlap || shape.all_at_once ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   void* arguments[] = {const_cast<Params*>(&params)};
   cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
 }

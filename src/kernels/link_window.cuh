@@ -20,7 +20,6 @@ struct ReaderMailbox {
   volatile uint32_t idle;            // ring full, nothing in flight: others may use this share
   volatile uint32_t samples;         // chunks arrived; this and the rest by the timer
   volatile uint32_t arrived_stages;  // ring stages
-  volatile uint32_t issued_stages;   // by the issuer
   volatile uint32_t delay_sum;       // cycles, wraps
   volatile uint32_t min_delay;
   volatile uint32_t finished;
@@ -29,7 +28,6 @@ struct ReaderMailbox {
     quota = 0;
     samples = 0;
     arrived_stages = 0;
-    issued_stages = 0;
     delay_sum = 0;
     limited = 0;
     min_delay = UINT32_MAX;
@@ -72,6 +70,11 @@ __device__ inline void update_window(LinkState& link, unsigned long long epoch,
   link.epoch_chunks = samples;
   if (cycles_per_us > 0) link.cycles_per_us = cycles_per_us;
   link.updates += 1;
+}
+
+// Two windows' worth: the first was issued before the last change.
+__device__ inline uint32_t epoch_samples(uint32_t window_units) {
+  return max(64u, min(2 * window_units, 4096u));
 }
 
 // One thread of reader `rank` of `readers`; returns once the issuing thread has finished.
@@ -117,9 +120,7 @@ __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, u
       atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * kWindowUnitBytes);
       const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
       const unsigned long long before = atomicAdd(&link.epoch, added);
-      // Two windows' worth: the first was issued before the last change.
-      const uint32_t enough = max(64u, min(2 * window_units, 4096u));
-      if ((before + added) >> 48 >= enough) {
+      if ((before + added) >> 48 >= epoch_samples(window_units)) {
         const unsigned long long epoch = atomicExch(&link.epoch, 0ull);
         const auto elapsed_us = static_cast<uint32_t>(elapsed_ns / 1000);
         const uint32_t cycles_per_us =

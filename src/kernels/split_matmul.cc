@@ -117,11 +117,13 @@ bool SplitWorkspace::reserve(const SplitWeight& weight, int64_t batch) {
   return moved;
 }
 
-SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
-                                       const SplitWorkspace& workspace,
-                                       const LinkController& links) {
-  require(weight.kernels() == KernelKind::kTma, "a TMA launch of a weight for plain kernels");
+void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
+                  const SplitWorkspace& workspace, const LinkController& links,
+                  cudaStream_t stream) {
   check(weight, args, workspace);
+  if (weight.kernels() == KernelKind::kPlain) {
+    return multiply_plain(weight, args, workspace, links, stream);
+  }
   const SplitWeight::Deal& deal = weight.deal_for(args.batch);
   const int tile = batch_tile_of(args.batch);
   SplitMatmulParams params{.x_map = encode_tensor_map({.data = args.x,
@@ -144,21 +146,7 @@ SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMat
     params.reader_begin[tier] = deal.schedule.reader_begin[tier];
     params.reader_end[tier] = deal.schedule.reader_end[tier];
   }
-  return {.params = params,
-          .dtype = weight.dtype(),
-          .batch_tile = tile,
-          .thread_blocks = deal.schedule.thread_blocks};
-}
-
-void split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
-                  const SplitWorkspace& workspace, const LinkController& links,
-                  cudaStream_t stream) {
-  if (weight.kernels() == KernelKind::kPlain) {
-    check(weight, args, workspace);
-    return multiply_plain(weight, args, workspace, links, stream);
-  }
-  const SplitMatmulLaunch launch = prepare_split_matmul(weight, args, workspace, links);
-  launch_sm90_split_matmul(launch.params, launch.dtype, launch.batch_tile, launch.thread_blocks,
+  launch_sm90_split_matmul(params, weight.dtype(), tile, deal.schedule.thread_blocks,
                            args.overlap_previous, stream);
 }
 

@@ -84,18 +84,6 @@ struct SplitMatmulArgs {
   bool overlap_previous = true;    // programmatic dependent launch
 };
 
-// What the kernel is launched with; for a kernel that does the product among other things. Throws
-// as split_matmul does. Not for a weight of plain kernels.
-struct SplitMatmulLaunch {
-  SplitMatmulParams params;
-  DType dtype;
-  int batch_tile;
-  int thread_blocks;
-};
-SplitMatmulLaunch prepare_split_matmul(const SplitWeight& weight, const SplitMatmulArgs& args,
-                                       const SplitWorkspace& workspace,
-                                       const LinkController& links);
-
 // Enqueues out = activation(x w^T + bias) + residual. Reads each row block once. The result
 // depends on shape, values and the kind of kernels alone, never on placement. Throws
 // kInvalidArgument for arguments that the kernel cannot take and kInternal for a workspace that was

@@ -44,10 +44,6 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
 // with the plain kernels.
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
 
-// Whether a recorded decode step is one persistent kernel where that has a form for it, or a kernel
-// for each operation (default: faster so far, see docs/kernels.md). Before the first step.
-void set_persistent_steps(CudaBackend& backend, bool persistent);
-
 // Mode prefetch, to be chosen before the first operation. `cycle`: the weights that have remote
 // blocks, each once, in the order in which a forward pass multiplies with them (from any one on),
 // with the buffer that the remote blocks are copied to. The buffers are in local memory, hold the

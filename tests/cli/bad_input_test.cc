@@ -195,8 +195,6 @@ std::vector<Case> cases() {
       flag_case("kv_ratio_without_host_memory",
                 {"--kv-ratio", "0.5", "--host-budget", "1000", "--offload-ratio", "0"},
                 {"--kv-ratio", "host"}),
-      flag_case("step_on_the_cpu", {"--step", "persistent"}, {"--step", "persistent", "CPU"}),
-      flag_case("step_not_a_way", {"--step", "fast"}, {"--step", "fast", "kernels"}),
       flag_case("window_not_a_size", {"--window", "wide"}, {"--window", "wide"}),
       flag_case("resident_and_offloaded", {"--mode", "resident", "--offload-ratio", "0.5"},
                 {"--offload-ratio", "0.5", "resident"}),

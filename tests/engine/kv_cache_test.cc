@@ -135,6 +135,33 @@ TEST_F(TieredKvCache, SequencesShareTheLocalTier) {
   check(b, 2);
 }
 
+// Of a sequence whose tokens are written, all but the last page leave before the next one's.
+TEST_F(TieredKvCache, PagesLeaveRunByRun) {
+  KvCache cache = make(0.5);
+  KvHold a;
+  KvHold b;
+  cache.reserve(a, 2 * kPageTokens);
+  cache.reserve(b, 2 * kPageTokens);
+  a.tokens = b.tokens = 2 * kPageTokens;
+  write(a, 1);
+  write(b, 2);
+  KvHold c;
+  cache.reserve(c, kPageTokens);  // the first of the two, then whoever has most
+  EXPECT_EQ(KvCache::pages_in(a, 1) + KvCache::pages_in(b, 1), 3);
+  cache.release(c);
+  cache.release(b);
+  cache.reserve(a, 4 * kPageTokens);
+  a.tokens = 4 * kPageTokens;
+  write(a, 1);
+  cache.reserve(c, kPageTokens);
+  cache.reserve(c, 3 * kPageTokens);
+  write(c, 3);
+  EXPECT_EQ(KvCache::pages_in(a, 0), 3) << "the last page of the run that was leaving stays";
+  EXPECT_EQ(KvCache::pages_in(c, 0), 3 * 3);
+  check(a, 1);
+  check(c, 3);
+}
+
 TEST_F(TieredKvCache, WorksWithOnePageAndWithNoneInATier) {
   for (const double ratio : {0.0, 7.0 / 8, 1.0}) {
     KvCache cache = make(ratio);

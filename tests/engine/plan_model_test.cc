@@ -46,8 +46,6 @@ TEST(PlanModel, AWindowIsOfDirectReadsAndHoldsOne) {
   const Device plain{.backend = Backend::kCuda, .kernels = KernelKind::kPlain};
   expect_refusal({.device = plain, .context = 64, .window_bytes = 1 << 20}, ErrorCode::kUnsupported,
                  {"--window", "1.00 MiB", "plain", "--kernels tma"});
-  expect_refusal({.device = plain, .context = 64, .persistent_steps = true},
-                 ErrorCode::kUnsupported, {"--step", "persistent", "plain"});
 }
 
 TEST(PlanModel, ResidentKeepsEverythingLocal) {

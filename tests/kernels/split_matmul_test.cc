@@ -22,12 +22,10 @@
 #include "kernels/cuda_check.h"
 #include "kernels/device_buffer.h"
 #include "kernels/tier_reader.h"
+#include "tests/kernels/case_support.h"
 
 namespace dak {
 namespace {
-
-constexpr int64_t kGuardBytes = 256;
-constexpr int kGuardValue = 0xa5;
 
 struct Case {
   DType dtype;
@@ -39,70 +37,6 @@ struct Case {
   bool residual = false;
   bool gated = false;
   Activation activation = Activation::kNone;
-};
-
-// ||out - ref|| / ||ref||; NaN and infinity never pass for small.
-double relative_error(std::span<const float> out, std::span<const double> reference) {
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    const double d = static_cast<double>(out[i]) - reference[i];
-    difference += d * d;
-    norm += reference[i] * reference[i];
-  }
-  return std::sqrt(difference / norm);
-}
-
-bool within(double error, double limit) { return error <= limit; }  // false for NaN
-
-float rounded(float value, DType dtype) {
-  if (dtype == DType::kBF16) return bf16_to_f32(f32_to_bf16(value));
-  if (dtype == DType::kF16) return f16_to_f32(f32_to_f16(value));
-  return value;
-}
-
-std::vector<float> random_values(int64_t count, DType dtype, std::mt19937& rng) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values) v = rounded(normal(rng), dtype);
-  return values;
-}
-
-std::vector<uint16_t> to_half(std::span<const float> values, DType dtype) {
-  std::vector<uint16_t> bits;
-  bits.reserve(values.size());
-  for (const float v : values) {
-    bits.push_back(dtype == DType::kBF16 ? f32_to_bf16(v) : f32_to_f16(v));
-  }
-  return bits;
-}
-
-double activated(Activation activation, double x) {
-  switch (activation) {
-    case Activation::kNone:
-      return x;
-    case Activation::kRelu:
-      return x > 0 ? x : 0;
-    case Activation::kSilu:
-      return x / (1 + std::exp(-x));
-    case Activation::kGelu:
-      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-    case Activation::kGeluTanh:
-      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  }
-  return x;
-}
-
-// Pinned host memory as a tier.
-struct HostBuffer {
-  explicit HostBuffer(int64_t bytes) {
-    cuda_check(cudaHostAlloc(reinterpret_cast<void**>(&data), static_cast<size_t>(bytes),
-                             cudaHostAllocPortable));
-  }
-  ~HostBuffer() { cudaFreeHost(data); }
-  HostBuffer(const HostBuffer&) = delete;
-  HostBuffer& operator=(const HostBuffer&) = delete;
-  std::byte* data = nullptr;
 };
 
 // One case's data in every tier: tier 0 is HBM, tiers 1 and 2 are two host arenas.
@@ -304,13 +238,6 @@ class Fixture {
   int64_t out_bytes_ = 0;
 };
 
-int failures = 0;
-
-void report(bool ok, const std::string& line) {
-  fmt::print("{} {}\n", ok ? "ok  " : "FAIL", line);
-  if (!ok) ++failures;
-}
-
 std::string describe(const Case& c) {
   return fmt::format("{} x[{}, {}] w[{}, {}] -> {}{}{}{}", name(c.dtype), c.batch, c.cols, c.rows,
                      c.cols, name(c.out_dtype), c.bias ? " bias" : "",
@@ -400,16 +327,6 @@ void run_comparator() {
   };
   report(passes(1.0f, 2.0f) && !passes(nan, 2.0f) && !passes(1.0f, infinity) && !passes(1.0f, 2.1f),
          "comparator refuses NaN, infinity and 2 %");
-}
-
-template <typename F>
-bool throws(F&& call) {
-  try {
-    call();
-  } catch (const Error&) {
-    return true;
-  }
-  return false;
 }
 
 void run_refusals() {

@@ -131,6 +131,38 @@ TEST_P(CudaParity, PlacementNeverChangesABit) {
   }
 }
 
+// Products of more than 64 rows add up in the order of K, whatever the number of rows.
+TEST_P(CudaParity, LongPromptsHaveTheSameBitsForEveryChunkAndPlacement) {
+  constexpr size_t kLength = 210;
+  if (LoadedModel(golden_.model_path, options(Backend::kCuda), 64).config().context_length <
+      static_cast<int64_t>(kLength)) {
+    GTEST_SKIP() << "the model's context is shorter than three chunks of 70";
+  }
+  std::vector<int32_t> tokens;
+  while (tokens.size() < kLength) {
+    for (const int32_t id : golden_.prompts.front().ids) tokens.push_back(id);
+  }
+  tokens.resize(kLength);
+  std::vector<float> reference;
+  for (const double ratio : {0.0, 0.5, 1.0}) {
+    LoadedModel model(golden_.model_path, options(Backend::kCuda, ratio), kLength);
+    for (const size_t chunk : {size_t{70}, size_t{105}, kLength}) {
+      KvHold hold;
+      std::vector<float> logits;
+      for (size_t begin = 0; begin < kLength; begin += chunk) {
+        const auto part = model.run(hold, std::span(tokens).subspan(begin, chunk));
+        logits.insert(logits.end(), part.begin(), part.end());
+      }
+      model.cache().release(hold);
+      if (reference.empty()) reference = logits;
+      ASSERT_EQ(logits.size(), reference.size());
+      EXPECT_EQ(std::memcmp(logits.data(), reference.data(), logits.size() * sizeof(float)), 0)
+          << "ratio " << ratio << ", chunk " << chunk << ", largest difference "
+          << max_abs_error(logits.data(), reference.data(), std::ssize(logits));
+    }
+  }
+}
+
 TEST_P(CudaParity, SequencesOfABatchDoNotMix) {
   const GoldenPrompt& prompt = golden_.prompts.front();
   LoadedModel model(golden_.model_path, options(Backend::kCuda, 0.3), 64);

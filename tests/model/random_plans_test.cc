@@ -1,6 +1,6 @@
 // Decode steps under random plans choose the tokens that they choose with every weight local:
-// ratios, modes, windows and numbers of sequences drawn from a seed, the same body on both
-// backends.
+// ratios of weights and of the KV cache, modes, windows and numbers of sequences drawn from a seed,
+// the same body on both backends.
 #include <random>
 
 #include "engine/decode_loop.h"
@@ -48,6 +48,7 @@ Trial draw(std::mt19937& random, const std::vector<std::string>& models, Backend
                    .sequences = 9,
                    .synthetic_seed = random() % 3,
                    .dtype = random() % 2 == 0 ? DType::kBF16 : DType::kF16};
+  if (random() % 2 == 0) trial.options.kv_ratio = static_cast<double>(random() % 1001) / 1000;
   if (backend == Backend::kCuda) {
     if (random() % 3 == 0) trial.options.mode = AccessMode::kPrefetch;
     if (trial.options.mode == AccessMode::kDirect && random() % 3 == 0) {
@@ -64,12 +65,13 @@ void run_trials(int trials, Backend backend) {
     const Trial trial = draw(random, models, backend);
     Trial local = trial;
     local.options.offload_ratio = 0;
+    local.options.kv_ratio = 0;
     local.options.mode = AccessMode::kDirect;
     local.options.window_bytes.reset();
     local.options.threads = 1;
     EXPECT_EQ(tokens_of(trial), tokens_of(local))
         << trial.model << ", " << trial.sequences << " sequences, ratio "
-        << *trial.options.offload_ratio << ", mode " << name(trial.options.mode);
+        << *trial.options.offload_ratio << ", of the cache " << trial.options.kv_ratio << ", mode " << name(trial.options.mode);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "ops/norm.h"
 #include "ops/rope.h"
 #include "tests/ops/support.h"
+#include "tests/support/matrix_unit.h"
 
 namespace dak::test {
 namespace {
@@ -101,18 +102,22 @@ ProductResult run_product(const Product& p, double ratio, KernelKind kernels) {
   }
   ProductResult r{.gpu = gpu.values(out), .naive = {}, .exact = {}, .magnitude = {}};
   const auto rounded_x = rounded(x, p.dtype);
+  const bool one_chain = kernels == KernelKind::kTma && p.m > 64;  // the GEMM
   for (int64_t i = 0; i < p.m; ++i) {
     const auto dot = [&](int64_t row, float& naive, double& exact, double& size) {
       naive = 0;
       exact = 0;
       size = 0;
+      test::MatrixUnitSum chain;
       for (int64_t c = 0; c < p.k; ++c) {
         const float a = rounded_x[static_cast<size_t>(i * p.k + c)];
         const float b = w[static_cast<size_t>(row * p.k + c)];
         naive += a * b;
+        chain.add(static_cast<double>(a) * b);
         exact += static_cast<double>(a) * b;
         size += std::abs(static_cast<double>(a) * b);
       }
+      if (one_chain) naive = chain.value();
       if (p.bias) {
         naive += bias[static_cast<size_t>(row)];
         exact += static_cast<double>(bias[static_cast<size_t>(row)]);
@@ -185,7 +190,7 @@ TEST_P(CudaKernels, MatmulIsCloseToFp64) {
 }
 
 TEST_P(CudaKernels, MatmulHasTheSameBitsForEveryPlacement) {
-  for (const int64_t m : {1, 20, 70}) {
+  for (const int64_t m : {1, 20, 70, 300}) {
     const Product p{.m = m, .n = 330, .k = 520, .dtype = DType::kBF16, .bias = true};
     const std::vector<float> expected = run_product(p, kRatios[0], GetParam()).gpu;
     for (const double ratio : kRatios) {
@@ -411,8 +416,15 @@ SequenceData data_of(const AttentionConfig& c, const SequenceShape& shape) {
           .q = random_values(shape.rows * c.heads * c.head_size, seed + 2)};
 }
 
+// The tier of a sequence's page.
+using PagePlacement = TierIndex (*)(int64_t page);
+TierIndex all_local(int64_t) { return 0; }
+TierIndex all_remote(int64_t) { return 1; }
+
+// `read_bytes`, where wanted: of the remote tier, as the kernels counted them.
 std::vector<float> run_attention(const AttentionConfig& c, const std::vector<SequenceShape>& shapes,
-                                 TierIndex tier, KernelKind kernels) {
+                                 PagePlacement placement, KernelKind kernels,
+                                 int64_t* read_bytes = nullptr) {
   Gpu gpu(kernels);
   std::vector<std::vector<KvPage>> pages(shapes.size());
   std::vector<KvSequence> sequences;
@@ -425,6 +437,7 @@ std::vector<float> run_attention(const AttentionConfig& c, const std::vector<Seq
   for (size_t i = 0; i < shapes.size(); ++i) {
     const auto [past, fresh] = shapes[i];
     for (int64_t t = 0; t < past + fresh; t += kPageTokens) {
+      const TierIndex tier = placement(t / kPageTokens);
       pages[i].push_back({.data = gpu.place(poison, tier), .tier = tier});
     }
     const SequenceData data = data_of(c, shapes[i]);
@@ -447,7 +460,9 @@ std::vector<float> run_attention(const AttentionConfig& c, const std::vector<Seq
   const Tensor out =
       gpu.tensor({rows, c.heads, c.head_size}, std::vector<float>(q.size(), kPoison));
   attention(gpu.ctx, c, sequences, gpu.tensor({rows, c.heads, c.head_size}, q), out);
-  return gpu.values(out);
+  const std::vector<float> values = gpu.values(out);
+  if (read_bytes != nullptr) *read_bytes = link_status(*gpu.ctx.cuda, 1).read_bytes;
+  return values;
 }
 
 // A number as the tensor cores get it: rounded to the cache's type, and what that took, rounded
@@ -517,7 +532,7 @@ AttentionConfig attention_config(int64_t heads, int64_t kv_heads, int64_t head_s
           .kv_dtype = dtype};
 }
 
-// Batches of few rows, which cut long sequences into runs, and of more than kMaxSplitRows.
+// Batches of few rows, which cut long sequences into runs, and of many, which do not.
 TEST_P(CudaKernels, AttentionIsCloseToFp64) {
   const std::vector<std::vector<SequenceShape>> batches{
       {{0, 1}, {63, 2}, {700, 1}, {64, 1}, {127, 3}, {4500, 1}},
@@ -539,7 +554,7 @@ TEST_P(CudaKernels, AttentionIsCloseToFp64) {
           attention_of(c, shape, GetParam(), exact, magnitude);
         }
         const Comparison r =
-            compare(run_attention(c, shapes, 0, GetParam()), naive, exact, magnitude);
+            compare(run_attention(c, shapes, all_local, GetParam()), naive, exact, magnitude);
         EXPECT_TRUE(r.ok) << name(dtype) << " head size " << c.head_size << ", " << shapes.size()
                           << " sequences: " << r.message;
       }
@@ -547,17 +562,53 @@ TEST_P(CudaKernels, AttentionIsCloseToFp64) {
   }
 }
 
+// More runs than one group of them.
+TEST_P(CudaKernels, AttentionOverALongSequenceIsCloseToFp64) {
+  const AttentionConfig c = attention_config(6, 2, 64, DType::kBF16);
+  const SequenceShape shape{20000, 1};
+  std::vector<float> naive;
+  std::vector<double> exact;
+  std::vector<double> magnitude;
+  std::vector<double> unused;
+  attention_of(c, shape, GetParam(), naive, unused);
+  attention_of(c, shape, GetParam(), exact, magnitude);
+  const Comparison r =
+      compare(run_attention(c, {shape}, all_local, GetParam()), naive, exact, magnitude);
+  EXPECT_TRUE(r.ok) << r.message;
+}
+
 TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
-  const AttentionConfig c = attention_config(4, 2, 64, DType::kBF16);
-  const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}};  // <= kMaxSplitRows
-  const std::vector<float> together = run_attention(c, shapes, 0, GetParam());
-  EXPECT_TRUE(same_bits(run_attention(c, shapes, 1, GetParam()), together));
-  std::vector<float> alone;
-  for (const SequenceShape& shape : shapes) {
-    const auto part = run_attention(c, {shape}, 0, GetParam());
-    alone.insert(alone.end(), part.begin(), part.end());
+  for (const auto& [heads, window] : {std::pair<int64_t, int64_t>{4, 0}, {24, 0}, {4, 1500}}) {
+    const AttentionConfig c = attention_config(heads, 2, 64, DType::kBF16, window);
+    const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}, {18000, 1}, {2100, 1}};
+    const std::vector<float> together = run_attention(c, shapes, all_local, GetParam());
+    const PagePlacement placements[] = {
+        all_remote, [](int64_t page) -> TierIndex { return page % 16 == 3; },
+        [](int64_t page) -> TierIndex { return page / 16 % 3 == 0; },
+        [](int64_t page) -> TierIndex { return page * 7919 % 5 < 2; },
+        [](int64_t page) -> TierIndex { return page < 200; }};
+    for (size_t i = 0; i < std::size(placements); ++i) {
+      EXPECT_TRUE(same_bits(run_attention(c, shapes, placements[i], GetParam()), together))
+          << heads << " heads, window " << window << ", placement " << i;
+    }
+    std::vector<float> alone;
+    for (const SequenceShape& shape : shapes) {
+      const auto part = run_attention(c, {shape}, all_local, GetParam());
+      alone.insert(alone.end(), part.begin(), part.end());
+    }
+    EXPECT_TRUE(same_bits(alone, together)) << heads << " heads, window " << window;
   }
-  EXPECT_TRUE(same_bits(alone, together));
+}
+
+// Query heads that share a KV head share its bytes.
+TEST_F(CudaOps, AttentionReadsARemotePageOnce) {
+  if (const std::string reason = no_gpu(KernelKind::kTma); !reason.empty()) GTEST_SKIP() << reason;
+  const AttentionConfig c = attention_config(16, 2, 128, DType::kBF16);
+  int64_t read_bytes = 0;
+  run_attention(
+      c, {{5000, 1}, {64, 1}, {1023, 1}}, [](int64_t page) -> TierIndex { return page % 3 == 1; },
+      KernelKind::kTma, &read_bytes);
+  EXPECT_EQ(read_bytes, (26 + 1 + 5) * c.page_bytes());  // of 79, 2 and 16 pages
 }
 
 }  // namespace

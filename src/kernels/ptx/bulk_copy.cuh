@@ -23,6 +23,13 @@ __device__ inline uint64_t policy_evict_last() {
   return policy;
 }
 
+// L2 policy for everything else.
+__device__ inline uint64_t policy_evict_normal() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 // `bytes` (a multiple of 16) from `source` to `target`, both 16-byte aligned; completes on
 // `barrier`.
 __device__ inline void bulk_copy(void* target, const void* source, uint32_t bytes, Barrier* barrier,

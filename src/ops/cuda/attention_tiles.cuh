@@ -21,10 +21,6 @@ struct AttentionShape {
   static constexpr int kPieceFloats = kTileHeads * (kHeadSize + 2);  // values, most, sum
   // Shared memory and registers for so many thread blocks a multiprocessor.
   static constexpr int kBlocks = kHeadSize <= 128 ? 3 : 1;
-  static size_t shared_bytes(int64_t m) {
-    return kUnitWarps * 2 * kTileBytes + kUnitWarps / 2 * kPieceFloats * 4 +
-           kUnitWarps * 2 * sizeof(ptx::Barrier) + static_cast<size_t>(m + 1) * 4;
-  }
 };
 
 // What a warp knows of its pages so far, for head lane / 4. Values of dimension
@@ -167,16 +163,19 @@ __device__ void clear_rows(std::byte* values, int begin, int end, int lane) {
   __syncwarp();
 }
 
-// Pieces in memory: values [kHeadSize / 8][32 lanes] float2, then most and sum [8 heads].
+// Pieces in memory: values [kHeadSize / 8][4 lanes a head] float2, then most and sum [heads].
 template <int kHeadSize>
-__device__ void store_piece(float* piece, const RunningSoftmax<kHeadSize>& state, int lane) {
+__device__ void store_piece(float* piece, const RunningSoftmax<kHeadSize>& state, int lane,
+                            int heads = kTileHeads) {
+  if (lane / 4 >= heads) return;
 #pragma unroll
   for (int n = 0; n < kHeadSize / 8; ++n) {
-    reinterpret_cast<float2*>(piece)[n * 32 + lane] = {state.values[n][0], state.values[n][1]};
+    reinterpret_cast<float2*>(piece)[n * heads * 4 + lane] = {state.values[n][0],
+                                                              state.values[n][1]};
   }
   if (lane % 4 != 0) return;
-  piece[kTileHeads * kHeadSize + lane / 4] = state.most;
-  piece[kTileHeads * (kHeadSize + 1) + lane / 4] = state.sum;
+  piece[heads * kHeadSize + lane / 4] = state.most;
+  piece[heads * (kHeadSize + 1) + lane / 4] = state.sum;
 }
 
 // state += a piece in shared memory; `state` has its rests and lanes already added up.
@@ -220,26 +219,24 @@ __device__ void merge_warps(RunningSoftmax<kHeadSize>& state, float* pieces, int
   }
 }
 
-// state = the pieces of all runs, in order. The largest score comes first, so that every load is on
-// its own.
+// state = `count` pieces, each `stride` floats after the one before, in order. The largest score
+// comes first, so that every load is on its own.
 template <int kHeadSize>
-__device__ void sum_pieces(RunningSoftmax<kHeadSize>& state, const float* pieces, int32_t splits,
-                           int lane) {
-  constexpr int kFloats = AttentionShape<kHeadSize>::kPieceFloats;
-  const float* mosts = pieces + kTileHeads * kHeadSize + lane / 4;
+__device__ void sum_pieces(RunningSoftmax<kHeadSize>& state, const float* pieces, int32_t count,
+                           int64_t stride, int heads, int lane) {
   state = RunningSoftmax<kHeadSize>{};
-#pragma unroll 4
-  for (int32_t split = 0; split < splits; ++split) {
-    state.most = fmaxf(state.most, __ldcg(mosts + split * kFloats));
-  }
+  if (lane / 4 >= heads) return;
+  const float* mosts = pieces + heads * kHeadSize + lane / 4;
+#pragma unroll 8
+  for (int32_t i = 0; i < count; ++i) state.most = fmaxf(state.most, __ldcg(mosts + i * stride));
 #pragma unroll 2
-  for (int32_t split = 0; split < splits; ++split) {
-    const float* piece = pieces + split * kFloats;
-    const float share = exp2f(__ldcg(mosts + split * kFloats) - state.most);
-    state.sum += share * __ldcg(mosts + split * kFloats + kTileHeads);
+  for (int32_t i = 0; i < count; ++i) {
+    const float* piece = pieces + i * stride;
+    const float share = exp2f(__ldcg(mosts + i * stride) - state.most);
+    state.sum += share * __ldcg(mosts + i * stride + heads);
 #pragma unroll
     for (int n = 0; n < kHeadSize / 8; ++n) {
-      const float2 values = __ldcg(reinterpret_cast<const float2*>(piece) + n * 32 + lane);
+      const float2 values = __ldcg(reinterpret_cast<const float2*>(piece) + n * heads * 4 + lane);
       state.values[n][0] += share * values.x;
       state.values[n][1] += share * values.y;
     }
@@ -261,26 +258,44 @@ __device__ void store_output(const AttentionParams& p, const AttentionUnit& unit
   }
 }
 
-// What the unit's warp 0 does with the whole: the output itself, or a piece of it; whoever brings
-// the last piece of a row sums them up in order.
-template <int kHeadSize>
-__device__ void finish_unit(const AttentionParams& p, const AttentionUnit& unit,
-                            RunningSoftmax<kHeadSize>& state, int lane) {
-  constexpr int kFloats = AttentionShape<kHeadSize>::kPieceFloats;
-  if (unit.splits == 1) return store_output<kHeadSize>(p, unit, state, lane);
-  const int64_t place = (unit.row * p.kv.kv_heads + unit.kv_head) * p.tiles + unit.tile;
-  float* pieces = p.pieces + place * p.piece_room * kFloats;
-  store_piece<kHeadSize>(pieces + unit.split * kFloats, state, lane);
+// One warp; true for the last of `count` to come, who then sees what the others stored before.
+__device__ inline bool arrive_last_piece(uint32_t* counter, int32_t count, int lane) {
   __threadfence();
   __syncwarp();
   int last = 0;
   if (lane == 0) {
-    last = atomicAdd(p.arrivals + place, 1u) + 1 == static_cast<uint32_t>(unit.splits);
-    if (last != 0) p.arrivals[place] = 0;
+    last = atomicAdd(counter, 1u) + 1 == static_cast<uint32_t>(count);
+    if (last != 0) *counter = 0;
     __threadfence();
   }
-  if (__shfl_sync(0xffffffffu, last, 0) == 0) return;
-  sum_pieces<kHeadSize>(state, pieces, unit.splits, lane);
+  return __shfl_sync(0xffffffffu, last, 0) != 0;
+}
+
+// What the unit's warp 0 does with the whole: the output itself, or a piece of it. Whoever brings
+// the last piece of a group of runs sums them up in order, and whoever the last group of a row the
+// groups: one warp would need 1 us for every few pieces of a long row.
+template <int kHeadSize>
+__device__ void finish_unit(const AttentionParams& p, const AttentionUnit& unit,
+                            RunningSoftmax<kHeadSize>& state, int lane) {
+  if (unit.splits == 1) return store_output<kHeadSize>(p, unit, state, lane);
+  const int64_t place = (unit.row * p.kv.kv_heads + unit.kv_head) * p.tiles + unit.tile;
+  const int32_t group_room = (p.piece_room + kGroupRuns - 1) / kGroupRuns;
+  const int64_t floats = p.tile_heads * (kHeadSize + 2);
+  float* pieces = p.pieces + place * p.piece_room * floats;
+  uint32_t* arrivals = p.arrivals + place * (1 + group_room);
+  const int32_t groups = (unit.splits + kGroupRuns - 1) / kGroupRuns;
+  const int32_t group = unit.split / kGroupRuns;
+  const int32_t first = group * kGroupRuns;
+  const int32_t count = min(unit.splits - first, kGroupRuns);
+  store_piece<kHeadSize>(pieces + unit.split * floats, state, lane, unit.heads);
+  if (!arrive_last_piece(arrivals + 1 + group, count, lane)) return;
+  sum_pieces<kHeadSize>(state, pieces + first * floats, count, floats, unit.heads, lane);
+  if (groups > 1) {
+    __syncwarp();
+    store_piece<kHeadSize>(pieces + first * floats, state, lane, unit.heads);
+    if (!arrive_last_piece(arrivals, groups, lane)) return;
+    sum_pieces<kHeadSize>(state, pieces, groups, kGroupRuns * floats, unit.heads, lane);
+  }
   store_output<kHeadSize>(p, unit, state, lane);
 }
 

@@ -16,9 +16,10 @@
 namespace dak::cuda {
 
 // How often a product with `rows` rows of x reads the part of `weight` that lies in `tier`. The
-// split kernel takes 64 rows at a time and reads the weight again for the next; what mode prefetch
-// has copied it copies once (in HBM those bytes are then written once and read as often as local
-// ones); cuBLASLt is taken to read once.
+// TMA kernels read it once: up to 64 rows the split kernel, above that the GEMM (whose token tiles
+// share what is local through L2). Plain kernels take 64 rows at a time and read the weight again
+// for the next; what mode prefetch has copied it copies once (in HBM those bytes are then written
+// once and read as often as local ones); cuBLASLt is taken to read once.
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows);
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,

@@ -19,12 +19,7 @@ class CudaDecodeGraph final : public DecodeGraph {
     backend_.enter();
     for (cudaEvent_t& event : finished_events_) cuda_check(cudaEventCreate(&event));
     cuda_check(cudaEventCreate(&begun_));
-    if (backend_.persistent_steps()) {
-      recorder_ = std::make_unique<cuda::StepRecorder>(backend_.sm_count(), backend_.stream());
-    }
-    const Recording taking(backend_, recorder_.get());
     const Tensor logits = forward();
-    if (recorder_ != nullptr) recorder_->start();
     rows_ = logits.dim(0);
     const CudaBackend::StepState state = backend_.step_state(rows_);
     generation_ = backend_.generation();
@@ -41,9 +36,8 @@ class CudaDecodeGraph final : public DecodeGraph {
                             .step = state.step,
                             .m = rows_,
                             .vocabulary = logits.dim(1)},
-                           backend_.ordered_stream());
+                           backend_.stream());
     });
-    if (recorder_ != nullptr) recorder_->finish();
     require(!stale(), "recording a graph moved its buffers");
     uint32_t step = 0;
     cuda_check(cudaMemcpy(&step, state.step, sizeof(step), cudaMemcpyDeviceToHost));
@@ -120,20 +114,8 @@ class CudaDecodeGraph final : public DecodeGraph {
     return finished_events_[static_cast<size_t>(step) % finished_events_.size()];
   }
 
-  // The recorder takes operations for as long as this lives.
-  struct Recording {
-    Recording(CudaBackend& to, cuda::StepRecorder* recorder) : backend(to) {
-      backend.set_recorder(recorder);
-    }
-    ~Recording() { backend.set_recorder(nullptr); }
-    Recording(const Recording&) = delete;
-    Recording& operator=(const Recording&) = delete;
-    CudaBackend& backend;
-  };
-
   OpContext& ctx_;
   CudaBackend& backend_;
-  std::unique_ptr<cuda::StepRecorder> recorder_;
   int64_t rows_ = 0;
   uint64_t generation_ = 0;
   uint64_t inputs_epoch_ = 0;

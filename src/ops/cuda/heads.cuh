@@ -1,5 +1,5 @@
-// One head of q, k or v by one warp: norm and rotation. One order of sums, whichever kernel calls
-// it; and where a token's keys and values go in a page.
+// One head of q, k or v by one warp: norm and rotation; and where a token's keys and values go in a
+// page.
 #pragma once
 
 #include "kernels/element.cuh"

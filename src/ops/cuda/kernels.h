@@ -9,6 +9,8 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/link_state.h"
+#include "memory/tier.h"
 #include "ops/cuda/kv_layout.h"
 
 namespace dak::cuda {
@@ -133,10 +135,15 @@ struct AttentionParams {
   DType out_dtype;
   // On tensor cores only:
   int32_t tiles;       // of kTileHeads query heads for each KV head
-  int32_t max_splits;  // runs that a row's pages are cut into at most
-  int32_t piece_room;  // of them there is room for in `pieces`
-  float* pieces;       // [m, kv_heads, tiles, piece_room, kTileHeads (head_size + 2)]
-  uint32_t* arrivals;  // [m, kv_heads, tiles], zero between launches
+  int32_t tile_heads;  // query heads in the fullest
+  // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
+  // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
+  const uint64_t* runs;
+  int32_t piece_room;  // runs of a row
+  float* pieces;       // [m, kv_heads, tiles, piece_room, tile_heads (head_size + 2)]
+  uint32_t* arrivals;  // [m, kv_heads, tiles, 1 + groups of a row], zero between launches
+  LinkState* links;    // [kMaxTiers]
+  std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
 };
 // Any page, on any GPU.
 void launch_attention(const AttentionParams& params, cudaStream_t stream);

@@ -20,11 +20,42 @@ constexpr int kv_unit(int token, int unit, int units) {
   return unit < units / 8 * 8 ? (unit & ~7) | ((unit ^ token) & 7) : unit;
 }
 
-// A row's pages are cut into runs of at least kMinRunPages, at most kMaxSplits of them. Batches of
-// more rows than decode ever has are busy enough without cutting.
-inline constexpr int kMinRunPages = 16;
-inline constexpr int kMaxSplits = 32;
-inline constexpr int64_t kMaxSplitRows = 64;
+// Attention's runs: a sequence's pages are cut at every kRunPages-th, whatever is seen of them; a
+// rest shorter than that belongs to the run before it. One thread block reads a run, so that a tier
+// is read evenly when whole runs lie in it. Batches with one row for each sequence are cut, and
+// others of no more than kMostCutRows rows and kMostCutRuns rows x runs; the rest have rows enough
+// to be busy.
+inline constexpr int kRunPages = 16;
+inline constexpr int64_t kMostCutRows = 64;
+inline constexpr int64_t kMostCutRuns = 2048;
+// The last run of so many pages.
+constexpr int64_t last_run(int64_t pages) {
+  return pages < 2 * kRunPages ? 0 : pages / kRunPages - 1;
+}
+// A run of a row; bit i of `remote`: its page i, of up to 2 kRunPages - 1, is not local.
+constexpr uint64_t run_entry(int64_t row, int64_t run, uint32_t remote) {
+  return uint64_t{remote} << 32 | static_cast<uint64_t>(row) << 16 | static_cast<uint64_t>(run);
+}
+inline constexpr int64_t kMostRunRows = 1 << 16;  // and runs of a row
+// What a row's runs leave is summed up in groups of so many, then the groups.
+inline constexpr int kGroupRuns = 16;
 inline constexpr int kTileHeads = 8;
+
+// What `rows` rows of up to `pages` pages each leave of their runs.
+struct AttentionPieces {
+  int64_t runs;  // of a row
+  int64_t value_bytes;
+  int64_t counters;  // of 4 bytes
+};
+constexpr AttentionPieces attention_pieces(int64_t heads, int64_t kv_heads, int64_t head_size,
+                                           int64_t rows, int64_t pages) {
+  const int64_t group = heads / kv_heads;
+  const int64_t tile_heads = group < kTileHeads ? group : kTileHeads;
+  const int64_t places = rows * kv_heads * ((group + kTileHeads - 1) / kTileHeads);
+  const int64_t runs = (pages + kRunPages - 1) / kRunPages;
+  return {.runs = runs,
+          .value_bytes = places * runs * tile_heads * (head_size + 2) * 4,
+          .counters = places * (1 + (runs + kGroupRuns - 1) / kGroupRuns)};
+}
 
 }  // namespace dak::cuda

@@ -3,6 +3,7 @@
 #include "ops/cuda/backend.h"
 #include "ops/cuda_backend.h"
 #include "ops/decode_graph.h"
+#include "ops/page_mover.h"
 #include "ops/tensor_peak.h"
 
 namespace dak {
@@ -24,8 +25,8 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
   refuse();
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
-void set_persistent_steps(CudaBackend&, bool) { refuse(); }
 void check_uva() { refuse(); }
+std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
 std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
 std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {

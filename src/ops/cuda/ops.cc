@@ -35,7 +35,7 @@ MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
                  .cols = cols,
                  .out_stride = stride,
                  .dtype = dtype},
-                backend.ordered_stream());
+                backend.stream());
   return {.data = narrow, .stride = stride};
 }
 
@@ -64,29 +64,44 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
-                        backend.ordered_stream());
+                        backend.stream());
   }
 }
 
-// The product in slices of what the kernel takes at a time. Every slice reads the whole weight
-// again, remote blocks included unless they were prefetched: fit for decode, poor for prefill.
-void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
-              const MatmulEpilogue& epilogue, bool gated) {
-  CudaBackend& backend = backend_of(ctx);
-  if (w.layout == WeightLayout::kRowMajor) {
-    return multiply_row_major(backend, x, w, out, epilogue, gated);
-  }
+// More rows than a decode step has: one product, which reads what is remote once.
+bool is_wide(const CudaBackend& backend, int64_t rows) {
+  return rows > kMaxSplitBatch && backend.kernels() == KernelKind::kTma;
+}
+
+void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                   const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
+  const cudaStream_t stream = backend.stream();
+  const GemmWeight& weight = backend.wide(w);
+  gemm(weight,
+       {.x = x.data,
+        .x_stride = x.stride,
+        .tokens = m,
+        .out = out.data,
+        .out_stride = out.dim(1),
+        .out_dtype = out.dtype,
+        .bias = epilogue.bias,
+        .activation = epilogue.activation,
+        .gated = gated,
+        .residual = epilogue.add_to_output ? out.data : nullptr,
+        .overlap_previous = !waits},
+       backend.gemm_workspace(), backend.links(), stream);
+}
+
+// The product of at most 64 rows, or with plain kernels in slices of that many: every slice then
+// reads the whole weight again, remote blocks included unless they were prefetched.
+void multiply_slices(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
+                     const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const SplitWeight& weight = backend.split(w);
-  const MatmulInput input = matmul_input(backend, x, w.dtype);
-  const int64_t m = x.dim(0);
   const int64_t outputs = out.dim(1);
-  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
-  // that has waited for a copy.
-  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
   for (int64_t row = 0; row < m; row += kMaxSplitBatch) {
     std::byte* target = out.data + bytes_of(out.dtype, row * outputs);
-    const SplitMatmulArgs args{.x = input.data + bytes_of(w.dtype, row * input.stride),
-                               .x_stride = input.stride,
+    const SplitMatmulArgs args{.x = x.data + bytes_of(w.dtype, row * x.stride),
+                               .x_stride = x.stride,
                                .batch = std::min<int64_t>(kMaxSplitBatch, m - row),
                                .out = target,
                                .out_stride = outputs,
@@ -96,12 +111,29 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
                                .gated = gated,
                                .residual = epilogue.add_to_output ? target : nullptr,
                                .overlap_previous = !waits || row > 0};
-    if (backend.recorder() != nullptr && backend.recorder()->matmul(prepare_split_matmul(
-                                             weight, args, backend.workspace(), backend.links()))) {
-      continue;
-    }
-    split_matmul(weight, args, backend.workspace(), backend.links(), backend.ordered_stream());
+    split_matmul(weight, args, backend.workspace(), backend.links(), backend.stream());
   }
+}
+
+void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
+              const MatmulEpilogue& epilogue, bool gated) {
+  CudaBackend& backend = backend_of(ctx);
+  if (w.layout == WeightLayout::kRowMajor) {
+    return multiply_row_major(backend, x, w, out, epilogue, gated);
+  }
+  const int64_t m = x.dim(0);
+  const bool wide = is_wide(backend, m);
+  // Schedules first: making them may wait for the stream.
+  if (wide) {
+    backend.wide(w);
+  } else {
+    backend.split(w);
+  }
+  const MatmulInput input = matmul_input(backend, x, w.dtype);
+  // A kernel that starts early fills its ring before the work ahead of it is done, and so before
+  // that has waited for a copy.
+  const bool waits = backend.prefetcher() != nullptr && backend.prefetcher()->acquire(w);
+  (wide ? multiply_wide : multiply_slices)(backend, input, m, w, out, epilogue, gated, waits);
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
 
@@ -119,6 +151,51 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
                  static_cast<size_t>(pages_in_table(config, s) - std::ssize(s.pages)));
   }
   return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
+}
+
+// Where attention cuts rows into runs: see kv_layout.h.
+bool is_cut(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
+  int64_t most = 0;
+  for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+  const int64_t runs = (most + kRunPages - 1) / kRunPages;
+  if (m >= kMostRunRows || runs >= kMostRunRows) return false;
+  return m <= std::ssize(sequences) || (m <= kMostCutRows && m * runs <= kMostCutRuns);
+}
+
+// Pages of a run, its row's last run taken for as long as it can be.
+std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
+  const auto first = static_cast<size_t>(run * kRunPages);
+  const size_t left = sequence.pages.size() - first;
+  constexpr size_t kWhole = kRunPages;
+  return sequence.pages.subspan(first, left < 2 * kWhole ? left : kWhole);
+}
+
+// AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
+const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
+                            std::span<const KvSequence> sequences) {
+  std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
+  int64_t room = 0;
+  for (const KvSequence& s : sequences) {
+    for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
+      room += (pages_in_table(config, s) + kRunPages - 1) / kRunPages;
+      for (int64_t run = 0; run * kRunPages < std::ssize(s.pages); ++run) {
+        uint32_t remote = 0;
+        TierIndex tier = 0;
+        uint32_t bit = 1;
+        for (const KvPage& page : pages_of_run(s, run)) {
+          if (page.tier != 0 && tier == 0) tier = page.tier;
+          if (page.tier != 0) remote |= bit;
+          bit <<= 1;
+        }
+        by_tier[tier].push_back(run_entry(row, run, remote));
+      }
+    }
+  }
+  std::vector<uint64_t> runs;
+  for (const auto& entries : by_tier) runs.push_back(entries.size());
+  for (const auto& entries : by_tier) runs.insert(runs.end(), entries.begin(), entries.end());
+  runs.resize(static_cast<size_t>(kMaxTiers + room));
+  return backend.upload(CudaBackend::kKvRuns, std::span<const uint64_t>(runs), config.layer);
 }
 
 const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
@@ -161,7 +238,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .offset = offset,
                                 .dtype = table.dtype,
                                 .add = add},
-                               backend.ordered_stream());
+                               backend.stream());
     return;
   }
   launch_embedding({.ids = backend.upload(slot, ids),
@@ -172,7 +249,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .offset = offset,
                     .dtype = table.dtype,
                     .add = add},
-                   backend.ordered_stream());
+                   backend.stream());
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -194,14 +271,14 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
                           .cols = cols,
                           .epsilon = epsilon,
                           .out_dtype = out.dtype};
-  if (backend.recorder() != nullptr && backend.recorder()->norm(params)) return;
-  launch_norm(params, backend.ordered_stream());
+  launch_norm(params, backend.stream());
 }
 
 }  // namespace
 
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
   if (weight.layout == WeightLayout::kRowMajor) return 1;
+  if (is_wide(*ctx.cuda, rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
   return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
 }
@@ -249,7 +326,7 @@ void rope(OpContext& ctx, std::span<const int32_t> positions, const RopeFrequenc
                .head_size = x.dim(2),
                .half = static_cast<int64_t>(frequencies.inverse.size()),
                .magnitude = frequencies.magnitude},
-              backend.ordered_stream());
+              backend.stream());
 }
 
 void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> parts) {
@@ -264,7 +341,7 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
     params.parts[i] = parts[i].f32();
     params.part_end[i] = end;
   }
-  launch_split_columns(params, backend_of(ctx).ordered_stream());
+  launch_split_columns(params, backend_of(ctx).stream());
 }
 
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
@@ -275,8 +352,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                                 .out = out.f32(),
                                 .m = out.dim(0),
                                 .cols = out.dim(1)};
-  if (backend.recorder() != nullptr && backend.recorder()->gather(params)) return;
-  launch_gather_rows(params, backend.ordered_stream());
+  launch_gather_rows(params, backend.stream());
 }
 
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -284,7 +360,7 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   CudaBackend& backend = backend_of(ctx);
   launch_store_kv(
       {.kv = kv_params(backend, config, sequences, k.dim(0)), .k = k.f32(), .v = v.f32()},
-      backend.ordered_stream());
+      backend.stream());
 }
 
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -307,8 +383,7 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
       .half = static_cast<int64_t>(frequencies.inverse.size()),
       .magnitude = frequencies.magnitude,
       .epsilon = transform.norm_epsilon};
-  if (backend.recorder() != nullptr && backend.recorder()->heads(params)) return;
-  launch_split_heads(params, backend.ordered_stream());
+  launch_split_heads(params, backend.stream());
 }
 
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -320,30 +395,33 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .out = out.data,
                          .out_dtype = out.dtype,
                          .tiles = 0,
-                         .max_splits = 1,
+                         .tile_heads = 0,
+                         .runs = nullptr,
                          .piece_room = 0,
                          .pieces = nullptr,
-                         .arrivals = nullptr};
+                         .arrivals = nullptr,
+                         .links = backend.links().device_states(),
+                         .readers = {}};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
-    return launch_attention(params, backend.ordered_stream());
+    return launch_attention(params, backend.stream());
   }
   const int64_t group = config.heads / config.kv_heads;
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
-  if (params.kv.m <= kMaxSplitRows) {
-    int64_t pages = 0;
-    for (const KvSequence& s : sequences) pages = std::max(pages, pages_in_table(config, s));
-    params.max_splits = kMaxSplits;
-    params.piece_room = static_cast<int32_t>(
-        std::min<int64_t>(kMaxSplits, (pages + kMinRunPages - 1) / kMinRunPages));
-    const int64_t places = params.kv.m * config.kv_heads * params.tiles;
-    const CudaBackend::Pieces pieces = backend.pieces(
-        places * params.piece_room * kTileHeads * (config.head_size + 2) * 4, places);
+  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
+  if (is_cut(config, sequences, params.kv.m)) {
+    params.runs = upload_runs(backend, config, sequences);
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
+    int64_t most = 0;
+    for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
+    const AttentionPieces need = attention_pieces(config.heads, config.kv_heads, config.head_size,
+                                                  params.kv.m, most);
+    params.piece_room = static_cast<int32_t>(need.runs);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
   }
-  if (backend.recorder() != nullptr && backend.recorder()->attention(params)) return;
-  launch_paged_attention(params, backend.sm_count(), backend.ordered_stream());
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
@@ -356,7 +434,11 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
 
 void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
                       std::span<const KvSequence> sequences) {
-  upload_pages(backend_of(ctx), config, sequences);
+  CudaBackend& backend = backend_of(ctx);
+  upload_pages(backend, config, sequences);
+  const bool tensor_cores =
+      backend.kernels() != KernelKind::kPlain && on_tensor_cores(config.kv_dtype, config.head_size);
+  if (tensor_cores) upload_runs(backend, config, sequences);
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

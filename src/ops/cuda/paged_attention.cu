@@ -7,7 +7,7 @@ namespace {
 template <typename T, int kHeadSize>
 void launch_size(const AttentionParams& params, int sm_count, cudaStream_t stream) {
   using Shape = AttentionShape<kHeadSize>;
-  const size_t shared = Shape::shared_bytes(params.kv.m);
+  constexpr size_t shared = AttentionShared<kHeadSize>::kBytes;
   cuda_check(cudaFuncSetAttribute(paged_attention_kernel<T, kHeadSize>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared)));

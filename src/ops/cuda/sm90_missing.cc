@@ -2,7 +2,6 @@
 // them.
 #include "base/error.h"
 #include "kernels/kernel_kind.h"
-#include "ops/cuda/decode_step.h"
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
@@ -16,6 +15,5 @@ namespace {
 }  // namespace
 
 void launch_paged_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
-void launch_decode_step(const StepParams&, DType, int, int, cudaStream_t) { refuse(); }
 
 }  // namespace dak::cuda

@@ -15,7 +15,7 @@ namespace dak::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kNormThreads = 1024;  // norm.cuh adds up in the same order
+constexpr int kNormThreads = 1024;
 constexpr int kHeadWarps = 4;
 constexpr int kBestBlocks = 16;  // that look for the best token of one row
 

@@ -67,10 +67,6 @@ void use_uva(CudaBackend& backend, std::byte* memory, int64_t size_bytes) {
   backend.use_uva(memory, size_bytes);
 }
 
-void set_persistent_steps(CudaBackend& backend, bool persistent) {
-  backend.set_persistent_steps(persistent);
-}
-
 void check_uva() { CublasLt::get(); }
 
 CudaBackend::Pinned CudaBackend::make_pinned(int64_t size_bytes) {
@@ -98,7 +94,8 @@ CudaBackend::~CudaBackend() {
 
 void CudaBackend::use_prefetch(std::span<const PrefetchStage> cycle,
                                std::span<std::byte* const> buffers) {
-  require(weights_.empty(), "mode prefetch chosen after the first product");
+  require(weights_.empty() && wide_weights_.empty(),
+          "mode prefetch chosen after the first product");
   if (!cycle.empty()) prefetcher_ = std::make_unique<Prefetcher>(cycle, buffers, stream_);
 }
 
@@ -111,19 +108,35 @@ UvaMatmul& CudaBackend::uva() const {
   return *uva_;
 }
 
+const TieredTensor& CudaBackend::seen(const TieredTensor& weight) const {
+  if (weight.dtype == DType::kF32) {
+    throw_unsupported(weight.name, "dtype", "f32", "the CUDA backend multiplies bf16 and f16",
+                      "use --dtype bf16 or --device cpu");
+  }
+  return prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight;
+}
+
 const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
   std::unique_ptr<SplitWeight>& found = weights_[weight.blocks.data()];
   if (!found) {
-    if (weight.dtype == DType::kF32) {
-      throw_unsupported(weight.name, "dtype", "f32", "the CUDA backend multiplies bf16 and f16",
-                        "use --dtype bf16 or --device cpu");
-    }
+    const TieredTensor& tensor = seen(weight);
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
-    auto made =
-        std::make_unique<SplitWeight>(prefetcher_ != nullptr ? prefetcher_->staged(weight) : weight,
-                                      sm_count_, readers_, kernels_);
+    auto made = std::make_unique<SplitWeight>(tensor, sm_count_, readers_, kernels_);
     if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
+    cuda_check(cudaDeviceSynchronize());
+    found = std::move(made);
+  }
+  return *found;
+}
+
+const GemmWeight& CudaBackend::wide(const TieredTensor& weight) {
+  std::unique_ptr<GemmWeight>& found = wide_weights_[weight.blocks.data()];
+  if (!found) {
+    const TieredTensor& tensor = seen(weight);
+    cuda_check(cudaStreamSynchronize(stream_));
+    auto made = std::make_unique<GemmWeight>(tensor);
+    if (gemm_workspace_.reserve(*made)) ++generation_;
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }

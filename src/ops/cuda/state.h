@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "kernels/device_buffer.h"
+#include "kernels/gemm.h"
 #include "kernels/link_controller.h"
 #include "kernels/split_matmul.h"
 #include "memory/tiered_tensor.h"
 #include "ops/context.h"
 #include "ops/cuda/prefetch.h"
-#include "ops/cuda/step_recorder.h"
 #include "ops/cuda/uva.h"
 #include "ops/cuda_backend.h"
 
@@ -33,21 +33,7 @@ class CudaBackend {
   // Makes the GPU the calling thread's current one.
   void enter() const { cuda_check(cudaSetDevice(ordinal_)); }
   cudaStream_t stream() const { return stream_; }
-  // The same, behind every operation that the recorder has taken.
-  cudaStream_t ordered_stream() const {
-    if (recorder_ != nullptr) recorder_->flush();
-    return stream_;
-  }
   KernelKind kernels() const { return kernels_; }  // not kAuto
-
-  // Whether decode graphs are made of persistent kernels where that is possible.
-  bool persistent_steps() const {
-    return persistent_steps_ && prefetcher_ == nullptr && kernels_ == KernelKind::kTma;
-  }
-  void set_persistent_steps(bool persistent) { persistent_steps_ = persistent; }
-  // Who takes the operations of a step that is being recorded; null: nobody.
-  cuda::StepRecorder* recorder() const { return recorder_; }
-  void set_recorder(cuda::StepRecorder* recorder) { recorder_ = recorder; }
 
   const LinkController& links() const { return links_; }
   LinkController& links() { return links_; }
@@ -64,11 +50,14 @@ class CudaBackend {
   // Addresses of the row blocks, on the device.
   const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
+  // The same for products of more rows than a split matmul takes. TMA kernels alone.
+  const GemmWeight& wide(const TieredTensor& weight);
+  const GemmWorkspace& gemm_workspace() const { return gemm_workspace_; }
 
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
   // recorded nothing is sent: the graph reads whatever the slot holds when it is launched.
-  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kKvPages };
+  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kKvPages, kKvRuns = 1 << 20 };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
     return reinterpret_cast<T*>(
@@ -98,6 +87,7 @@ class CudaBackend {
   StepState step_state(int64_t m);
 
   int sm_count() const { return sm_count_; }
+  const ReaderCounts& readers() const { return readers_; }
   void set_readers(const ReaderCounts& readers) { readers_ = readers; }
 
   // Partial results of attention and the counters of their arrival.
@@ -114,6 +104,8 @@ class CudaBackend {
   const float* download(const float* values, int64_t count);
 
  private:
+  // The weight as the kernels see it. Throws kUnsupported for f32.
+  const TieredTensor& seen(const TieredTensor& weight) const;
   std::byte* upload_bytes(size_t slot, std::span<const std::byte> bytes);
   std::byte* pinned_for(int64_t size_bytes);
 
@@ -139,11 +131,11 @@ class CudaBackend {
   LinkController links_;
   SplitWorkspace workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<SplitWeight>> weights_;
+  GemmWorkspace gemm_workspace_;
+  std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
-  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages + layer
+  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages and kKvRuns + layer
   bool recording_ = false;
-  bool persistent_steps_ = false;
-  cuda::StepRecorder* recorder_ = nullptr;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
   DeviceBuffer step_;

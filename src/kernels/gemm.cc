@@ -1,0 +1,201 @@
+#include "kernels/gemm.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/cuda_check.h"
+#include "kernels/sm90_gemm.h"
+#include "kernels/tensor_map.h"
+
+namespace dak {
+namespace {
+
+// A tile of 128 tokens takes more than half as long as one of 256: it needs as many weights.
+constexpr double kNarrowTileCost = 0.6;
+// Enough thread blocks to keep a link busy with 8 KiB each, where there are few tiles.
+constexpr int kLeastReaders = 64;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <typename T>
+DeviceBuffer upload(std::vector<T>& values) {
+  DeviceBuffer buffer(static_cast<int64_t>(values.size() * sizeof(T)));
+  cuda_check(
+      cudaMemcpy(buffer.as(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+  values = {};
+  return buffer;
+}
+
+void check(const GemmWeight& weight, const GemmArgs& args) {
+  const auto refuse = [](const char* field, int64_t value, const char* problem) {
+    throw_invalid("gemm", field, std::to_string(value), problem);
+  };
+  if (args.tokens < 1) refuse("tokens", args.tokens, "must be positive");
+  if (args.x_stride < weight.cols() || args.x_stride % 8 != 0) {
+    refuse("x_stride", args.x_stride, "must be a multiple of 8 and at least the weight's columns");
+  }
+  if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0) refuse("x", 0, "must be 16-byte aligned");
+  if (is_quantised(args.out_dtype)) refuse("out_dtype", 0, "must be f32, bf16 or f16");
+  if (args.gated && (args.bias != nullptr || weight.rows() % 16 != 0)) {
+    refuse("gated", weight.rows(), "takes no bias and rows in multiples of 16");
+  }
+  if (args.out_stride < (args.gated ? weight.rows() / 2 : weight.rows())) {
+    refuse("out_stride", args.out_stride, "is shorter than a row of outputs");
+  }
+  const GemmForm& form = args.form;
+  const auto power_of_two = [](int n) { return n > 0 && (n & (n - 1)) == 0; };
+  if (form.token_tile != 0 && form.token_tile != 128 && form.token_tile != 256) {
+    refuse("token_tile", form.token_tile, "must be 128 or 256");
+  }
+  if (form.weight_ranks < 1 || form.weight_ranks > 2) {
+    refuse("weight_ranks", form.weight_ranks, "must be 1 or 2");
+  }
+  if (!power_of_two(form.token_ranks) || form.weight_ranks * form.token_ranks > 16) {
+    refuse("token_ranks", form.token_ranks, "must be a power of two, at most 16 in a cluster");
+  }
+}
+
+void check_workspace(const GemmWeight& weight, const GemmWorkspace& workspace,
+                     const GemmWorkspace::Half& half) {
+  require(workspace.counter_bytes() >= weight.counter_bytes() &&
+              half.ring_bytes >= kGemmLeastSlots * weight.block_bytes(),
+          "gemm without a reserved workspace");
+}
+
+void set_tiers(GemmParams& params, const GemmSchedule& schedule) {
+  for (int tier = 1; tier < kMaxTiers; ++tier) {
+    const auto t = static_cast<size_t>(tier);
+    if (schedule.fetch_begin[t] == schedule.fetch_end[t]) continue;
+    params.tier[params.tiers] = tier;
+    params.fetch_begin[params.tiers] = schedule.fetch_begin[t];
+    params.fetch_end[params.tiers++] = schedule.fetch_end[t];
+  }
+}
+
+}  // namespace
+
+GemmWeight::GemmWeight(const TieredTensor& weight)
+    : rows_(weight.rows),
+      cols_(weight.cols),
+      block_bytes_(weight.block_bytes()),
+      dtype_(weight.dtype),
+      groups_(0),
+      schedule_(make_gemm_schedule(weight)) {
+  groups_ = static_cast<int>(schedule_.blocks.size()) / kGroupBlocks;
+  blocks_ = upload(schedule_.blocks);
+  fetches_ = upload(schedule_.fetches);
+}
+
+int64_t GemmWeight::counter_bytes() const {
+  if (schedule_.remote_blocks == 0) return 0;
+  return static_cast<int64_t>(sizeof(GemmCounters)) +
+         4 * static_cast<int64_t>(schedule_.remote_blocks) * (schedule_.segments + 1);
+}
+
+bool GemmWorkspace::reserve(const GemmWeight& weight, int64_t ring_bytes) {
+  if (weight.counter_bytes() == 0) return false;
+  constexpr int64_t kAlignment = 1024;
+  bool moved = false;
+  const int64_t ring = std::max(ring_bytes, kGemmLeastSlots * weight.block_bytes());
+  if (2 * ring > rings_.size_bytes()) {
+    rings_ = DeviceBuffer();  // freed first: never both sizes at once
+    rings_ = DeviceBuffer(2 * ring);
+    moved = true;
+  }
+  const int64_t counters = ceil_div(weight.counter_bytes(), kAlignment) * kAlignment;
+  if (2 * counters > counters_.size_bytes()) {
+    counters_ = DeviceBuffer(2 * counters);
+    cuda_check(cudaMemset(counters_.as(), 0, static_cast<size_t>(2 * counters)));
+    moved = true;
+  }
+  return moved;
+}
+
+GemmWorkspace::Half GemmWorkspace::next_half() const {
+  const int64_t half = launches_++ % 2;
+  return {.ring = rings_.as() + half * (rings_.size_bytes() / 2),
+          .ring_bytes = rings_.size_bytes() / 2,
+          .counters = reinterpret_cast<GemmCounters*>(counters_.as() + half * counter_bytes())};
+}
+
+int choose_token_tile(int64_t groups, int64_t tokens, int clusters) {
+  const auto rounds = [&](int64_t tile) {
+    return static_cast<double>(ceil_div(groups * ceil_div(tokens, tile), clusters));
+  };
+  return kNarrowTileCost * rounds(128) < rounds(256) ? 128 : 256;
+}
+
+void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& workspace,
+          const LinkController& links, cudaStream_t stream) {
+  check(weight, args);
+  const GemmForm& form = args.form;
+  const GemmSchedule& schedule = weight.schedule();
+  const int size = form.weight_ranks * form.token_ranks;
+  const int64_t groups = weight.groups() * (kGroupBlocks / 2) / form.weight_ranks;
+  const int tile = form.token_tile != 0
+                       ? form.token_tile
+                       : choose_token_tile(weight.groups(), args.tokens,
+                                           gemm_clusters(weight.dtype(), 256, kGroupBlocks / 2));
+  const int most = gemm_clusters(weight.dtype(), tile, size);
+  if (most < 1) {
+    throw_unsupported("gemm", "cluster", std::to_string(size), "is more than this GPU runs",
+                      "use a smaller one");
+  }
+  const int64_t token_groups = ceil_div(args.tokens, int64_t{tile} * form.token_ranks);
+  const int64_t per_group = 2 * form.weight_ranks;
+  GemmParams params{
+      .x_map = encode_tensor_map({.data = args.x,
+                                  .dtype = weight.dtype(),
+                                  .rows = args.tokens,
+                                  .cols = weight.cols(),
+                                  .row_stride = args.x_stride,
+                                  .box_rows = tile / form.weight_ranks,
+                                  .box_cols = 64}),
+      .blocks = weight.blocks(),
+      .fetches = weight.fetches(),
+      .links = links.device_states(),
+      .counters = nullptr,
+      .ring = nullptr,
+      .block_bytes = weight.block_bytes(),
+      .slots = 0,
+      .chunks = schedule.chunks,
+      .segments = schedule.segments,
+      .remote_blocks = schedule.remote_blocks,
+      .groups = static_cast<int32_t>(groups),
+      .order = order_groups(static_cast<int>(groups),
+                            static_cast<int>(ceil_div(schedule.remote_blocks, per_group)),
+                            static_cast<int>(ceil_div(most, token_groups)), form.order),
+      .weight_ranks = form.weight_ranks,
+      .token_ranks = form.token_ranks,
+      .token_groups = static_cast<int32_t>(token_groups),
+      .readers = form.readers > 0 ? form.readers : INT32_MAX,
+      .tiers = 0,
+      .tier = {},
+      .fetch_begin = {},
+      .fetch_end = {},
+      .epilogue = {.out = args.out,
+                   .residual = args.residual,
+                   .bias = args.bias,
+                   .out_stride = args.out_stride,
+                   .rows = static_cast<int32_t>(weight.rows()),
+                   .batch = static_cast<int32_t>(args.tokens),
+                   .out_dtype = args.out_dtype,
+                   .activation = args.activation,
+                   .gated = args.gated}};
+  int64_t clusters = groups * token_groups;
+  if (form.ring && schedule.remote_blocks > 0) {
+    const GemmWorkspace::Half half = workspace.next_half();
+    check_workspace(weight, workspace, half);
+    params.ring = half.ring;
+    params.counters = half.counters;
+    params.slots = static_cast<int32_t>(half.ring_bytes / weight.block_bytes());
+    set_tiers(params, schedule);
+    clusters = std::max<int64_t>(clusters, kLeastReaders / size);
+  }
+  launch_sm90_gemm(params, weight.dtype(), tile,
+                   static_cast<int>(std::min<int64_t>(clusters, most)), args.overlap_previous,
+                   stream);
+}
+
+}  // namespace dak

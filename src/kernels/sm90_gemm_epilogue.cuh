@@ -1,0 +1,166 @@
+// From a warp's sums to outputs: through shared memory, so that stores are whole sectors and the
+// code for each activation is there once for 32 tokens.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/element.cuh"
+#include "kernels/sm90_gemm_stages.cuh"
+#include "kernels/sm90_split_epilogue.cuh"
+
+namespace dak {
+
+// What one thread stores of each slice: 4 consecutive outputs of every 8th token.
+struct GemmOutputs {
+  int32_t column;   // of the first output
+  int32_t columns;  // how many of the 4 exist; <= 0: none
+  int32_t place;    // in the slice
+  float4 bias;      // of the first or only factor
+};
+
+// A warp has 16 rows of the weight, that is 16 outputs, or 8 gated.
+__device__ inline GemmOutputs gemm_outputs(const SplitEpilogue& epilogue, int32_t block, int warp,
+                                           int lane) {
+  const int four = lane % 4 * 4;
+  const int row = block * 64 + warp * 16 + four;
+  GemmOutputs outputs{.column = row, .columns = epilogue.rows - row, .place = four, .bias = {}};
+  if (epilogue.gated) {  // lanes 0 and 1 of four; 8 rows of gate, then 8 of up
+    outputs.column = block * 32 + warp * 8 + four;
+    outputs.columns = four < 8 ? epilogue.rows / 2 - outputs.column : 0;
+  }
+  const auto bias_at = [&](int i) {
+    return epilogue.bias != nullptr && i < outputs.columns ? epilogue.bias[row + i] : 0.0f;
+  };
+  outputs.bias = {bias_at(0), bias_at(1), bias_at(2), bias_at(3)};
+  return outputs;
+}
+
+__device__ inline float4 activate4(Activation activation, float4 v) {
+  return {activate(activation, v.x), activate(activation, v.y), activate(activation, v.z),
+          activate(activation, v.w)};
+}
+
+// In place, in shared memory. Not unrolled: activations are long.
+template <typename Shape>
+__device__ void activate_slice(const SplitEpilogue& epilogue, const GemmOutputs& outputs,
+                               float* slice, int lane) {
+  if (outputs.columns <= 0) return;
+#pragma unroll 1
+  for (int token = lane / 4; token < Shape::kSliceTokens; token += 8) {
+    auto* value = reinterpret_cast<float4*>(slice + token * Shape::kSliceStride + outputs.place);
+    float4 v = *value;
+    v = {v.x + outputs.bias.x, v.y + outputs.bias.y, v.z + outputs.bias.z, v.w + outputs.bias.w};
+    v = activate4(epilogue.activation, v);
+    if (epilogue.gated) {
+      const float4 up = *(value + 2);
+      v = {v.x * up.x, v.y * up.y, v.z * up.z, v.w * up.w};
+    }
+    *value = v;
+  }
+}
+
+template <typename T2>
+__device__ uint2 narrow4(float4 v, T2 (*narrow)(float, float)) {
+  const T2 low = narrow(v.x, v.y);
+  const T2 high = narrow(v.z, v.w);
+  return {*reinterpret_cast<const uint32_t*>(&low), *reinterpret_cast<const uint32_t*>(&high)};
+}
+
+// 4 outputs at once: aligned, and no residual but f32.
+__device__ inline void store_four(const SplitEpilogue& epilogue, int64_t index, float4 v,
+                                  float4 residual) {
+  v = {v.x + residual.x, v.y + residual.y, v.z + residual.z, v.w + residual.w};
+  if (epilogue.out_dtype == DType::kF32) {
+    *reinterpret_cast<float4*>(static_cast<float*>(epilogue.out) + index) = v;
+  } else if (epilogue.out_dtype == DType::kBF16) {
+    *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(epilogue.out) + index) =
+        narrow4<__nv_bfloat162>(v, __floats2bfloat162_rn);
+  } else {
+    *reinterpret_cast<uint2*>(static_cast<__half*>(epilogue.out) + index) =
+        narrow4<__half2>(v, __floats2half2_rn);
+  }
+}
+
+template <typename Shape>
+__device__ void store_slice(const SplitEpilogue& epilogue, const GemmOutputs& outputs,
+                            const float* slice, int32_t first_token, int lane, bool wide) {
+  if (outputs.columns <= 0) return;
+  constexpr int kEach = Shape::kSliceTokens / 8;
+  const bool four = wide && outputs.columns >= 4;
+  float4 residual[kEach] = {};
+  if (four && epilogue.residual != nullptr) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int32_t token = first_token + lane / 4 + 8 * i;
+      if (token >= epilogue.batch) continue;
+      residual[i] =
+          __ldcg(reinterpret_cast<const float4*>(static_cast<const float*>(epilogue.residual) +
+                                                 token * epilogue.out_stride + outputs.column));
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int in_slice = lane / 4 + 8 * i;
+    const int32_t token = first_token + in_slice;
+    if (token >= epilogue.batch) continue;
+    const float4 v =
+        *reinterpret_cast<const float4*>(slice + in_slice * Shape::kSliceStride + outputs.place);
+    if (four) {
+      store_four(epilogue, token * epilogue.out_stride + outputs.column, v, residual[i]);
+    } else {
+      const float values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (j < outputs.columns) store_output(epilogue, token, outputs.column + j, values[j]);
+      }
+    }
+  }
+}
+
+// Whether 4 consecutive outputs can be stored at once.
+__device__ inline bool stores_wide(const SplitEpilogue& epilogue) {
+  const auto aligned = [](const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  return epilogue.out_stride % 4 == 0 && aligned(epilogue.out) && aligned(epilogue.residual) &&
+         (epilogue.residual == nullptr || epilogue.out_dtype == DType::kF32);
+}
+
+// `sums` of a warpgroup in the fragment order of wgmma m64nNk16 (sm90_split_epilogue.cuh);
+// `scratch` is the warp's own.
+template <typename Shape>
+__device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sums)[Shape::kValues],
+                                int32_t block, int32_t first_token, float* scratch, int warp,
+                                int lane) {
+  const GemmOutputs outputs = gemm_outputs(epilogue, block, warp, lane);
+  const bool wide = stores_wide(epilogue);
+  const bool plain =
+      epilogue.activation == Activation::kNone && !epilogue.gated && epilogue.bias == nullptr;
+  constexpr int kSliceValues = Shape::kSliceTokens / 2;
+  float* mine = scratch + lane % 4 * 2 * Shape::kSliceStride + lane / 4;
+  constexpr int kSlices = Shape::kTokens / Shape::kSliceTokens;
+  // One loop for all slices, or its code is there eight times; only what reads registers is.
+#pragma unroll 1
+  for (int slice = 0; slice < kSlices; ++slice) {
+    const int32_t token = first_token + slice * Shape::kSliceTokens;
+    if (token >= epilogue.batch) break;
+#pragma unroll
+    for (int s = 0; s < kSlices; ++s) {
+      if (s != slice) continue;
+#pragma unroll
+      for (int i = 0; i < kSliceValues; ++i) {
+        mine[(i / 4 * 8 + i % 2) * Shape::kSliceStride + i % 4 / 2 * 8] =
+            sums[s * kSliceValues + i];
+      }
+    }
+    __syncwarp();
+    if (!plain) {
+      activate_slice<Shape>(epilogue, outputs, scratch, lane);
+      __syncwarp();
+    }
+    store_slice<Shape>(epilogue, outputs, scratch, token, lane, wide);
+    __syncwarp();
+  }
+}
+
+}  // namespace dak
