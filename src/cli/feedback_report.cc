@@ -29,7 +29,6 @@ std::string not_modelled(const EngineOptions& options) {
     return fmt::format("mode {} is not modelled", name(options.mode));
   }
   if (options.device.backend == Backend::kCpu) return {};
-  if (options.persistent_steps) return "--step persistent is not modelled";
   if (options.device.kernels == KernelKind::kPlain) return "--kernels plain is not modelled";
   if (options.window_bytes) return "a fixed --window is not modelled";
   return {};

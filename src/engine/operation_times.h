@@ -23,4 +23,18 @@ struct OperationTimes {
 OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
                                std::span<const TokenId> tokens, int64_t steps);
 
+OperationTimes total_of(std::vector<OperationTimer::Seconds> operations);
+
+// The context times for as long as this lives.
+class TimingOperations {
+ public:
+  TimingOperations(OpContext& ctx, OperationTimer& timer) : ctx_(ctx) { ctx_.timer = &timer; }
+  ~TimingOperations() { ctx_.timer = nullptr; }
+  TimingOperations(const TimingOperations&) = delete;
+  TimingOperations& operator=(const TimingOperations&) = delete;
+
+ private:
+  OpContext& ctx_;
+};
+
 }  // namespace dak

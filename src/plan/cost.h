@@ -22,14 +22,24 @@ struct MatmulCost {
   double link_fixed_us = 0;   // when a link is
 };
 
+// Products of more rows than the last MatmulCost has, where a kernel reads each byte of a weight
+// once however many they are.
+struct WideMatmulCost {
+  int64_t rows = 0;
+  double peak_share = 1;  // of the peak FLOP/s
+};
+
 // What dak's kernels add to the hardware's numbers: measured once, the same for every machine.
 struct KernelCosts {
-  std::vector<MatmulCost> matmul;  // ascending rows; more rows than the last cost as it does
+  std::vector<MatmulCost> matmul;    // ascending rows; more rows than the last cost as it does,
+  std::vector<WideMatmulCost> wide;  // unless this has entries: ascending rows, linear between them
+  double wide_local_share = 1;       // of the local bandwidth that wide products reach
+  double wide_fixed_us = 0;
   // Rows of a pass that one reading of a weight serves, where it is local and where it is remote:
   // a pass of more rows reads it again.
   int64_t local_columns_per_reading = 64;
   int64_t remote_columns_per_reading = 64;
-  double peak_share = 1;                   // of the peak FLOP/s that products reach
+  double peak_share = 1;                   // of the peak FLOP/s that all else reaches
   double attention_local_share = 1;        // of the local bandwidth that attention reaches
   double attention_fixed_us = 0;           // a layer, with the heads before it
   int64_t attention_rows_per_reading = 1;  // query rows of a sequence that one reading serves

@@ -12,7 +12,15 @@ KernelCosts cuda_kernel_costs() {
                  {.rows = 16, .local_share = 0.93, .local_fixed_us = 5.6, .link_fixed_us = 9.2},
                  {.rows = 32, .local_share = 0.888, .local_fixed_us = 7.7, .link_fixed_us = 10.4},
                  {.rows = 64, .local_share = 0.96, .local_fixed_us = 24, .link_fixed_us = 24}},
-      .local_columns_per_reading = 64,  // a slice of a longer pass: docs/architecture.md
+      // Against what cuBLASLt reaches on 8192^3, mean of eight shapes; 128: assumed.
+      .wide = {{.rows = 128, .peak_share = 0.55},
+               {.rows = 512, .peak_share = 0.78},
+               {.rows = 1024, .peak_share = 0.825},
+               {.rows = 2048, .peak_share = 0.865},
+               {.rows = 4096, .peak_share = 0.88}},
+      .wide_local_share = 0.9,
+      .wide_fixed_us = 6,
+      .local_columns_per_reading = 64,  // up to 64 rows go in one
       .remote_columns_per_reading = 64,
       .peak_share = 0.6,
       .attention_local_share = 0.77,
