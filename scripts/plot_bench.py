@@ -3,8 +3,9 @@
 
     scripts/plot_bench.py [--out docs/plots] [FILE.json...]
 
-Reads what `dak bench --output` and `dak_bench_split_matmul --json` wrote (default: all of
-bench/results) and writes throughput_vs_ratio_MODEL.svg for each model, and hbm_vs_window.svg.
+Reads what `dak bench --output`, `dak_bench_split_matmul --json` and `dak_bench_gemm --json` wrote
+(default: all of bench/results) and writes throughput_vs_ratio_MODEL.svg for each model,
+hbm_vs_window.svg and gemm_offload.svg.
 """
 
 import argparse
@@ -272,6 +273,42 @@ def plot_windows(documents, out):
         write_svg(out / "hbm_vs_window.svg", panels, ", ".join(dict.fromkeys(sources)))
 
 
+def plot_gemm(documents, out):
+    """Products of many rows whose weight is partly remote: ring, clusters, nothing shared."""
+    panels, sources = [], []
+    for source, document in documents:
+        rows = document.get("offload", [])
+        for weight in dict.fromkeys(row["weight"] for row in rows):
+            for ratio in sorted({row["ratio"] for row in rows if row["way"].startswith("multicast")}):
+                found = [row for row in rows if row["weight"] == weight and row["ratio"] == ratio]
+                tokens = sorted({row["tokens"] for row in found})
+                if len(tokens) < 2:
+                    continue  # a ratio that was chosen for one number of tokens
+                work = {row["tokens"]: row["tflops"] * row["us"] for row in found}
+                bound = sorted({row["tokens"]: work[row["tokens"]] / max(row["resident_us"], row["link_us"])
+                                for row in found}.items())
+                speeds = [row["tflops"] for row in found] + [speed for _, speed in bound]
+                ticks = log_ticks(min(speeds), max(speeds))
+                panel = Panel(len(panels), f"{weight}, {100 * ratio:g} % remote, {document['gpu']}",
+                              "rows (tokens)", "TFLOP/s", log_scale(tokens[0] / 1.2, tokens[-1] * 1.2),
+                              [(value, f"{value:g}") for value in tokens], log_scale(ticks[0], ticks[-1]), ticks)
+                panel.bound("max(compute, link)", bound)
+                best = {}
+                for row in found:
+                    if row["way"].startswith("multicast"):
+                        best[row["tokens"]] = max(best.get(row["tokens"], 0), row["tflops"])
+                named = {way: {row["tokens"]: row["tflops"] for row in found if row["way"] == way}
+                         for way in ("ring", "no multicast")}
+                named["best cluster"] = best
+                for colour, (way, points) in enumerate(named.items()):
+                    if points:
+                        panel.series(way, sorted(points.items()), colour, "TFLOP/s")
+                panels.append(panel)
+                sources.append(source)
+    if panels:
+        write_svg(out / "gemm_offload.svg", panels, ", ".join(dict.fromkeys(sources)))
+
+
 # `dak bench workload` and `dak probe` (which draws its own heat map).
 NOT_PLOTTED = ("dak bench workload 1", "dak hardware profile")
 
@@ -281,7 +318,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/plots")
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE.json")
     args = parser.parse_args()
-    decode, windows = [], []
+    decode, windows, gemms = [], [], []
     for path in args.files or sorted((ROOT / "bench/results").glob("*.json")):
         try:
             document = json.loads(path.read_text())
@@ -292,10 +329,13 @@ def main():
             windows.append((path.name, document))
         elif document.get("window"):
             windows.append((path.name, document))
+        elif "resident" in document or "offload" in document:
+            gemms.append((path.name, document))
         elif "matmul" not in document and document.get("format") not in NOT_PLOTTED:
             fail(f"{path}: neither a `dak bench` nor a split matmul result")
     plot_throughput(decode, args.out)
     plot_windows(windows, args.out)
+    plot_gemm(gemms, args.out)
 
 
 if __name__ == "__main__":

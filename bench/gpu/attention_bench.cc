@@ -95,13 +95,11 @@ class Case {
     const int64_t values = batch.sequences * config.heads * kHeadSize;
     q_ = DeviceBuffer(values * 4);
     out_ = DeviceBuffer(values * 4);
-    random_fill(q_.as(),
-                {.seed = 3, .count = values, .dtype = DType::kF32, .half_width = 8},
+    random_fill(q_.as(), {.seed = 3, .count = values, .dtype = DType::kF32, .half_width = 8},
                 ctx.cuda->stream());
     for (auto [tensor, buffer] : {std::pair{&q_tensor_, &q_}, {&out_tensor_, &out_}}) {
-      *tensor = {.data = buffer->as(),
-                 .rank = 3,
-                 .shape = {batch.sequences, config.heads, kHeadSize}};
+      *tensor = {
+          .data = buffer->as(), .rank = 3, .shape = {batch.sequences, config.heads, kHeadSize}};
     }
     count_kv_traffic(config, sequences_, traffic_);
   }
@@ -250,8 +248,8 @@ int run(const Flags& flags) {
   int64_t arena_bytes = 0;
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
-    arena_bytes = std::max(arena_bytes, kTokens / kPageTokens *
-                                            config_of(shape, kBatches[0]).page_bytes());
+    arena_bytes =
+        std::max(arena_bytes, kTokens / kPageTokens * config_of(shape, kBatches[0]).page_bytes());
   }
   if (arena_bytes == 0) throw_invalid("--only", {}, flags.only, "names no shape");
   const Arenas arenas("host", arena_bytes);
@@ -285,8 +283,8 @@ int run(const Flags& flags) {
         if (!equal || !(error <= kMostError)) ++failures;
         const auto local = static_cast<double>(test.traffic().read_bytes[0]);
         const auto remote = static_cast<double>(test.traffic().read_bytes[1]);
-        const double bound_ms = 1e3 * std::max(local / machine.local_bytes_per_s,
-                                               remote / machine.remote_bytes_per_s);
+        const double bound_ms =
+            1e3 * std::max(local / machine.local_bytes_per_s, remote / machine.remote_bytes_per_s);
         const int count = static_cast<int>(std::clamp(4 / bound_ms, 1.0, 10.0));
         const double ms = test.time_in_graph(count, bound_ms > 20 ? 2 : 5);
         const LinkStatus link = link_status(*backend, 1);
@@ -297,21 +295,22 @@ int run(const Flags& flags) {
             local / ms / 1e6, remote / 1e6, remote / ms / 1e6, link.window_bytes / 1024,
             equal ? "same bits" : "OTHER BITS",
             error > 0 ? fmt::format(", error {:.1e}", error) : "");
-        rows += fmt::format(
-            R"({}{{"shape":"{}","sequences":{},"tokens":{},"ratio":{},"ms":{:.4f},)"
-            R"("percent_of_bound":{:.2f},"local_bytes":{:.0f},"remote_bytes":{:.0f},)"
-            R"("window_bytes":{},"bitwise_equal":{}}})",
-            rows.empty() ? "" : ",\n ", shape.name, batch.sequences, batch.tokens, ratio, ms,
-            100 * bound_ms / ms, local, remote, link.window_bytes, equal);
+        rows +=
+            fmt::format(R"({}{{"shape":"{}","sequences":{},"tokens":{},"ratio":{},"ms":{:.4f},)"
+                        R"("percent_of_bound":{:.2f},"local_bytes":{:.0f},"remote_bytes":{:.0f},)"
+                        R"("window_bytes":{},"bitwise_equal":{}}})",
+                        rows.empty() ? "" : ",\n ", shape.name, batch.sequences, batch.tokens,
+                        ratio, ms, 100 * bound_ms / ms, local, remote, link.window_bytes, equal);
       }
     }
   }
   if (!flags.json.empty()) {
-    std::ofstream(flags.json) << fmt::format(
-        R"({{"gpu":"{}","kernels":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f},"attention":[{}]}})",
-        machine.gpu, name(kernels), machine.local_bytes_per_s / 1e9,
-        machine.remote_bytes_per_s / 1e9, rows)
-                              << "\n";
+    std::ofstream(flags.json)
+        << fmt::format(
+               R"({{"gpu":"{}","kernels":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f},"attention":[{}]}})",
+               machine.gpu, name(kernels), machine.local_bytes_per_s / 1e9,
+               machine.remote_bytes_per_s / 1e9, rows)
+        << "\n";
   }
   fmt::print("{} failures\n", failures);
   return failures == 0 ? 0 : 1;

@@ -178,6 +178,11 @@ class Bench {
   const Options& options;
   const Arenas arenas;
   const Machine machine;
+  const int readers = [this] {
+    ReaderCounts counts{};
+    counts[1] = readers_for(machine.remote_bytes_per_s);
+    return gemm_readers_for(counts);
+  }();
   LinkController links;
   int failures = 0;
 
@@ -203,8 +208,9 @@ double tflops(const Shape& shape, int64_t tokens, double ms) {
 // All local: the forms of the kernel, and cuBLASLt's best of four algorithms, in the same run.
 Rows run_resident(Bench& bench) {
   Rows rows;
-  fmt::print("{:18} {:>5} {:>9} {:>8} | {:>9} {:>8} {:>7} | one block a cluster, 2 x 2, tile 128\n",
-             "resident", "m", "us", "TFLOP/s", "lt us", "TFLOP/s", "% of lt");
+  fmt::print(
+      "{:18} {:>5} {:>9} {:>8} | {:>9} {:>8} {:>7} | one block a cluster, no halves, tile 128\n",
+      "resident", "m", "us", "TFLOP/s", "lt us", "TFLOP/s", "% of lt");
   for (const Shape& shape : kShapes) {
     if (!bench.wants(shape)) continue;
     const TieredTensor tensor = bench.place(shape, 0);
@@ -217,22 +223,21 @@ Rows run_resident(Bench& bench) {
       const double ms = bench.time(weight, tokens, {}).ms;
       const double lt = bench.time_lt(shape, tokens);
       const double alone = bench.time(weight, tokens, {.token_tile = 256, .weight_ranks = 1}).ms;
-      const double both =
-          bench.time(weight, tokens, {.token_tile = 256, .weight_ranks = 2, .token_ranks = 2}).ms;
+      const double uncut = bench.time(weight, tokens, {.token_tile = 256, .halves = false}).ms;
       const double narrow = bench.time(weight, tokens, {.token_tile = 128}).ms;
       fmt::print(
           "{:18} {:>5} {:>9.1f} {:>8.1f} | {:>9.1f} {:>8.1f} {:>7.1f} | {:>9.1f} {:>9.1f} "
           "{:>9.1f}  {}\n",
           shape.name, tokens, ms * 1e3, tflops(shape, tokens, ms), lt * 1e3,
-          tflops(shape, tokens, lt), 100 * lt / ms, alone * 1e3, both * 1e3, narrow * 1e3,
+          tflops(shape, tokens, lt), 100 * lt / ms, alone * 1e3, uncut * 1e3, narrow * 1e3,
           ok ? "" : fmt::format("WRONG: error {:.2e}", error));
       rows.push_back(fmt::format(
           R"({{"weight":"{}","rows":{},"cols":{},"tokens":{},"us":{:.2f},"tflops":{:.2f},)"
           R"("cublaslt_us":{:.2f},"cublaslt_tflops":{:.2f},"percent_of_cublaslt":{:.2f},)"
-          R"("us_no_cluster":{:.2f},"us_cluster_2x2":{:.2f},"us_tile_128":{:.2f},)"
+          R"("us_no_cluster":{:.2f},"us_no_halves":{:.2f},"us_tile_128":{:.2f},)"
           R"("sampled_error":{:.3e}}})",
           shape.name, shape.rows, shape.cols, tokens, ms * 1e3, tflops(shape, tokens, ms), lt * 1e3,
-          tflops(shape, tokens, lt), 100 * lt / ms, alone * 1e3, both * 1e3, narrow * 1e3, error));
+          tflops(shape, tokens, lt), 100 * lt / ms, alone * 1e3, uncut * 1e3, narrow * 1e3, error));
     }
   }
   return rows;
@@ -244,8 +249,8 @@ struct Way {
 };
 
 // The ring, and straight from host memory with clusters that share weights among token tiles.
-std::vector<Way> ways_for(int64_t tokens, bool all) {
-  std::vector<Way> ways = {{"ring", {}},
+std::vector<Way> ways_for(int64_t tokens, bool all, int readers) {
+  std::vector<Way> ways = {{"ring", {.readers = readers}},
                            {"no multicast", {.token_tile = 256, .weight_ranks = 1, .ring = false}}};
   for (int ranks = 2; all && ranks <= 16 && ranks * 256 <= tokens; ranks *= 2) {
     ways.push_back({fmt::format("multicast {}", ranks),
@@ -300,7 +305,7 @@ Rows run_offload(Bench& bench, const std::vector<Way>& orders) {
         const GemmWeight weight(bench.place(shape, ratio));
         if (weight.traffic().read_bytes[1] == 0) continue;
         const bool all = ratio == bench.options.ratios[1] || ratio == ratios[1];
-        for (const Way& way : orders.empty() ? ways_for(tokens, all) : orders) {
+        for (const Way& way : orders.empty() ? ways_for(tokens, all, bench.readers) : orders) {
           run_way(bench, rows, shape, weight, ratio, tokens, way, resident_ms);
         }
       }
@@ -357,11 +362,13 @@ int run(const Options& options) {
     } else if (section == "offload") {
       rows = run_offload(bench, {});
     } else if (section == "order") {
-      rows = run_offload(bench, {{"spread", {}},
-                                 {"first", {.order = GemmOrder::kFirst}},
-                                 {"last", {.order = GemmOrder::kLast}},
+      const int readers = bench.readers;
+      rows = run_offload(bench, {{"spread", {.readers = readers}},
+                                 {"first", {.order = GemmOrder::kFirst, .readers = readers}},
+                                 {"last", {.order = GemmOrder::kLast, .readers = readers}},
                                  {"32 readers", {.readers = 32}},
-                                 {"64 readers", {.readers = 64}}});
+                                 {"all readers", {}},
+                                 {"no halves", {.halves = false, .readers = readers}}});
     } else {
       throw_invalid("--sections", {}, section, "unknown section");
     }

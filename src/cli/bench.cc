@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
+#include "cli/bench_prefill.h"
 #include "cli/bench_report.h"
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
@@ -151,6 +152,15 @@ int run_until_interrupted(const BenchFlags& flags) {
   }
 }
 
+int run_prefill_until_interrupted(const PrefillFlags& flags) {
+  const InterruptGuard interrupt;
+  try {
+    return run_prefill_bench(flags, interrupt.flag());
+  } catch (const Interrupted&) {
+    return 128 + SIGINT;
+  }
+}
+
 }  // namespace
 
 // `dak bench MODEL` takes the same flags as `dak bench decode MODEL`, and both helps are whole.
@@ -163,9 +173,14 @@ Command add_bench(CLI::App& app) {
   CLI::App* decode_command = command->add_subcommand(
       "decode", "Decode steps; the default: dak bench MODEL is dak bench decode MODEL");
   decode->add_to(*decode_command);
+  auto prefill = std::make_shared<PrefillFlags>();
+  CLI::App* prefill_command =
+      command->add_subcommand("prefill", "Time to the first token over lists of prompt lengths");
+  prefill->add_to(*prefill_command);
   const Command workload = add_bench_workload(*command);
   const CLI::App* workload_command = command->get_subcommand("workload");
-  return [plain, decode, decode_command, workload, workload_command] {
+  return [plain, decode, decode_command, prefill, prefill_command, workload, workload_command] {
+    if (prefill_command->parsed()) return run_prefill_until_interrupted(*prefill);
     if (workload_command->parsed()) return workload();
     return run_until_interrupted(decode_command->parsed() ? *decode : *plain);
   };

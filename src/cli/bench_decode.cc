@@ -161,9 +161,7 @@ class DecodeRun {
       const DecodeTiming timing = run_once(loop, cell, measured);
       step_seconds.insert(step_seconds.end(), timing.step_seconds.begin(),
                           timing.step_seconds.end());
-      for (size_t i = 0; i < tiers_.size(); ++i) {
-        measured.traffic.add(static_cast<TierIndex>(i), timing.traffic.read_bytes[i]);
-      }
+      measured.traffic.add_all(timing.traffic);
     }
     if (nvml_) measured.sm_clock_mhz = nvml_->sm_clock_mhz();
     const std::vector<std::optional<LinkMeasurement>> after = links(engine);

@@ -36,6 +36,9 @@ std::vector<Column> number_columns(const OrderedRow& machine) {
   for (const OrderedRow& tier : machine["tiers"]) {
     columns.push_back({tier_name(tier) + " GB/s", tier_field("gb_s", tier), 10, 1});
   }
+  for (const OrderedRow& tier : machine["tiers"]) {
+    columns.push_back({"KV " + tier_name(tier) + " GB/s", tier_field("kv_gb_s", tier), 10, 1});
+  }
   for (Column& column : std::vector<Column>{{"EB GB/s", "eb_gb_s", 8, 1},
                                             {"bound ms", "bound_s", 8, 3, kMilli},
                                             {"% of bound", "percent_of_bound", 10, 1},

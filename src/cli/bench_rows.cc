@@ -42,6 +42,8 @@ OrderedRow empty_row(const BenchCell& cell, const std::vector<Tier>& tiers) {
   }
   for (const Tier& tier : tiers) row[field_of("bytes", tier)] = nullptr;
   for (const Tier& tier : tiers) row[field_of("gb_s", tier)] = nullptr;
+  for (const Tier& tier : tiers) row[field_of("kv_bytes", tier)] = nullptr;
+  for (const Tier& tier : tiers) row[field_of("kv_gb_s", tier)] = nullptr;
   for (const char* field : {"weight_bytes", "eb_gb_s", "eb_percent_of_sum", "bound_s",
                             "percent_of_bound", "bound_by"}) {
     row[field] = nullptr;
@@ -123,6 +125,9 @@ OrderedRow measured_row(const BenchCell& cell, const Plan& plan, const DecodeMea
     per_step.add(static_cast<TierIndex>(i), bytes);
     row[field_of("bytes", plan.tiers[i])] = bytes;
     row[field_of("gb_s", plan.tiers[i])] = static_cast<double>(bytes) / tpot_s / kGiga;
+    const int64_t kv_bytes = measured.traffic.kv_bytes[i] / step.count;
+    row[field_of("kv_bytes", plan.tiers[i])] = kv_bytes;
+    row[field_of("kv_gb_s", plan.tiers[i])] = static_cast<double>(kv_bytes) / tpot_s / kGiga;
   }
   const auto weights = static_cast<double>(decode_weight_traffic(plan, cell.batch).total_bytes());
   const double sum = sum_of_channels(plan.tiers);

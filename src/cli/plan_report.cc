@@ -217,7 +217,8 @@ std::string plan_table(const Plan& plan, const Forecast& forecast) {
     bytes.at(1) = plan.fixed.kv_remote_bytes;
     text += fmt::format("{:<50}{}\n", "KV cache, its oldest pages", tier_columns(bytes));
   }
-  text += fixed_row("workspace", plan.fixed.activation_bytes, tiers);
+  text += fixed_row(fmt::format("workspace, passes of {} tokens", plan.fixed.prefill_chunk),
+                    plan.fixed.activation_bytes, tiers);
   if (plan.fixed.prefetch_bytes > 0) {
     text += fixed_row("prefetch buffers", plan.fixed.prefetch_bytes, tiers);
   }

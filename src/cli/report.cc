@@ -44,6 +44,13 @@ std::string run_table(const GenerateResult& result, const Plan& plan) {
         fmt::format("  {} {} ({})", plan.tiers[i].name, format_bytes(static_cast<int64_t>(bytes)),
                     format_rate(bytes / result.decode.seconds));
   }
+  text += "\nKV cache";
+  for (size_t i = 0; i < plan.tiers.size(); ++i) {
+    const auto bytes = static_cast<double>(result.decode.traffic.kv_bytes[i]);
+    text += fmt::format(
+        " {} {} ({}){}", plan.tiers[i].name, format_bytes(static_cast<int64_t>(bytes)),
+        format_rate(bytes / result.decode.seconds), i + 1 < plan.tiers.size() ? " " : " of these");
+  }
   text += fmt::format("\nbound    {} together, {:.0f} % of the bound: {} reads {} (measured now)\n",
                       format_rate(decode.bytes_per_s), decode.percent_of_bound, decode.bottleneck,
                       format_rate(rate_of(plan.tiers, decode.bottleneck)));
@@ -61,6 +68,7 @@ nlohmann::json phase_json(const PhaseStats& stats, const Plan& plan, bool with_b
                          {"bytes_per_s", report.bytes_per_s}};
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     json["bytes"][plan.tiers[i].name] = stats.traffic.read_bytes[i];
+    json["kv_bytes"][plan.tiers[i].name] = stats.traffic.kv_bytes[i];
   }
   if (with_bound) {
     json["bound_s"] = report.bound_s;

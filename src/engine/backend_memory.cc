@@ -73,11 +73,10 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   const int64_t pages = kv_pages_for(needs.context);
   // Rows that attention cuts into runs: one of each sequence, or few.
   const int64_t runs = ceil_div(pages, cuda::kRunPages);
-  const int64_t cut_rows =
-      std::max(needs.sequences,
-               std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
-  const cuda::AttentionPieces attention = cuda::attention_pieces(
-      config.heads, config.kv_heads, config.head_size, cut_rows, pages);
+  const int64_t cut_rows = std::max(
+      needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
+  const cuda::AttentionPieces attention =
+      cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, cut_rows, pages);
   const int64_t pieces = attention.value_bytes + 4 * attention.counters;
   tables += 2 * config.layers *
             (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);

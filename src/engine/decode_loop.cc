@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/decoder.h"
+#include "engine/prefill_chunk.h"
 
 namespace dak {
 namespace {
@@ -36,20 +37,25 @@ struct DecodeLoop::State {
   Engine& engine;
   int64_t past;
   uint64_t seed;
+  SamplingParams sampling;
   std::vector<KvHold> holds;
   std::vector<TokenId> tokens;
+  std::vector<Sampler> samplers;
   std::unique_ptr<Decoder> decoder;
 
-  State(Engine& loop_engine, int64_t sequences, int64_t loop_past, uint64_t loop_seed)
+  State(Engine& loop_engine, int64_t sequences, int64_t loop_past, uint64_t loop_seed,
+        const SamplingParams& loop_sampling)
       : engine(loop_engine),
         past(loop_past),
         seed(loop_seed),
+        sampling(loop_sampling),
         holds(static_cast<size_t>(sequences)) {}
 };
 
-DecodeLoop::DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed) {
+DecodeLoop::DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed,
+                       const SamplingParams& sampling) {
   check(engine, sequences, past);
-  state_ = std::make_unique<State>(engine, sequences, past, seed);
+  state_ = std::make_unique<State>(engine, sequences, past, seed, sampling);
   const AttentionConfig attention{.kv_heads = engine.config_.kv_heads,
                                   .head_size = engine.config_.head_size,
                                   .kv_dtype = engine.cache_->dtype()};
@@ -86,15 +92,24 @@ void DecodeLoop::rewind() {
   State& state = *state_;
   state.decoder.reset();
   std::vector<KvHold*> holds;
+  std::vector<Sampler*> samplers;
   state.tokens.clear();
+  state.samplers.clear();
+  state.samplers.reserve(state.holds.size());  // the decoder keeps their addresses
+  std::vector<TokenId> sequence(static_cast<size_t>(state.past) + 1);
+  SamplingParams sampling = state.sampling;
   for (size_t i = 0; i < state.holds.size(); ++i) {
     state.holds[i].tokens = state.past;
     holds.push_back(&state.holds[i]);
     const uint64_t token = (state.seed + 1) * 7919 + i * 104729;
     state.tokens.push_back(
         static_cast<TokenId>(token % static_cast<uint64_t>(state.engine.config_.vocabulary)));
+    sequence.back() = state.tokens.back();
+    samplers.push_back(&state.samplers.emplace_back(sampling));
+    samplers.back()->observe_prompt(sequence);
+    ++sampling.seed;
   }
-  state.decoder = std::make_unique<Decoder>(state.engine, holds, state.tokens);
+  state.decoder = std::make_unique<Decoder>(state.engine, holds, state.tokens, samplers);
 }
 
 DecodeTiming DecodeLoop::run(int64_t steps) {
@@ -146,7 +161,7 @@ PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
   } hold{*engine.cache_, {}};
   PhaseStats stats;
   for (int64_t done = 0; done < tokens;) {
-    const int64_t rows = std::min(engine.prefill_chunk_, tokens - done);
+    const int64_t rows = next_prefill_rows(tokens - done, engine.prefill_chunk_);
     const std::span chunk(prompt.data() + done, static_cast<size_t>(rows));
     done += rows;
     if (engine.ctx_.timer != nullptr) engine.ctx_.timer->begin();

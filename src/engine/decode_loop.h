@@ -1,6 +1,6 @@
 // Decode steps of several sequences side by side, each step feeding on the tokens that the one
-// before chose (the most likely ones). What `dak bench` measures. On a GPU a step is one launch of
-// a CUDA graph, the choice of the next tokens included.
+// before chose. What `dak bench` measures. On a GPU a step is one launch of a CUDA graph, the
+// choice of the next tokens included unless the host has to make it.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,11 @@ struct DecodeTiming {
 
 class DecodeLoop {
  public:
-  // `sequences` of `past` tokens each, whose keys and values are random numbers from `seed`.
-  // Throws kInvalidArgument when engine.options().sequences or the context is too small.
-  DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed);
+  // `sequences` of `past` tokens each, whose keys and values are random numbers from `seed`. The
+  // seed of `sampling` is the first sequence's, and one more for each of the others. Throws
+  // kInvalidArgument when engine.sequences() or the context is too small.
+  DecodeLoop(Engine& engine, int64_t sequences, int64_t past, uint64_t seed,
+             const SamplingParams& sampling = {});
   ~DecodeLoop();
   DecodeLoop(const DecodeLoop&) = delete;
   DecodeLoop& operator=(const DecodeLoop&) = delete;

@@ -1,6 +1,6 @@
 #include "engine/decoder.h"
 
-#include <chrono>
+#include <algorithm>
 
 #include "model/pass.h"
 #include "ops/rows.h"
@@ -12,15 +12,24 @@ TierTraffic difference(const TierTraffic& a, const TierTraffic& b) {
   TierTraffic result;
   for (size_t i = 0; i < a.read_bytes.size(); ++i) {
     result.read_bytes[i] = a.read_bytes[i] - b.read_bytes[i];
+    result.kv_bytes[i] = a.kv_bytes[i] - b.kv_bytes[i];
   }
   return result;
 }
 
 }  // namespace
 
-Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens)
-    : engine_(engine), holds_(std::move(holds)), tokens_(std::move(tokens)) {
+Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens,
+                 std::vector<Sampler*> samplers)
+    : engine_(engine),
+      holds_(std::move(holds)),
+      samplers_(std::move(samplers)),
+      tokens_(std::move(tokens)) {
   require(!holds_.empty() && holds_.size() == tokens_.size(), "a decoder needs sequences");
+  require(samplers_.empty() || samplers_.size() == holds_.size(), "a sampler for each sequence");
+  const bool penalties = std::ranges::any_of(
+      samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
+  choice_ = penalties ? TokenChoice::kHost : TokenChoice::kDevice;
   if (engine_.ctx_.backend == Backend::kCuda && std::ssize(holds_) <= kMaxGraphRows) {
     prepare_graph();
   }
@@ -32,6 +41,7 @@ Decoder::~Decoder() {
   } catch (const Error&) {
     // The GPU was lost, and the call that found out has said so.
   }
+  if (graph_ != nullptr && step_graph().user == this) step_graph().user = nullptr;
 }
 
 Batch Decoder::batch_of(const Engine& engine, std::span<KvHold* const> holds,
@@ -52,6 +62,10 @@ Batch Decoder::batch_of(const Engine& engine, std::span<KvHold* const> holds,
   return batch;
 }
 
+Engine::StepGraph& Decoder::step_graph() const {
+  return engine_.graphs_[{std::ssize(holds_), choice_}];
+}
+
 // The step after everything enqueued so far.
 void Decoder::fill_batch() { batch_ = batch_of(engine_, holds_, tokens_); }
 
@@ -60,10 +74,10 @@ void Decoder::fill_batch() { batch_ = batch_of(engine_, holds_, tokens_); }
 void Decoder::prepare_graph() {
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
-  Engine::StepGraph& entry = engine_.graphs_[std::ssize(holds_)];
+  Engine::StepGraph& entry = step_graph();
   if (entry.graph == nullptr || entry.graph->stale()) {
     entry.graph.reset();
-    entry.graph = record_decode_graph(engine_.ctx_, [this] {
+    entry.graph = record_decode_graph(engine_.ctx_, choice_, [this] {
       return engine_.model_->forward(engine_.ctx_, batch_, *engine_.workspace_);
     });
     entry.weight_traffic = difference(engine_.ctx_.traffic, kv_traffic_of(engine_.config_, batch_));
@@ -72,8 +86,8 @@ void Decoder::prepare_graph() {
   pages_told_.assign(holds_.size(), 0);
 }
 
-void Decoder::tell_pages() {
-  bool changed = false;
+void Decoder::tell_pages(bool all) {
+  bool changed = all;
   for (size_t i = 0; i < holds_.size(); ++i) {
     changed |= pages_told_[i] != holds_[i]->version;
     pages_told_[i] = holds_[i]->version;
@@ -86,6 +100,18 @@ void Decoder::tell_pages() {
   }
 }
 
+void Decoder::set_inputs() {
+  std::vector<DrawParams> draws;
+  if (on_device()) {
+    draws.resize(holds_.size());  // greedy
+    for (size_t i = 0; i < samplers_.size(); ++i) draws[i] = samplers_[i]->params().draw();
+  }
+  Pass pass(engine_.config_, batch_, *engine_.workspace_);
+  const AttentionConfig config = pass.enter_layer(0);
+  graph_->set_inputs(batch_.tokens, batch_.positions, config, pass.sequences, draws);
+  step_graph().user = this;
+}
+
 void Decoder::enqueue() {
   for (const KvHold* hold : holds_) {
     if (hold->tokens < engine_.context_) continue;
@@ -95,57 +121,64 @@ void Decoder::enqueue() {
                                                 .problem = "is full",
                                                 .fix = "use a larger --context"});
   }
+  require(on_device() || pending_.empty(), "a step takes the last one's tokens from the host");
+  Pending pending{.traffic = {}, .enqueued = Clock::now()};
   engine_.cache_->rebalance(kRebalancedPages);
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
   fill_batch();
-  Pending pending;
   if (graph_ != nullptr) {
-    const bool lost_inputs = !inputs_set_ || graph_->lost_inputs();
-    if (lost_inputs) pages_told_.assign(holds_.size(), 0);  // the tables are other sequences'
-    tell_pages();
-    if (lost_inputs) {
-      require(pending_.empty(), "a decoder's inputs were overwritten while it was in use");
-      inputs_set_ = true;
-      Pass pass(engine_.config_, batch_, *engine_.workspace_);
-      const AttentionConfig config = pass.enter_layer(0);
-      graph_->set_inputs(batch_.tokens, batch_.positions, config, pass.sequences);
+    const Engine::StepGraph& entry = step_graph();
+    if (entry.graph.get() != graph_ || graph_->stale()) {
+      require(pending_.empty(), "a decoder's graph was lost while it was in use");
+      prepare_graph();
     }
+    const bool lost = entry.user != this || graph_->lost_inputs();
+    require(!lost || pending_.empty(), "a decoder's inputs were overwritten while it was in use");
+    tell_pages(lost);
+    if (lost || !on_device()) set_inputs();
     graph_->launch();
-    pending.traffic = engine_.graphs_.at(std::ssize(holds_)).weight_traffic;
+    pending.traffic = entry.weight_traffic;
     pending.traffic.add_all(kv_traffic_of(engine_.config_, batch_));
   } else {
-    require(pending_.empty(), "without a graph a step takes the last one's tokens from the host");
-    const auto start = std::chrono::steady_clock::now();
     engine_.ctx_.traffic = {};
     const Tensor logits = engine_.model_->forward(engine_.ctx_, batch_, *engine_.workspace_);
-    const std::span<const float> values = host_values(engine_.ctx_, logits);
-    const auto width = static_cast<size_t>(engine_.config_.vocabulary);
-    for (size_t i = 0; i < holds_.size(); ++i) {
-      pending.tokens.push_back(most_likely(values.subspan(i * width, width)));
-    }
+    logits_ = host_values(engine_.ctx_, logits);
     pending.traffic = engine_.ctx_.traffic;
-    pending.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   for (KvHold* hold : holds_) hold->tokens += 1;
-  pending_.push_back(std::move(pending));
+  pending_.push_back(pending);
+}
+
+// The host's choice from logits [sequences, vocabulary].
+void Decoder::choose(std::span<const float> logits) {
+  const auto width = static_cast<size_t>(engine_.config_.vocabulary);
+  engine_.pool_->parallel_for(std::ssize(holds_), 1, [&](int64_t begin, int64_t end, int) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const std::span<const float> row = logits.subspan(i * width, width);
+      tokens_[i] = samplers_.empty() ? most_likely(row) : samplers_[i]->sample(row);
+    }
+  });
 }
 
 Decoder::Step Decoder::finish() {
   require(!pending_.empty(), "a decoder without a step in flight");
-  Pending pending = std::move(pending_.front());
+  const Pending pending = pending_.front();
   pending_.pop_front();
-  if (graph_ != nullptr) {
-    const DecodeGraph::Step step = graph_->finish();
-    tokens_.assign(step.tokens.begin(), step.tokens.end());
-    return {.tokens = tokens_, .seconds = step.seconds, .traffic = pending.traffic};
+  Step step{.tokens = tokens_, .seconds = 0, .traffic = pending.traffic};
+  if (on_device()) {
+    const DecodeGraph::Step chosen = graph_->finish();
+    std::ranges::copy(chosen.tokens, tokens_.begin());
+    for (size_t i = 0; i < samplers_.size(); ++i) samplers_[i]->accept(tokens_[i]);
+    step.seconds = chosen.seconds;
+    return step;
   }
-  tokens_ = std::move(pending.tokens);
-  return {.tokens = tokens_, .seconds = pending.seconds, .traffic = pending.traffic};
+  choose(graph_ != nullptr ? graph_->finish().logits : logits_);
+  step.seconds = std::chrono::duration<double>(Clock::now() - pending.enqueued).count();
+  return step;
 }
 
 void Decoder::drop() {
-  if (!pending_.empty()) inputs_set_ = false;  // the device went on without us
+  if (on_device() && !pending_.empty()) step_graph().user = nullptr;  // it went on without us
   while (!pending_.empty()) {
     for (KvHold* hold : holds_) hold->tokens -= 1;
     pending_.pop_front();

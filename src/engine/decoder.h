@@ -1,8 +1,10 @@
 // Decode steps of a fixed set of sequences: each step takes every sequence's last token, and
-// chooses the most likely next one. On a GPU a step is a launch of the engine's graph for so many
-// sequences, and steps may be enqueued ahead of reading their tokens.
+// chooses the next one. On a GPU a step is a launch of the engine's graph for so many sequences.
+// Unless a sampler needs the tokens before (penalties), the graph chooses too, by the samplers' own
+// rule, and steps may be enqueued ahead of reading their tokens.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -14,15 +16,17 @@ namespace dak {
 
 class Decoder {
  public:
-  // The sequences go on from `tokens`, their last ones, which are not in the cache yet. Engine and
-  // holds outlive this.
-  Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens);
+  // The sequences go on from `tokens`, their last ones, which are not in the cache yet. `samplers`:
+  // one for each, which has seen all tokens of its sequence; none: greedy. Engine, holds and
+  // samplers outlive this.
+  Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens,
+          std::vector<Sampler*> samplers = {});
   ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
   // Steps that it pays to have in flight beside the one that is being waited for.
-  int64_t ahead() const { return graph_ == nullptr ? 0 : 1; }
+  int64_t ahead() const { return on_device() ? 1 : 0; }
   int64_t in_flight() const { return std::ssize(pending_); }
 
   // Enqueues a step, which adds a token to every sequence's cache. Throws kResourceExhausted when
@@ -34,35 +38,42 @@ class Decoder {
     double seconds = 0;
     TierTraffic traffic;
   };
-  // Waits for the oldest step in flight.
+  // Waits for the oldest step in flight; the samplers then know its tokens. Throws kInternal when a
+  // sequence has nothing to choose from.
   Step finish();
 
   // A step's inputs: each of the `tokens` after what its sequence has cached.
   static Batch batch_of(const Engine& engine, std::span<KvHold* const> holds,
                         std::span<const TokenId> tokens);
 
-  // Waits for what is in flight and takes it back: the caches are as if never enqueued.
+  // Waits for what is in flight and takes it back: caches and samplers are as if never enqueued.
   void drop();
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Pending {
     TierTraffic traffic;
-    double seconds = 0;           // CPU only
-    std::vector<TokenId> tokens;  // CPU only
+    Clock::time_point enqueued;
   };
 
+  bool on_device() const { return graph_ != nullptr && choice_ == TokenChoice::kDevice; }
+  Engine::StepGraph& step_graph() const;
   void fill_batch();
   void prepare_graph();
-  void tell_pages();
+  void tell_pages(bool all);
+  void set_inputs();
+  void choose(std::span<const float> logits);
 
   Engine& engine_;
   std::vector<KvHold*> holds_;
-  Batch batch_;  // the inputs of the next step; on a GPU its tokens are those of the start
+  std::vector<Sampler*> samplers_;
+  Batch batch_;                      // the next step; its tokens are the last ones read
   std::vector<int64_t> pages_told_;  // versions of the holds
+  TokenChoice choice_ = TokenChoice::kHost;
   DecodeGraph* graph_ = nullptr;
-  bool inputs_set_ = false;      // the device's inputs are these sequences'
-  std::deque<Pending> pending_;  // steps in flight
-  std::vector<TokenId> tokens_;  // of the last step finished
+  std::span<const float> logits_;  // without a graph: of the step in flight
+  std::deque<Pending> pending_;    // steps in flight
+  std::vector<TokenId> tokens_;    // of the last step finished
 };
 
 }  // namespace dak

@@ -33,7 +33,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       plan_(plan_model(files, options, std::move(tiers))),
       sequences_(options.sequences),
       context_(plan_.fixed.kv_tokens / sequences_),
-      prefill_chunk_(std::min(options.prefill_chunk, context_)) {
+      prefill_chunk_(plan_.fixed.prefill_chunk) {
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();
   const auto start = std::chrono::steady_clock::now();
@@ -134,9 +134,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
   stats.tokens += rows;
   stats.steps += 1;
   stats.seconds += seconds_since(start);
-  for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
-    stats.traffic.add(static_cast<TierIndex>(tier), ctx_.traffic.read_bytes[tier]);
-  }
+  stats.traffic.add_all(ctx_.traffic);
   return values;
 }
 

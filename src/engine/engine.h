@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/progress.h"
@@ -40,15 +41,15 @@ struct EngineOptions {
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
-  double kv_ratio = 0;    // share of each layer's KV pages in host memory
-  int64_t context = 0;    // tokens; 0: the model's, at most kDefaultContext
-  int64_t sequences = 1;  // decoded side by side, each with room for `context`
+  double kv_ratio = 0;                        // share of each layer's KV pages in host memory
+  int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
+  int64_t sequences = 1;                      // decoded side by side, each with room for `context`
   AccessMode mode = AccessMode::kDirect;
   std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
   std::optional<DType> dtype;              // of weights; default: see held_dtype
   std::optional<DType> kv_dtype;           // default: the weights'
-  int64_t prefill_chunk = 512;             // most tokens in one forward pass
+  int64_t prefill_chunk = 0;               // most tokens in one forward pass; 0: the plan's choice
   bool check_finite = false;               // refuse NaN weights
 
   // Default: greedy, but uniform where a ratio is given, which is every weight's, and in the modes
@@ -131,7 +132,7 @@ class Session {
  private:
   // Logits of the prompt's last token; empty when cancelled.
   std::span<const float> prefill(const GenerateRequest& request, GenerateResult& result);
-  TokenId decode_ahead(Decoder& decoder, PhaseStats& stats);
+  TokenId decode(Decoder& decoder, PhaseStats& stats);
 
   Engine& engine_;
   KvHold hold_;
@@ -170,7 +171,8 @@ class Engine {
   // A decode step for so many sequences, whichever they are.
   struct StepGraph {
     std::unique_ptr<DecodeGraph> graph;
-    TierTraffic weight_traffic;  // of a step
+    TierTraffic weight_traffic;     // of a step
+    const Decoder* user = nullptr;  // whose inputs the graph has
   };
 
   DType input_dtype(const EngineOptions& options) const;
@@ -191,10 +193,10 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<KvCache> cache_;
-  CudaBackendPtr cuda_;  // after all that its kernels read, so that it ends first
+  CudaBackendPtr cuda_;               // after all that its kernels read, so that it ends first
   std::unique_ptr<PageMover> mover_;  // CUDA
   OpContext ctx_;
-  std::map<int64_t, StepGraph> graphs_;  // by number of sequences
+  std::map<std::pair<int64_t, TokenChoice>, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;
 };
 

@@ -129,7 +129,7 @@ Forecast forecast_of(const ModelConfig& config, const EngineOptions& options, co
   Forecast forecast;
   double seconds_per_token = 0;
   for (const WorkloadEntry& entry : workload) {
-    forecast.entries.push_back(forecaster.entry(entry, options.prefill_chunk));
+    forecast.entries.push_back(forecaster.entry(entry, plan.fixed.prefill_chunk));
     seconds_per_token += entry.share / forecast.entries.back().tokens_per_s;
   }
   forecast.tokens_per_s = 1 / seconds_per_token;

@@ -1,8 +1,8 @@
 // The paged KV cache: pools of pages in several tiers, handed to sequences as they grow. Each layer
 // has as many pages, and a placement of its own. New tokens go to the local tier; when that is
-// full, the oldest page of whoever has most there moves out, and after it the rest of its run: a GPU
-// reads whole runs of kRunPages from one tier. Nothing is staged: attention reads every page where
-// it lies.
+// full, the oldest page of whoever has most there moves out, and after it the rest of its run: a
+// GPU reads whole runs of kRunPages from one tier. Nothing is staged: attention reads every page
+// where it lies.
 //
 // With a PageMover pages move beside the steps in flight (kv_moves.cc):
 //   at once   the copy begins after the steps so far, and the steps to come wait for it. For new

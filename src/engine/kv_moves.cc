@@ -110,10 +110,9 @@ void KvCache::make_places() {
   wanted = std::min(wanted, free_pages_);
   for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
     Layer& places = layers_[static_cast<size_t>(layer)];
-    int64_t places_free = std::ssize(places.free[0]) +
-                          std::ranges::count_if(places.moves, [](const Move& move) {
-                            return move.to.tier != 0;
-                          });
+    int64_t places_free =
+        std::ssize(places.free[0]) +
+        std::ranges::count_if(places.moves, [](const Move& move) { return move.to.tier != 0; });
     for (; places_free < wanted; ++places_free) {
       TierIndex tier = 1;
       while (tier < kMaxTiers && places.free[tier].empty()) ++tier;
@@ -127,9 +126,9 @@ void KvCache::make_places() {
 }
 
 bool KvCache::is_moving(int64_t layer, const KvHold& hold, int64_t page) const {
-  return std::ranges::any_of(
-      layers_[static_cast<size_t>(layer)].moves,
-      [&](const Move& move) { return move.hold == &hold && move.page == page; });
+  return std::ranges::any_of(layers_[static_cast<size_t>(layer)].moves, [&](const Move& move) {
+    return move.hold == &hold && move.page == page;
+  });
 }
 
 // The first local page that is not on its way out; page_count() if there is none.

@@ -5,6 +5,7 @@
 #include "engine/backend_memory.h"
 #include "engine/engine.h"
 #include "engine/model_costs.h"
+#include "engine/prefill_chunk.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "plan/planner.h"
@@ -155,13 +156,14 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
   const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
   request.costs = operand_costs(
       operations_of(config, request.operands, kv_cache_dtype(config, options), request.fixed),
-      request.operands.size(), workload, std::min(options.prefill_chunk, context), machine);
+      request.operands.size(), workload, request.fixed.prefill_chunk, machine);
   request.objective = workload_text(workload);
 }
 
-void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+void check_remote_kv(const std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
+  if (kv_remote_bytes == 0) return;
   require(tiers.size() > 1, "remote KV pages without a remote tier");
-  Tier& tier = tiers[1];
+  const Tier& tier = tiers[1];
   if (tier.capacity_bytes < kv_remote_bytes) {
     throw Error(ErrorCode::kResourceExhausted,
                 {.where = "--kv-ratio",
@@ -172,7 +174,6 @@ void take_remote(std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
                                         format_bytes(tier.capacity_bytes)),
                  .fix = "use a smaller --kv-ratio or --context, or raise --host-budget"});
   }
-  tier.capacity_bytes -= kv_remote_bytes;
 }
 
 }  // namespace
@@ -213,12 +214,20 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   }
   // Each sequence's pages are its own.
   const int64_t kv_tokens = options.sequences * kv_pages_for(context) * kPageTokens;
-  const int64_t rows = std::max(std::min(options.prefill_chunk, context), options.sequences);
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
                                               files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
   const DType input = matmul_input_dtype(options.device.backend, config, operands);
+  const int64_t prefill_chunk = choose_prefill_chunk(
+      config,
+      {.asked = options.prefill_chunk,
+       .context = context,
+       .local_budget_bytes = options.local_budget_bytes.value_or(tiers.at(0).capacity_bytes),
+       .input_dtype = input,
+       .reads_weights_once = options.device.backend == Backend::kCuda &&
+                             options.device.kernels != KernelKind::kPlain});
+  const int64_t rows = std::max(prefill_chunk, options.sequences);
   const bool uva = options.mode == AccessMode::kUva;
   const DType kv_dtype = kv_cache_dtype(config, options);
   const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
@@ -227,6 +236,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
       .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
       .kv_tokens = options.sequences == 1 ? context : kv_tokens,
+      .prefill_chunk = prefill_chunk,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
       .backend_bytes = options.device.backend == Backend::kCuda
@@ -237,9 +247,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
-  // Remote weights have what remote pages leave.
-  const int64_t kv_remote_bytes = fixed.kv_remote_bytes;
-  if (kv_remote_bytes > 0) take_remote(tiers, kv_remote_bytes);
+  check_remote_kv(tiers, fixed.kv_remote_bytes);
   PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),
@@ -250,15 +258,10 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .prefetch = options.mode == AccessMode::kPrefetch,
   };
   if (options.kv_anywhere) add_kv_operands(config, kv_dtype, request);
-  const auto placed = [&] {
-    if (uva) return plan_whole_operands(request);
-    if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
-    add_costs(config, options, context, request);
-    return plan_greedy(request);
-  };
-  Plan plan = placed();
-  if (kv_remote_bytes > 0) plan.tiers.at(1).capacity_bytes += kv_remote_bytes;
-  return plan;
+  if (uva) return plan_whole_operands(request);
+  if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
+  add_costs(config, options, context, request);
+  return plan_greedy(request);
 }
 
 }  // namespace dak

@@ -1,14 +1,15 @@
 // Choosing the next token from logits. Order of the steps, as in Hugging Face's generate:
 // penalties (repetition, then frequency, then presence), temperature, top-k, top-p, min-p, draw.
-// As there, top-k keeps every token that ties with the k-th, top-p the least set of likely tokens
-// whose mass reaches it; a NaN logit is never chosen. Greedy ignores all but the penalties.
+// top-k keeps every token that ties with the k-th, top-p every one that ties with the last that it
+// needs; a NaN logit is never chosen. Greedy ignores all but the penalties. What follows the
+// penalties is defined in ops/token_draw.h, to the bit, for the CPU and the GPU.
 #pragma once
 
 #include <cstdint>
-#include <random>
 #include <span>
 #include <vector>
 
+#include "engine/token_drawer.h"
 #include "text/tokenizer.h"
 
 namespace dak {
@@ -25,10 +26,14 @@ struct SamplingParams {
 
   // Throws kInvalidArgument naming the field, its value and the range.
   void validate() const;
-  // Whether every choice is the most likely token of the unmodified logits.
-  bool plain_greedy() const { return temperature == 0.0f && !penalised(); }
+  // Whether a choice depends on the tokens before it, beside the logits and their number.
   bool penalised() const {
     return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
+  // All but the penalties.
+  DrawParams draw() const {
+    return {
+        .temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p, .seed = seed};
   }
 };
 
@@ -39,33 +44,31 @@ TokenId most_likely(std::span<const float> logits);
 class Sampler {
  public:
   explicit Sampler(const SamplingParams& params);
+  const SamplingParams& params() const { return params_; }
 
   // Tokens of the prompt: the repetition penalty sees them, presence and frequency do not.
   void observe_prompt(std::span<const TokenId> tokens);
 
-  // Next token for `logits` [vocabulary]; ties go to the lower id. Remembers the token. Throws
-  // kInternal when every logit is NaN or -inf. The draw depends on params.seed and the number of
-  // calls so far alone: same seed, same logits, same tokens on every machine.
+  // Next token for `logits` [vocabulary], which it remembers. Throws kInternal when every logit is
+  // NaN or -inf. The draw depends on params.seed and the number of tokens before it (the prompt's
+  // and those chosen): same seed, same logits, same tokens on every machine.
   TokenId sample(std::span<const float> logits);
+
+  // Remembers a token that a GPU chose as `sample` would have.
+  void accept(TokenId token);
 
   // Natural-log probability of `token` under the unmodified logits.
   static float log_probability(std::span<const float> logits, TokenId token);
 
  private:
-  void apply_penalties();
-  TokenId draw();
-  void keep_top_k();
-  void keep_top_p();
-  double weight_of(uint64_t key) const;
-  double total_weight() const;
+  std::span<const float> penalised(std::span<const float> logits);
 
   SamplingParams params_;
-  std::mt19937_64 random_;
+  uint64_t length_ = 0;                 // of the sequence: the prompt's tokens and those chosen
   std::vector<int32_t> prompt_counts_;  // by token id, grown on demand
   std::vector<int32_t> generated_counts_;
-  std::vector<float> scratch_;   // logits after penalties, by token id
-  std::vector<uint64_t> order_;  // keys of candidates, most likely first once a filter sorted them
-  std::vector<double> weights_;  // by token id: probability over that of the most likely token
+  std::vector<float> penalised_;  // logits after penalties, by token id
+  TokenDrawer drawer_;
 };
 
 }  // namespace dak

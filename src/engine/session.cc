@@ -4,6 +4,7 @@
 #include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/operation_times.h"
+#include "engine/prefill_chunk.h"
 #include "engine/stop.h"
 
 namespace dak {
@@ -107,7 +108,7 @@ std::span<const float> Session::prefill(const GenerateRequest& request, Generate
 
   std::span<const float> logits;
   while (hold_.tokens < length && !cancelled(request)) {
-    const int64_t rows = std::min(engine_.prefill_chunk_, length - hold_.tokens);
+    const int64_t rows = next_prefill_rows(length - hold_.tokens, engine_.prefill_chunk_);
     const std::span<const TokenId> chunk(request.prompt.data() + hold_.tokens,
                                          static_cast<size_t>(rows));
     logits = engine_.run(hold_, chunk, hold_.tokens + rows == length, result.prefill);
@@ -116,8 +117,8 @@ std::span<const float> Session::prefill(const GenerateRequest& request, Generate
   return logits;
 }
 
-// The next token of the device's choice, with the step after it already enqueued.
-TokenId Session::decode_ahead(Decoder& decoder, PhaseStats& stats) {
+// The next token; where the device chooses, the step after it is already enqueued.
+TokenId Session::decode(Decoder& decoder, PhaseStats& stats) {
   while (decoder.in_flight() <= decoder.ahead() && hold_.tokens < engine_.context()) {
     decoder.enqueue();
   }
@@ -140,10 +141,9 @@ GenerateResult Session::generate(const GenerateRequest& request) {
   TokenId next = request.prompt.back();
   std::span<const float> logits = prefill(request, result);
   if (!logits.empty()) next = sampler.sample(logits);
-  std::optional<Decoder> decoder;  // where the device chooses the tokens
-  if (!logits.empty() && engine_.cuda_ != nullptr && request.sampling.plain_greedy() &&
-      hold_.tokens < engine_.context()) {
-    decoder.emplace(engine_, std::vector<KvHold*>{&hold_}, std::vector<TokenId>{next});
+  std::optional<Decoder> decoder;
+  if (!logits.empty()) {
+    decoder.emplace(engine_, std::vector{&hold_}, std::vector{next}, std::vector{&sampler});
   }
   while (!logits.empty() && !cancelled(request)) {
     result.tokens.push_back(next);
@@ -164,12 +164,7 @@ GenerateResult Session::generate(const GenerateRequest& request) {
       break;
     }
     tokens_.push_back(next);
-    if (decoder) {
-      next = decode_ahead(*decoder, result.decode);
-    } else {
-      logits = engine_.run(hold_, {&next, 1}, /*want_logits=*/true, result.decode);
-      next = sampler.sample(logits);
-    }
+    next = decode(*decoder, result.decode);
   }
   decoder.reset();
   answer.finish(next);

@@ -11,6 +11,7 @@
 #include "kernels/gemm_schedule.h"
 #include "kernels/link_controller.h"
 #include "kernels/sm90_gemm.h"
+#include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
 #include "ops/activation.h"
 
@@ -78,7 +79,8 @@ struct GemmForm {
   // for every token_ranks * token_tile tokens, with no window.
   bool ring = true;
   GemmOrder order = GemmOrder::kSpread;
-  int readers = 0;  // thread blocks that copy a tier's row blocks to the ring; 0: all there are
+  bool halves = true;  // cut the tiles of a last round that would leave most clusters idle
+  int readers = 0;     // thread blocks that copy a tier's row blocks to the ring; 0: all there are
 };
 
 struct GemmArgs {
@@ -102,6 +104,14 @@ struct GemmArgs {
 // for a cluster that the GPU does not run, kInternal for a workspace that was not reserved.
 void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& workspace,
           const LinkController& links, cudaStream_t stream);
+
+// Thread blocks that copy a tier's row blocks: enough to fill the windows of links that a split
+// matmul gives `readers`. More of them would only slow what their SMs multiply.
+int gemm_readers_for(const ReaderCounts& readers);
+
+// Of `tiles` of 256 tokens, how many are not cut in halves: all but those of a last round that has
+// at most half as many tiles as there are clusters.
+int64_t whole_tiles_of(int64_t tiles, int clusters);
 
 // The token tile that gemm() chooses for `groups` of kGroupBlocks row blocks and `clusters` that
 // run at a time.

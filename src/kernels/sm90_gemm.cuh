@@ -1,7 +1,8 @@
 // GEMM of many rows on Hopper: out[m, n] = epilogue(x[m, k] w[n, k]^T), m > 64, where w's row
 // blocks lie in several tiers and each remote byte crosses its link once.
 //
-// A persistent thread block multiplies tiles of 128 outputs x 128 or 256 tokens. Its warps:
+// A persistent thread block multiplies tiles of 128 outputs x 128 or 256 tokens, and where the last
+// round would have few tiles of 256, halves of them. Its warps:
 //   warpgroup 0   warp 0 fills a ring of stages (64 of K: weights by bulk copy as they lie, x by
 //                 tensor copy), warp 1 copies remote row blocks to the ring in device memory
 //   1 and 2       multiply a row block each, wgmma m64n256k16 (or n128), and store
@@ -24,54 +25,77 @@
 namespace dak {
 
 // Begins sums (+)= weights[64, 64] x[kTokens, 64]^T; layouts as in sm90_split_consume.cuh.
-template <typename T, typename Shape>
-__device__ void multiply_gemm_stage(float (&sums)[Shape::kValues], const std::byte* weights,
+template <typename T, int kTokens>
+__device__ void multiply_gemm_stage(float (&sums)[kTokens / 2], const std::byte* weights,
                                     const std::byte* x, int accumulate) {
   const uint64_t a = ptx::matrix_descriptor(weights, 128, 1024, ptx::Swizzle::kNone);
   const uint64_t b = ptx::matrix_descriptor(x, 16, 1024, ptx::Swizzle::k128);
   ptx::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
-    ptx::Wgmma<T, Shape::kTokens>::multiply(sums, a + step * 16, b + step * 2,
-                                            step > 0 ? 1 : accumulate);
+    ptx::Wgmma<T, kTokens>::multiply(sums, a + step * 16, b + step * 2, step > 0 ? 1 : accumulate);
   }
   ptx::wgmma_commit();
+}
+
+// Who of a warpgroup tells which peer that a stage is free.
+struct GemmRelease {
+  bool mine;
+  uint32_t peer;
+};
+
+// All of K of one tile of kTokens tokens, or of half a tile of the shape.
+template <typename T, int kTokens, typename Shape>
+__device__ void sum_gemm_tile(float (&sums)[kTokens / 2], const GemmParams& params,
+                              const GemmShared<Shape>& shared, RingPosition<Shape::kStages>& at,
+                              const GemmRelease& release, int row) {
+  GemmControl<Shape>& control = *shared.control;
+  uint32_t previous = 0;  // stage whose products may still be in flight
+  for (int32_t chunk = 0; chunk < params.chunks; ++chunk) {
+    ptx::mbarrier_wait(&control.full[at.stage], at.phase);
+    multiply_gemm_stage<T, kTokens>(
+        sums, shared.weights(at.stage) + static_cast<uint32_t>(row) * Shape::kChunkBytes,
+        shared.x(at.stage), chunk > 0 ? 1 : 0);
+    ptx::wgmma_wait<1>();
+    if (chunk > 0 && release.mine) {
+      ptx::mbarrier_arrive_at(&control.empty[previous], release.peer);
+    }
+    previous = at.stage;
+    at.advance();
+  }
+  ptx::wgmma_wait<0>();
+  if (release.mine) ptx::mbarrier_arrive_at(&control.empty[previous], release.peer);
+#pragma unroll
+  for (float& sum : sums) ptx::wgmma_pin(sum);
 }
 
 // The warpgroup of row block `row`.
 template <typename T, typename Shape>
 __device__ void consume_gemm_tiles(const GemmParams& params, const GemmRank& rank,
                                    const GemmShared<Shape>& shared, int row, int thread) {
-  GemmControl<Shape>& control = *shared.control;
-  const bool releases = static_cast<uint32_t>(thread) < GemmRank::peers(params);
-  const uint32_t peer = releases ? rank.peer(params, static_cast<uint32_t>(thread)) : 0;
+  const bool mine = static_cast<uint32_t>(thread) < GemmRank::peers(params);
+  const GemmRelease release{mine, mine ? rank.peer(params, static_cast<uint32_t>(thread)) : 0};
   float* scratch = reinterpret_cast<float*>(
       shared.scratch + static_cast<uint32_t>(row * 4 + thread / 32) * Shape::kSliceBytes);
+  constexpr int kSlices = Shape::kTokens / Shape::kSliceTokens;
   float sums[Shape::kValues];
   RingPosition<Shape::kStages> at;
-  for (GemmTile tile(params, rank); tile.valid(); tile.advance()) {
+  for (GemmTile tile(params, rank); tile.valid(); tile.advance(params)) {
     const GemmBlock block = tile.blocks(params, rank)[row];
-    uint32_t previous = 0;  // stage whose products may still be in flight
-    for (int32_t chunk = 0; chunk < params.chunks; ++chunk) {
-      ptx::mbarrier_wait(&control.full[at.stage], at.phase);
-      multiply_gemm_stage<T, Shape>(
-          sums, shared.weights(at.stage) + static_cast<uint32_t>(row) * Shape::kChunkBytes,
-          shared.x(at.stage), chunk > 0 ? 1 : 0);
-      ptx::wgmma_wait<1>();
-      if (chunk > 0 && releases) ptx::mbarrier_arrive_at(&control.empty[previous], peer);
-      previous = at.stage;
-      at.advance();
+    if (tile.is_half) {
+      if constexpr (Shape::kTokens == 256) {
+        auto& half = reinterpret_cast<float(&)[Shape::kValues / 2]>(sums);
+        sum_gemm_tile<T, Shape::kTokens / 2, Shape>(half, params, shared, at, release, row);
+      }
+    } else {
+      sum_gemm_tile<T, Shape::kTokens, Shape>(sums, params, shared, at, release, row);
     }
-    ptx::wgmma_wait<0>();
-    if (releases) ptx::mbarrier_arrive_at(&control.empty[previous], peer);
     if (params.ring != nullptr && block.remote >= 0 && thread == 0) {
-      ptx::add_release(gemm_released(params, block.remote), 1);
+      ptx::add_release(gemm_released(params, block.remote), tile.is_half ? 1 : 2);
     }
-#pragma unroll
-    for (float& sum : sums) ptx::wgmma_pin(sum);
     if (block.index < 0) continue;
-    store_gemm_tile<Shape>(params.epilogue, sums, block.index,
-                           tile.token_tile(params, rank) * Shape::kTokens, scratch, thread / 32,
+    store_gemm_tile<Shape>(params.epilogue, sums, tile.is_half ? kSlices / 2 : kSlices, block.index,
+                           tile.first_token(params, rank, Shape::kTokens), scratch, thread / 32,
                            thread % 32);
   }
 }

@@ -15,7 +15,8 @@
 namespace dak {
 
 // Counters of one launch in device memory, all zero before and after it. Behind it lie
-// ready[remote blocks][segments], chunks copied, and released[remote blocks], token tiles done.
+// ready[remote blocks][segments], chunks copied, and released[remote blocks], halves of token tiles
+// done.
 struct GemmCounters {
   uint32_t next[kMaxTiers];  // fetches taken, in chunks
   uint32_t done;             // thread blocks
@@ -24,6 +25,7 @@ struct GemmCounters {
 
 struct GemmParams {
   CUtensorMap x_map;        // x [tokens, k], boxes of [token tile / weight_ranks, 64], swizzled
+  CUtensorMap x_half_map;   // the same of half as many tokens
   const GemmBlock* blocks;  // [groups * kGroupBlocks]
   const GemmFetch* fetches;
   LinkState* links;        // [kMaxTiers]
@@ -40,10 +42,11 @@ struct GemmParams {
   // of one pair of row blocks share weights.
   int32_t weight_ranks;
   int32_t token_ranks;
-  int32_t token_groups;            // token tiles / token_ranks
-  int32_t readers;                 // thread blocks of each tier that copy to the ring, at most
-  int32_t tiers;                   // with fetches
-  int32_t tier[kMaxTiers];         // which
+  int32_t token_groups;     // token tiles / token_ranks
+  int32_t whole_tiles;      // of a cluster; the others are cut in two halves of the tokens each
+  int32_t readers;          // thread blocks of each tier that copy to the ring, at most
+  int32_t tiers;            // with fetches
+  int32_t tier[kMaxTiers];  // which
   int32_t fetch_begin[kMaxTiers];  // of each of them
   int32_t fetch_end[kMaxTiers];
   SplitEpilogue epilogue;

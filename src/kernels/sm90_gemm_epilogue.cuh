@@ -126,12 +126,12 @@ __device__ inline bool stores_wide(const SplitEpilogue& epilogue) {
          (epilogue.residual == nullptr || epilogue.out_dtype == DType::kF32);
 }
 
-// `sums` of a warpgroup in the fragment order of wgmma m64nNk16 (sm90_split_epilogue.cuh);
-// `scratch` is the warp's own.
+// `slices` of kSliceTokens tokens of a warpgroup's `sums`, in the fragment order of wgmma m64nNk16
+// (sm90_split_epilogue.cuh); `scratch` is the warp's own.
 template <typename Shape>
 __device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sums)[Shape::kValues],
-                                int32_t block, int32_t first_token, float* scratch, int warp,
-                                int lane) {
+                                int slices, int32_t block, int32_t first_token, float* scratch,
+                                int warp, int lane) {
   const GemmOutputs outputs = gemm_outputs(epilogue, block, warp, lane);
   const bool wide = stores_wide(epilogue);
   const bool plain =
@@ -141,7 +141,7 @@ __device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sum
   constexpr int kSlices = Shape::kTokens / Shape::kSliceTokens;
   // One loop for all slices, or its code is there eight times; only what reads registers is.
 #pragma unroll 1
-  for (int slice = 0; slice < kSlices; ++slice) {
+  for (int slice = 0; slice < slices; ++slice) {
     const int32_t token = first_token + slice * Shape::kSliceTokens;
     if (token >= epilogue.batch) break;
 #pragma unroll

@@ -57,7 +57,7 @@ __device__ void read_to_ring(const GemmParams& params, const GemmShared<Shape>& 
   uint32_t* next = &params.counters->next[slot];
   const auto tickets = static_cast<uint32_t>(params.fetch_end[slot] - params.fetch_begin[slot]) *
                        static_cast<uint32_t>(kSegmentChunks);
-  const auto tiles = static_cast<uint32_t>(params.token_groups * params.token_ranks);
+  const auto halves = static_cast<uint32_t>(2 * params.token_groups * params.token_ranks);
   const uint64_t policy = ptx::policy_evict_first();
   ReaderSamples samples;
   uint32_t phase = 0;
@@ -82,7 +82,7 @@ __device__ void read_to_ring(const GemmParams& params, const GemmShared<Shape>& 
     bool had_room = true;
     if (fetch.block >= params.slots) {  // until the row block that was there is done with
       const uint32_t* released = gemm_released(params, fetch.block - params.slots);
-      while (ptx::load_acquire(released) < tiles) {
+      while (ptx::load_acquire(released) < halves) {
         had_room = false;
         ptx::sleep_ns(200);
       }

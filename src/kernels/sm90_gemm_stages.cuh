@@ -104,22 +104,44 @@ struct GemmRank {
 };
 
 // Tiles of a cluster: every `clusters`-th, tokens innermost, so that clusters that run at the same
-// time share row blocks.
+// time share row blocks. What would be a last round of few tiles is a round of halves.
 struct GemmTile {
-  int32_t index;
+  int32_t place;  // among whole tiles and halves
   int32_t end;
   int32_t step;
+  int32_t index;  // of the whole tile
+  bool is_half;
+  int32_t half;  // 0 or 1
 
   __device__ GemmTile(const GemmParams& params, const GemmRank& rank)
-      : index(rank.cluster), end(params.groups * params.token_groups), step(rank.clusters) {}
-  __device__ bool valid() const { return index < end; }
-  __device__ void advance() { index += step; }
-  __device__ int32_t token_tile(const GemmParams& params, const GemmRank& rank) const {
-    return index % params.token_groups * params.token_ranks + static_cast<int32_t>(rank.token);
+      : place(rank.cluster),
+        end(2 * params.groups * params.token_groups - params.whole_tiles),
+        step(rank.clusters) {
+    find(params);
+  }
+  __device__ bool valid() const { return place < end; }
+  __device__ void advance(const GemmParams& params) {
+    place += step;
+    find(params);
+  }
+  // Of kTokens tokens a tile.
+  __device__ int32_t first_token(const GemmParams& params, const GemmRank& rank,
+                                 int32_t tokens) const {
+    const int32_t tile =
+        index % params.token_groups * params.token_ranks + static_cast<int32_t>(rank.token);
+    return tile * tokens + half * (tokens / 2);
   }
   __device__ const GemmBlock* blocks(const GemmParams& params, const GemmRank& rank) const {
     const int32_t group = group_at(params.order, index / params.token_groups);
     return params.blocks + (group * params.weight_ranks + static_cast<int32_t>(rank.weight)) * 2;
+  }
+
+ private:
+  __device__ void find(const GemmParams& params) {
+    const int32_t beyond = place - params.whole_tiles;
+    is_half = beyond >= 0;
+    index = is_half ? params.whole_tiles + beyond / 2 : place;
+    half = is_half ? beyond % 2 : 0;
   }
 };
 
@@ -157,17 +179,22 @@ __device__ void fill_gemm_stages(const GemmParams& params, const GemmRank& rank,
                                  const GemmShared<Shape>& shared) {
   const uint16_t x_ranks = rank.x_ranks(params);
   const uint16_t weight_ranks = rank.weight_ranks(params);
-  const auto x_rows = static_cast<uint32_t>(Shape::kTokens / params.weight_ranks);
+
   const uint32_t part = Shape::kChunkBytes / static_cast<uint32_t>(params.token_ranks);
   const uint64_t policy = ptx::policy_evict_normal();
   RingPosition<Shape::kStages> at;
-  for (GemmTile tile(params, rank); tile.valid(); tile.advance()) {
+  for (GemmTile tile(params, rank); tile.valid(); tile.advance(params)) {
+    const auto x_rows = static_cast<uint32_t>((tile.is_half ? Shape::kTokens / 2 : Shape::kTokens) /
+                                              params.weight_ranks);
+    const CUtensorMap* x_map = tile.is_half ? &params.x_half_map : &params.x_map;
     const int32_t token =
-        tile.token_tile(params, rank) * Shape::kTokens + static_cast<int32_t>(rank.weight * x_rows);
+        tile.first_token(params, rank, Shape::kTokens) + static_cast<int32_t>(rank.weight * x_rows);
+
     const GemmBlock* blocks = tile.blocks(params, rank);
     const std::byte* source[2];
     int32_t in_ring[2];
-    uint32_t bytes = Shape::kXBytes;
+    uint32_t bytes = tile.is_half ? Shape::kXBytes / 2 : Shape::kXBytes;
+
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const GemmBlock block = blocks[row];
@@ -186,9 +213,9 @@ __device__ void fill_gemm_stages(const GemmParams& params, const GemmRank& rank,
       ptx::mbarrier_arrive_expect_tx(full, bytes);
       std::byte* x = shared.x(at.stage) + rank.weight * x_rows * 128;
       if (params.weight_ranks > 1) {
-        ptx::tensor_copy_2d_multicast(x, &params.x_map, chunk * 64, token, full, x_ranks);
+        ptx::tensor_copy_2d_multicast(x, x_map, chunk * 64, token, full, x_ranks);
       } else {
-        ptx::tensor_copy_2d(x, &params.x_map, chunk * 64, token, full, policy);
+        ptx::tensor_copy_2d(x, x_map, chunk * 64, token, full, policy);
       }
 #pragma unroll
       for (int row = 0; row < 2; ++row) {

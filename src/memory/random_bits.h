@@ -12,12 +12,17 @@ struct RandomKeys {
   uint32_t second;
 };
 
-// Splitmix64's finaliser (Steele et al. 2014): neighbouring seeds share nothing.
-constexpr RandomKeys random_keys(uint64_t seed) {
-  uint64_t z = seed + 0x9e3779b97f4a7c15u;
+// What Splitmix64 (Steele et al. 2014) makes of a state: neighbouring states share nothing.
+inline constexpr uint64_t kSplitmixStep = 0x9e3779b97f4a7c15u;
+constexpr uint64_t splitmix64(uint64_t state) {
+  uint64_t z = state + kSplitmixStep;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
   z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-  z ^= z >> 31;
+  return z ^ z >> 31;
+}
+
+constexpr RandomKeys random_keys(uint64_t seed) {
+  const uint64_t z = splitmix64(seed);
   return {static_cast<uint32_t>(z), static_cast<uint32_t>(z >> 32)};
 }
 

@@ -34,10 +34,18 @@ struct Tier {
 // Bytes read from each tier, by index.
 struct TierTraffic {
   std::array<int64_t, kMaxTiers> read_bytes{};
+  std::array<int64_t, kMaxTiers> kv_bytes{};  // among them, of the KV cache
 
   void add(TierIndex tier, int64_t bytes) { read_bytes[tier] += bytes; }
+  void add_kv(TierIndex tier, int64_t bytes) {
+    add(tier, bytes);
+    kv_bytes[tier] += bytes;
+  }
   void add_all(const TierTraffic& other) {
-    for (size_t i = 0; i < read_bytes.size(); ++i) read_bytes[i] += other.read_bytes[i];
+    for (size_t i = 0; i < read_bytes.size(); ++i) {
+      read_bytes[i] += other.read_bytes[i];
+      kv_bytes[i] += other.kv_bytes[i];
+    }
   }
   int64_t total_bytes() const {
     int64_t total = 0;

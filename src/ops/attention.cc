@@ -44,7 +44,7 @@ void count_sequence(const AttentionConfig& config, const KvSequence& s, TierTraf
   for (int64_t page = begin / kPageTokens; page * kPageTokens < end; ++page) {
     const int64_t first = std::max(begin, page * kPageTokens);
     const int64_t last = std::min(end, (page + 1) * kPageTokens);
-    traffic.add(s.pages[static_cast<size_t>(page)].tier, (last - first) * token_bytes);
+    traffic.add_kv(s.pages[static_cast<size_t>(page)].tier, (last - first) * token_bytes);
   }
 }
 

@@ -93,38 +93,9 @@ void add_compute(std::vector<CostLine>& lines, double flops, const Machine& mach
        .limit = Limit::kCompute});
 }
 
-bool is_wide(const KernelCosts& kernels, int64_t rows) {
-  return !kernels.wide.empty() && rows > kernels.matmul.back().rows;
-}
-
-double wide_peak_share(const KernelCosts& kernels, int64_t rows) {
-  const std::vector<WideMatmulCost>& wide = kernels.wide;
-  if (rows <= wide.front().rows) return wide.front().peak_share;
-  for (size_t i = 1; i < wide.size(); ++i) {
-    if (rows > wide[i].rows) continue;
-    const double part = static_cast<double>(rows - wide[i - 1].rows) /
-                        static_cast<double>(wide[i].rows - wide[i - 1].rows);
-    return wide[i - 1].peak_share + part * (wide[i].peak_share - wide[i - 1].peak_share);
-  }
-  return wide.back().peak_share;
-}
-
-// Arithmetic, local and remote bytes overlap; whichever takes longest.
-OperationCost wide_matmul_time(const Operation& op, const PassShape& pass, const Machine& machine) {
-  const KernelCosts& kernels = machine.kernels;
-  OperationCost cost{.lines = memory_lines(machine, 1 / kernels.wide_local_share, 1),
-                     .fixed_s = kernels.wide_fixed_us * kMicro};
-  if (machine.peak_flops_per_s > 0) {
-    const double rate = machine.peak_flops_per_s * wide_peak_share(kernels, rows_of(op, pass));
-    cost.lines.push_back({.fixed_s = flops_of(op, pass) / rate, .limit = Limit::kCompute});
-  }
-  return cost;
-}
-
 OperationCost matmul_time(const Operation& op, const PassShape& pass, const Machine& machine) {
   const int64_t rows = rows_of(op, pass);
   const KernelCosts& kernels = machine.kernels;
-  if (is_wide(kernels, rows)) return wide_matmul_time(op, pass, machine);
   const Readings local = readings_of(kernels, rows, kernels.local_columns_per_reading);
   const Readings remote = readings_of(kernels, rows, kernels.remote_columns_per_reading);
   OperationCost cost{.lines = memory_lines(machine, local.local, remote.count)};
@@ -184,12 +155,14 @@ double lookup_share(const Operation& op, const PassShape& pass) {
 }  // namespace
 
 Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype) {
+  // Not known: taken for an H100.
+  const bool has_tma = profile.compute_capability.empty() || profile.compute_capability == "9.0";
   Machine machine{.tiers = std::move(tiers),
                   .local_loss = {},
                   .peak_flops_per_s = profile.peak_of(weight_dtype),
                   .kernels = profile.device == "cpu"
                                  ? cpu_kernel_costs(profile.cpu_costs, profile.launch_overhead_us)
-                                 : cuda_kernel_costs()};
+                                 : cuda_kernel_costs(has_tma)};
   for (size_t t = 0; t < machine.tiers.size(); ++t) {
     const Tier& tier = machine.tiers[t];
     double loss = 0;
@@ -269,9 +242,7 @@ std::array<double, kMaxTiers> bytes_read(const Operation& op, const PassShape& p
   double local = 0;
   double remote = 0;
   const KernelCosts& kernels = machine.kernels;
-  if (op.kind == OperationKind::kMatmul && is_wide(kernels, rows)) {
-    local = remote = 1;
-  } else if (op.kind == OperationKind::kMatmul) {
+  if (op.kind == OperationKind::kMatmul) {
     local = static_cast<double>(ceil_div(rows, kernels.local_columns_per_reading));
     remote = static_cast<double>(ceil_div(rows, kernels.remote_columns_per_reading));
   } else if (op.kind == OperationKind::kLookup) {

@@ -22,24 +22,14 @@ struct MatmulCost {
   double link_fixed_us = 0;   // when a link is
 };
 
-// Products of more rows than the last MatmulCost has, where a kernel reads each byte of a weight
-// once however many they are.
-struct WideMatmulCost {
-  int64_t rows = 0;
-  double peak_share = 1;  // of the peak FLOP/s
-};
-
 // What dak's kernels add to the hardware's numbers: measured once, the same for every machine.
 struct KernelCosts {
-  std::vector<MatmulCost> matmul;    // ascending rows; more rows than the last cost as it does,
-  std::vector<WideMatmulCost> wide;  // unless this has entries: ascending rows, linear between them
-  double wide_local_share = 1;       // of the local bandwidth that wide products reach
-  double wide_fixed_us = 0;
+  std::vector<MatmulCost> matmul;  // ascending rows; more rows than the last cost as it does
   // Rows of a pass that one reading of a weight serves, where it is local and where it is remote:
   // a pass of more rows reads it again.
   int64_t local_columns_per_reading = 64;
   int64_t remote_columns_per_reading = 64;
-  double peak_share = 1;                   // of the peak FLOP/s that all else reaches
+  double peak_share = 1;                   // of the peak FLOP/s that products reach
   double attention_local_share = 1;        // of the local bandwidth that attention reaches
   double attention_fixed_us = 0;           // a layer, with the heads before it
   int64_t attention_rows_per_reading = 1;  // query rows of a sequence that one reading serves
@@ -48,7 +38,8 @@ struct KernelCosts {
   double pass_us = 0;         // a pass: embedding, last norm, choice of tokens, launch
 };
 
-KernelCosts cuda_kernel_costs();
+// `reads_once`: with the TMA kernels, whose products of more than 64 rows read a weight once.
+KernelCosts cuda_kernel_costs(bool reads_once);
 // As measured, or those of the machine of docs/planner.md where they were not. `loop_us`: of one
 // parallel loop over nothing, as probed.
 KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loop_us);

@@ -16,9 +16,10 @@ PlacementProblem problem_of(const PlanRequest& request, int64_t local_bytes) {
                              .block_bytes = operand.block_bytes(),
                              .terms = request.costs[i]});
   }
-  for (const Tier& tier : request.tiers) {
+  for (size_t i = 0; i < request.tiers.size(); ++i) {
+    const int64_t room = weight_room(request.tiers[i], static_cast<TierIndex>(i), request.fixed);
     // More than everything is no more; sums of capacities must not overflow.
-    problem.capacity_bytes.push_back(std::min(tier.capacity_bytes, total_bytes(request.operands)));
+    problem.capacity_bytes.push_back(std::min(room, total_bytes(request.operands)));
   }
   problem.capacity_bytes[0] = local_bytes;
   if (request.offload_ratio) {

@@ -23,22 +23,28 @@ int64_t largest_block_bytes(const std::vector<Operand>& operands) {
   return largest;
 }
 
+int64_t weight_room(const Tier& tier, TierIndex index, const FixedMemory& fixed) {
+  return std::max<int64_t>(0, tier.capacity_bytes - (index == 1 ? fixed.kv_remote_bytes : 0));
+}
+
 int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes) {
   int64_t left = total_bytes(request.operands);
   for (size_t i = 1; i < request.tiers.size(); ++i) {
-    left -= std::min(left, request.tiers[i].capacity_bytes);  // a capacity may be the largest int
+    // A capacity may be the largest int.
+    left -= std::min(left, weight_room(request.tiers[i], static_cast<TierIndex>(i), request.fixed));
   }
   return std::max(local_bytes, request.fixed.total_bytes() + left);
 }
 
-RemoteTiers::RemoteTiers(const std::vector<Tier>& tiers)
-    : tiers_(tiers), free_bytes_(tiers.size()) {
-  for (size_t i = 1; i < tiers.size(); ++i) free_bytes_[i] = tiers[i].capacity_bytes;
+RemoteTiers::RemoteTiers(const Plan& plan) : free_bytes_(plan.tiers.size()) {
+  for (size_t i = 1; i < free_bytes_.size(); ++i) {
+    free_bytes_[i] = weight_room(plan.tiers[i], static_cast<TierIndex>(i), plan.fixed);
+  }
 }
 
 void RemoteTiers::place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans) {
   int64_t next = operand.blocks() - remote;
-  for (size_t i = 1; i < tiers_.size() && next < operand.blocks(); ++i) {
+  for (size_t i = 1; i < free_bytes_.size() && next < operand.blocks(); ++i) {
     const int64_t wanted = operand.blocks() - next;
     const int64_t fits = std::min(wanted, free_bytes_[i] / operand.block_bytes());
     if (fits == 0) continue;
@@ -50,7 +56,7 @@ void RemoteTiers::place(const Operand& operand, int64_t remote, std::vector<Tier
 }
 
 void RemoteTiers::place_whole(const Operand& operand, std::vector<TierSpan>& spans) {
-  for (size_t i = 1; i < tiers_.size(); ++i) {
+  for (size_t i = 1; i < free_bytes_.size(); ++i) {
     if (free_bytes_[i] < operand.size_bytes()) continue;
     free_bytes_[i] -= operand.size_bytes();
     spans.push_back(

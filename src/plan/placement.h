@@ -13,6 +13,9 @@ namespace dak {
 int64_t total_bytes(const std::vector<Operand>& operands);
 int64_t largest_block_bytes(const std::vector<Operand>& operands);
 
+// Bytes of a remote tier that weights may have: what the KV cache leaves.
+int64_t weight_room(const Tier& tier, TierIndex index, const FixedMemory& fixed);
+
 // With which a plan would work that needs `local_bytes` beside the operands: at least those, and
 // what the remote tiers have no room for.
 int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes);
@@ -20,7 +23,7 @@ int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes);
 // Remote bytes fill the remote tiers in order.
 class RemoteTiers {
  public:
-  explicit RemoteTiers(const std::vector<Tier>& tiers);
+  explicit RemoteTiers(const Plan& plan);
 
   // Appends the spans of an operand's last `remote` blocks.
   void place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans);
@@ -31,7 +34,6 @@ class RemoteTiers {
   int64_t missing_bytes() const { return missing_bytes_; }
 
  private:
-  const std::vector<Tier>& tiers_;
   std::vector<int64_t> free_bytes_;
   int64_t missing_bytes_ = 0;
 };

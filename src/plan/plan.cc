@@ -92,6 +92,7 @@ void to_json(nlohmann::json& json, const Plan& plan) {
             {"kv_bytes", plan.fixed.kv_bytes},
             {"kv_remote_bytes", plan.fixed.kv_remote_bytes},
             {"kv_tokens", plan.fixed.kv_tokens},
+            {"prefill_chunk", plan.fixed.prefill_chunk},
             {"activation_bytes", plan.fixed.activation_bytes},
             {"prefetch_bytes", plan.fixed.prefetch_bytes},
             {"uva_bytes", plan.fixed.uva_bytes},

@@ -59,6 +59,7 @@ struct FixedMemory {
   int64_t kv_bytes = 0;          // the cache's pages in tier 0
   int64_t kv_remote_bytes = 0;   // and in tier 1
   int64_t kv_tokens = 0;         // tokens it holds, over all sequences
+  int64_t prefill_chunk = 0;     // most tokens of a prompt in one forward pass
   int64_t activation_bytes = 0;  // workspace of the largest batch
   int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts are copied into
   int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums

@@ -118,7 +118,7 @@ Plan plan_uniform(const PlanRequest& request) {
   if (request.local_budget_bytes) plan.tiers[0].capacity_bytes = *request.local_budget_bytes;
   const std::vector<int64_t> remote =
       remote_blocks(request.operands, choice.ratio, !request.offload_ratio.has_value());
-  RemoteTiers remote_tiers(plan.tiers);
+  RemoteTiers remote_tiers(plan);
   for (size_t i = 0; i < request.operands.size(); ++i) {
     const Operand& operand = request.operands[i];
     OperandPlan entry{.operand = operand, .spans = {}};

@@ -78,7 +78,7 @@ Plan plan_whole_operands(const PlanRequest& request) {
             .prefetch = {},
             .smallest_local_budget_bytes = request.fixed.total_bytes()};
   if (request.local_budget_bytes) plan.tiers[0].capacity_bytes = *request.local_budget_bytes;
-  RemoteTiers remote_tiers(plan.tiers);
+  RemoteTiers remote_tiers(plan);
   for (size_t i = 0; i < request.operands.size(); ++i) {
     OperandPlan entry{.operand = request.operands[i], .spans = {}};
     if (entry.operand.use == OperandUse::kMatmul) entry.operand.layout = WeightLayout::kRowMajor;

@@ -84,6 +84,9 @@ TEST(Bench, FiguresAgreeWithEachOther) {
                 1e-9);
     EXPECT_GE(row["bytes_local"].get<int64_t>() + row["bytes_host"].get<int64_t>(),
               row["weight_bytes"].get<int64_t>());
+    EXPECT_GT(row["kv_bytes_local"], 0);
+    EXPECT_LT(row["kv_bytes_local"], row["bytes_local"]);
+    EXPECT_EQ(row["kv_bytes_host"], 0);
     const bool offloaded = row["ratio_asked"] > 0;
     EXPECT_EQ(row["bytes_host"] > 0, offloaded);
     EXPECT_NEAR(row["offload_ratio"].get<double>(), row["ratio_asked"].get<double>(), 0.1);

@@ -117,7 +117,7 @@ TEST(GreedyPlan, MinimisesWhatIsForecast) {
     for (const TierSpan& span : entry.spans) blocks.back()[span.tier] += span.blocks;
   }
   const auto costs = operand_costs(operations_of(files.config, operands, DType::kBF16, plan.fixed),
-                                   operands.size(), options.workload, options.prefill_chunk,
+                                   operands.size(), options.workload, plan.fixed.prefill_chunk,
                                    machine_of(*options.hardware, plan.tiers, DType::kBF16));
   for (size_t i = 0; i < costs.size(); ++i) problem.items[i].terms = costs[i];
   EXPECT_NEAR(cost_of_placement(problem, blocks), seconds_per_token, 1e-6 * seconds_per_token);

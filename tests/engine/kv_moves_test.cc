@@ -131,8 +131,7 @@ class Sequences {
     for (Sequence& s : sequences_) {
       if (s.hold.page_count() == 0 || random_() % 4 != 0) continue;
       const auto when = random_() % 2 == 0 ? KvCache::When::kNow : KvCache::When::kLater;
-      const bool moved = cache_->move(s.hold, random_() % kLayers,
-                                      random_() % s.hold.page_count(),
+      const bool moved = cache_->move(s.hold, random_() % kLayers, random_() % s.hold.page_count(),
                                       static_cast<TierIndex>(random_() % 2), when);
       later_ += moved && when == KvCache::When::kLater;
     }

@@ -49,6 +49,9 @@ TEST(PlanModel, AWindowIsOfDirectReadsAndHoldsOne) {
 }
 
 TEST(PlanModel, ResidentKeepsEverythingLocal) {
+  EngineOptions remote_kv{.kv_ratio = 0.5};
+  remote_kv.mode = AccessMode::kResident;
+  expect_refusal(remote_kv, ErrorCode::kInvalidArgument, {"--kv-ratio", "0.5", "resident"});
   const Plan roomy = plan({.context = 64, .mode = AccessMode::kResident});
   EXPECT_EQ(roomy.offload_ratio(), 0);
   const int64_t need = roomy.bytes_in(0);
@@ -63,6 +66,23 @@ TEST(PlanModel, ResidentKeepsEverythingLocal) {
                  ErrorCode::kInvalidArgument, {"--offload-ratio", "0.1", "resident"});
   EXPECT_EQ(
       plan({.offload_ratio = 0, .context = 64, .mode = AccessMode::kResident}).offload_ratio(), 0);
+}
+
+TEST(PlanModel, WeightsHaveWhatRemotePagesLeaveOfATier) {
+  const ModelFiles files = open_model(kConfig, false);
+  for (const PlacementPolicy policy : {PlacementPolicy::kUniform, PlacementPolicy::kGreedy}) {
+    EngineOptions options{.offload_ratio = 0.5, .kv_ratio = 0.5, .context = 128};
+    options.placement = policy;
+    const Plan roomy = plan_model(files, options, cpu_tiers(1e9));
+    const int64_t need = roomy.bytes_in(1);
+    ASSERT_GT(roomy.fixed.kv_remote_bytes, 0);
+    options.host_budget_bytes = need;
+    const Plan exact = plan_model(files, options, cpu_tiers(1e9));
+    EXPECT_EQ(exact.bytes_in(1), need);
+    EXPECT_EQ(exact.tiers[1].capacity_bytes, need);
+    options.host_budget_bytes = need - 1;
+    EXPECT_THROW(plan_model(files, options, cpu_tiers(1e9)), Error);
+  }
 }
 
 TEST(PlanModel, PrefetchBuffersComeOutOfTheBudget) {

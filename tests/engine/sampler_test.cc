@@ -7,13 +7,13 @@
 #include <functional>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "support/sampling.h"
 
 namespace dak {
 namespace {
@@ -26,41 +26,6 @@ std::vector<float> logs(const std::vector<double>& probabilities) {
   logits.reserve(probabilities.size());
   for (const double p : probabilities) logits.push_back(static_cast<float>(std::log(p)));
   return logits;
-}
-
-// Probability of each token by the definitions, with a full sort: what Hugging Face's processors
-// do.
-std::vector<double> reference(const std::vector<float>& logits, const SamplingParams& params) {
-  std::vector<size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-  std::vector<double> p(logits.size(), 0.0);
-  const double largest = logits[order[0]];
-  const auto k = params.top_k > 0 ? static_cast<size_t>(params.top_k) : logits.size();
-  for (const size_t i : order) {
-    if (k < order.size() && logits[i] < logits[order[k - 1]]) continue;
-    p[i] = std::exp((static_cast<double>(logits[i]) - largest) /
-                    static_cast<double>(params.temperature));
-  }
-  const auto normalise = [&p] {
-    const double total = std::accumulate(p.begin(), p.end(), 0.0);
-    for (double& value : p) value /= total;
-  };
-  normalise();
-  double before = 0;
-  for (const size_t i : order) {
-    const double own = p[i];
-    if (params.top_p < 1 && before >= static_cast<double>(params.top_p)) p[i] = 0;
-    before += own;
-  }
-  normalise();
-  const double most = p[order[0]];
-  for (double& value : p) {
-    if (value < static_cast<double>(params.min_p) * most) value = 0;
-  }
-  normalise();
-  return p;
 }
 
 std::vector<int> draw_counts(const std::vector<float>& logits, const SamplingParams& params,
@@ -79,31 +44,10 @@ std::set<size_t> support(const std::vector<int>& counts) {
   return tokens;
 }
 
-// Chi-squared statistic as a standard normal deviate (Wilson and Hilferty, 1931): above 4 once in
-// 30,000 seeds.
-double chi_squared_deviate(const std::vector<int>& counts, const std::vector<double>& probability) {
-  const double draws = std::accumulate(counts.begin(), counts.end(), 0.0);
-  double statistic = 0;
-  double cells = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    if (probability[i] == 0) {
-      if (counts[i] != 0) return kInf;
-      continue;
-    }
-    const double expected = probability[i] * draws;
-    statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
-    cells += 1;
-  }
-  const double freedom = cells - 1;
-  if (freedom < 1) return 0;
-  const double spread = 2 / (9 * freedom);
-  return (std::cbrt(statistic / freedom) - (1 - spread)) / std::sqrt(spread);
-}
-
 TEST(ChiSquared, SeesAWrongDistribution) {
-  EXPECT_LT(chi_squared_deviate({5012, 4988}, {0.5, 0.5}), 4);
-  EXPECT_GT(chi_squared_deviate({5300, 4700}, {0.5, 0.5}), 4);
-  EXPECT_GT(chi_squared_deviate({5000, 5000, 1}, {0.5, 0.5, 0}), 4);
+  EXPECT_LT(test::chi_squared_deviate({5012, 4988}, {0.5, 0.5}), 4);
+  EXPECT_GT(test::chi_squared_deviate({5300, 4700}, {0.5, 0.5}), 4);
+  EXPECT_GT(test::chi_squared_deviate({5000, 5000, 1}, {0.5, 0.5, 0}), 4);
 }
 
 TEST(Sampler, GreedyTakesTheLargestAndTheLowestOfTies) {
@@ -169,7 +113,7 @@ TEST(Sampler, DistributionsMatchTheReference) {
       std::vector<float> logits(24);
       for (float& logit : logits) logit = static_cast<float>(random() % 4001) / 1000.0f - 2.0f;
       const std::vector<int> counts = draw_counts(logits, params, 60000);
-      EXPECT_LT(chi_squared_deviate(counts, reference(logits, params)), 4)
+      EXPECT_LT(test::chi_squared_deviate(counts, test::token_probabilities(logits, params)), 4)
           << "case " << c << " seed " << seed;
     }
   }
@@ -190,7 +134,7 @@ TEST(Sampler, LargeVocabularyKeepsTheReferenceSet) {
   };
   for (const auto& logits : {flat, peaked}) {
     for (size_t c = 0; c < cases.size(); ++c) {
-      const std::vector<double> wanted = reference(logits, cases[c]);
+      const std::vector<double> wanted = test::token_probabilities(logits, cases[c]);
       Sampler sampler(cases[c]);
       double mean = 0;
       constexpr int kDraws = 12;
@@ -280,8 +224,38 @@ TEST(Sampler, SameSeedSameTokens) {
   };
   EXPECT_EQ(draw(42), draw(42));
   EXPECT_NE(draw(42), draw(43));
-  // Recorded once: the same on every machine, compiler and library.
-  EXPECT_EQ(draw(42), (std::vector<TokenId>{75, 13, 75, 81, 99, 54, 59, 70, 89, 70, 27, 5}));
+  // As a program of a few lines in another language draws: the same on every machine.
+  EXPECT_EQ(draw(42), (std::vector<TokenId>{34, 96, 48, 8, 67, 8, 21, 72, 13, 70, 62, 18}));
+}
+
+TEST(Sampler, TopPKeepsTies) {
+  const std::vector<float> logits{1, 2, 1, 3, 1, 0};
+  const auto kept = [&](float p) {
+    return support(draw_counts(logits, {.temperature = 1, .top_p = p}, 2000));
+  };
+  EXPECT_EQ(kept(0.5f), (std::set<size_t>{3}));  // 0.55, 0.20, 3 x 0.07, 0.03
+  EXPECT_EQ(kept(0.7f), (std::set<size_t>{1, 3}));
+  EXPECT_EQ(kept(0.77f), (std::set<size_t>{0, 1, 2, 3, 4}));
+}
+
+// The draw depends on the number of tokens before it, whoever chose or counted them.
+TEST(Sampler, DrawsByThePlaceInTheSequence) {
+  std::vector<float> logits(50, 1.0f);
+  const std::vector<TokenId> prompt{4, 8, 15};
+  Sampler sampler({.temperature = 1, .seed = 3});
+  std::vector<TokenId> tokens(20);
+  for (TokenId& token : tokens) token = sampler.sample(logits);
+  Sampler after_prompt({.temperature = 1, .seed = 3});
+  after_prompt.observe_prompt(prompt);
+  EXPECT_EQ(after_prompt.sample(logits), tokens[3]);
+  after_prompt.accept(16);
+  EXPECT_EQ(after_prompt.sample(logits), tokens[5]);
+}
+
+TEST(Sampler, AcceptedTokensArePenalised) {
+  Sampler sampler({.presence_penalty = 1.0f});
+  sampler.accept(1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{0.5f, 1, 0}), 0);
 }
 
 TEST(Sampler, SpecialValues) {
@@ -329,8 +303,8 @@ TEST(Sampler, LogProbability) {
   EXPECT_THROW(Sampler::log_probability(logits, -1), Error);
 }
 
-// log_probability against long double over many gaps: the exponential that draws use.
-TEST(Sampler, ExponentialIsAccurate) {
+// Against long double over many gaps.
+TEST(Sampler, LogProbabilityIsAccurate) {
   for (int i = 1; i < 4000; ++i) {
     const float gap = static_cast<float>(i) / 40.0f;
     const std::vector<float> logits{-gap, 0};

@@ -293,8 +293,10 @@ void run_case(const Case& c) {
   int different = 0;
   int64_t expected = 0;
   for (const auto& tiers : placements(fixture.blocks())) {
-    for (const int tile : {0, 128, 256}) {
-      const auto out = fixture.run(fixture.placed(tiers), links, {.token_tile = tile});
+    const GemmForm forms[] = {
+        {}, {.token_tile = 128}, {.token_tile = 256}, {.token_tile = 256, .halves = false}};
+    for (const GemmForm& form : forms) {
+      const auto out = fixture.run(fixture.placed(tiers), links, form);
       if (first.empty()) first = out;
       different += out != first;
       expected += 3 * remote_blocks(tiers) * fixture.block_bytes();
@@ -323,13 +325,16 @@ void run_forms(const Case& c) {
       for (const bool ring : {true, false}) {
         for (const GemmOrder order : {GemmOrder::kSpread, GemmOrder::kFirst, GemmOrder::kLast}) {
           if (order != GemmOrder::kSpread && weight_ranks * token_ranks > 2) continue;
+          const bool halves = order != GemmOrder::kFirst;
           LinkController links;
           const auto out = fixture.run(tensor, links,
                                        {.token_tile = tile,
                                         .weight_ranks = weight_ranks,
                                         .token_ranks = token_ranks,
                                         .ring = ring,
-                                        .order = order});
+                                        .order = order,
+                                        .halves = halves,
+                                        .readers = halves ? 0 : 3});
           const int64_t together = int64_t{tile} * token_ranks;
           const int64_t times = ring ? 1 : (c.tokens + together - 1) / together;
           const int64_t bytes = 3 * times * remote_blocks(tiers) * fixture.block_bytes();

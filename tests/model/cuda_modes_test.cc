@@ -140,7 +140,7 @@ class CudaModeEngines : public testing::Test {
       Session session(engine);
       const GenerateResult result = session.generate(request);
       all.insert(all.end(), result.tokens.begin(), result.tokens.end());
-      request.sampling.repetition_penalty = 1.1f;  // not plain greedy: without a graph
+      request.sampling.repetition_penalty = 1.1f;  // graphs that leave the choice to the host
       Session sampled(engine);
       const GenerateResult other = sampled.generate(request);
       all.insert(all.end(), other.tokens.begin(), other.tokens.end());
@@ -193,8 +193,7 @@ TEST_F(CudaModeEngines, PrefetchChoosesTheTokensOfDirect) {
   }
 }
 
-// A penalty too small to change a logit takes the way without a graph: logits to the host, and its
-// choice.
+// A penalty too small to change a logit leaves the choice to the host.
 TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
   const ModelFiles files = open_model(data() + "hf/smollm2", true);
   for (const KernelKind kernels : {KernelKind::kAuto, KernelKind::kPlain}) {
@@ -202,15 +201,26 @@ TEST_F(CudaModeEngines, AGraphChoosesWhatTheHostChooses) {
     options.device.kernels = kernels;
     options.context = 200;
     Engine engine(files, options, cpu_tiers(1e9));
-    const auto answer = [&engine](float presence_penalty) {
-      Session session(engine);
-      GenerateRequest request{.prompt = {5, 17, 250, 3, 99}, .max_tokens = 150, .ignore_eos = true};
-      request.sampling.presence_penalty = presence_penalty;
-      return session.generate(request).tokens;
-    };
-    const std::vector<TokenId> by_graph = answer(0);
-    EXPECT_EQ(by_graph.size(), 150U);
-    EXPECT_EQ(by_graph, answer(1e-30f)) << name(kernels);
+    for (const SamplingParams& params : std::vector<SamplingParams>{
+             {},
+             {.temperature = 1, .seed = 1},
+             {.temperature = 0.8f, .top_k = 40, .seed = 2},
+             {.temperature = 1.2f, .top_p = 0.9f, .seed = 3},
+             {.temperature = 1, .min_p = 0.02f, .seed = 4},
+             {.temperature = 0.9f, .top_k = 100, .top_p = 0.95f, .min_p = 0.001f, .seed = 5}}) {
+      const auto answer = [&](float presence_penalty) {
+        Session session(engine);
+        GenerateRequest request{.prompt = {5, 17, 250, 3, 99},
+                                .sampling = params,
+                                .max_tokens = 150,
+                                .ignore_eos = true};
+        request.sampling.presence_penalty = presence_penalty;
+        return session.generate(request).tokens;
+      };
+      const std::vector<TokenId> by_graph = answer(0);
+      EXPECT_EQ(by_graph.size(), 150U);
+      EXPECT_EQ(by_graph, answer(1e-30f)) << name(kernels) << ", seed " << params.seed;
+    }
   }
 }
 

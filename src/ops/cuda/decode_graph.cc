@@ -1,10 +1,12 @@
 #include "ops/decode_graph.h"
 
 #include <array>
+#include <numeric>
+#include <vector>
 
 #include "base/error.h"
 #include "ops/cuda/backend.h"
-#include "ops/cuda/kernels.h"
+#include "ops/cuda/sampling.h"
 #include "ops/cuda/state.h"
 
 namespace dak {
@@ -14,34 +16,23 @@ static_assert(DecodeGraph::kInFlight <= cuda::kTokenHistory);
 
 class CudaDecodeGraph final : public DecodeGraph {
  public:
-  CudaDecodeGraph(OpContext& ctx, const std::function<Tensor()>& forward)
-      : ctx_(ctx), backend_(*ctx.cuda) {
+  CudaDecodeGraph(OpContext& ctx, TokenChoice choice, const std::function<Tensor()>& forward)
+      : ctx_(ctx), backend_(*ctx.cuda), choice_(choice) {
     backend_.enter();
     for (cudaEvent_t& event : finished_events_) cuda_check(cudaEventCreate(&event));
     cuda_check(cudaEventCreate(&begun_));
-    const Tensor logits = forward();
-    rows_ = logits.dim(0);
+    logits_ = forward();
+    rows_ = logits_.dim(0);
     const CudaBackend::StepState state = backend_.step_state(rows_);
-    generation_ = backend_.generation();
     history_ = state.history;
+    give_inputs_a_place();
+    generation_ = backend_.generation();
     graph_ = backend_.record([&] {
       ctx_.traffic = {};
       forward();
-      cuda::launch_advance({.logits = logits.f32(),
-                            .best = state.best,
-                            .ids = backend_.slot<int32_t>(CudaBackend::kIds),
-                            .positions = backend_.slot<int32_t>(CudaBackend::kPositions),
-                            .rows = backend_.slot<cuda::KvRow>(CudaBackend::kKvRows),
-                            .history = state.history,
-                            .step = state.step,
-                            .m = rows_,
-                            .vocabulary = logits.dim(1)},
-                           backend_.stream());
+      if (choice_ == TokenChoice::kDevice) record_choice(state);
     });
     require(!stale(), "recording a graph moved its buffers");
-    uint32_t step = 0;
-    cuda_check(cudaMemcpy(&step, state.step, sizeof(step), cudaMemcpyDeviceToHost));
-    launched_ = finished_ = step;
   }
   ~CudaDecodeGraph() override {
     cudaStreamSynchronize(backend_.stream());
@@ -53,22 +44,31 @@ class CudaDecodeGraph final : public DecodeGraph {
   CudaDecodeGraph& operator=(const CudaDecodeGraph&) = delete;
 
   void set_inputs(std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                  const AttentionConfig& config, std::span<const KvSequence> sequences) override {
+                  const AttentionConfig& config, std::span<const KvSequence> sequences,
+                  std::span<const DrawParams> draws) override {
     require(launched_ == finished_ && std::ssize(tokens) == rows_,
             "decode graph: inputs while steps are in flight, or of another batch");
+    require(std::ssize(draws) == (choice_ == TokenChoice::kDevice ? rows_ : 0),
+            "decode graph: draws for another number of rows");
     cuda::set_inputs(ctx_, tokens, positions, config, sequences);
+    upload_logit_rows();
+    if (choice_ == TokenChoice::kDevice) backend_.upload(CudaBackend::kDraws, draws);
     inputs_epoch_ = backend_.input_epoch();
+    launched_ = finished_ = backend_.steps_launched();  // other graphs' steps count too
   }
   bool lost_inputs() const override { return inputs_epoch_ != backend_.input_epoch(); }
   bool stale() const override { return generation_ != backend_.generation(); }
 
   void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences) override {
+    const bool lost = lost_inputs();
     cuda::refresh_kv_pages(ctx_, config, sequences);
+    if (!lost) inputs_epoch_ = backend_.input_epoch();
   }
 
   void launch() override {
     require(!stale() && !lost_inputs(), "decode graph launched without its buffers or inputs");
-    require(launched_ - finished_ < kInFlight, "decode graph: too many steps in flight");
+    require(launched_ - finished_ < (choice_ == TokenChoice::kDevice ? kInFlight : 1),
+            "decode graph: too many steps in flight");
     backend_.enter();
     if (launched_ == finished_) {
       cuda_check(cudaEventRecord(begun_, backend_.stream()));
@@ -76,9 +76,14 @@ class CudaDecodeGraph final : public DecodeGraph {
     }
     if (backend_.prefetcher() != nullptr) backend_.prefetcher()->prepare_launch();
     cuda_check(cudaGraphLaunch(graph_, backend_.stream()));
+    if (choice_ == TokenChoice::kDevice) {
+      backend_.count_step();
+      backend_.forget_uploads({CudaBackend::kIds, CudaBackend::kPositions, CudaBackend::kKvRows});
+    } else {
+      host_logits_ = backend_.start_download(logits_.f32(), logits_.elements());
+    }
     cuda_check(cudaEventRecord(event(launched_), backend_.stream()));
     ++launched_;
-    backend_.forget_uploads({CudaBackend::kIds, CudaBackend::kPositions, CudaBackend::kKvRows});
   }
 
   void discard() override {
@@ -95,6 +100,12 @@ class CudaDecodeGraph final : public DecodeGraph {
     cuda_check(cudaEventElapsedTime(&milliseconds, from_, event(finished_)));
     from_ = event(finished_);
     const int64_t slot = finished_ % int64_t{cuda::kTokenHistory};
+    ++finished_;
+    if (choice_ == TokenChoice::kHost) {
+      return {.tokens = {},
+              .logits = {host_logits_, static_cast<size_t>(logits_.elements())},
+              .seconds = milliseconds * 1e-3};
+    }
     const std::span tokens(history_ + slot * rows_, static_cast<size_t>(rows_));
     for (const int32_t token : tokens) {
       if (token < 0)
@@ -105,23 +116,58 @@ class CudaDecodeGraph final : public DecodeGraph {
                                            .fix = "check the weights with "
                                                   "--check-weights"});
     }
-    ++finished_;
-    return {.tokens = tokens, .seconds = milliseconds * 1e-3};
+    return {.tokens = tokens, .logits = {}, .seconds = milliseconds * 1e-3};
   }
 
  private:
+  // Whichever of them the pass reads.
+  void give_inputs_a_place() {
+    const auto rows = static_cast<size_t>(rows_);
+    backend_.upload(CudaBackend::kIds, std::span<const int32_t>(std::vector<int32_t>(rows)));
+    backend_.upload(CudaBackend::kPositions, std::span<const int32_t>(std::vector<int32_t>(rows)));
+    backend_.upload(CudaBackend::kKvRows,
+                    std::span<const cuda::KvRow>(std::vector<cuda::KvRow>(rows)));
+    backend_.upload(CudaBackend::kDraws,
+                    std::span<const DrawParams>(std::vector<DrawParams>(rows)));
+    upload_logit_rows();
+  }
+
+  // Every row's logits, in order: a longer pass has others in the same place.
+  void upload_logit_rows() {
+    std::vector<int32_t> rows(static_cast<size_t>(rows_));
+    std::iota(rows.begin(), rows.end(), 0);
+    backend_.upload(CudaBackend::kRows, std::span<const int32_t>(rows));
+  }
+
+  void record_choice(const CudaBackend::StepState& state) {
+    cuda::launch_advance({.logits = logits_.f32(),
+                          .draws = backend_.slot<DrawParams>(CudaBackend::kDraws),
+                          .best = state.best,
+                          .ids = backend_.slot<int32_t>(CudaBackend::kIds),
+                          .positions = backend_.slot<int32_t>(CudaBackend::kPositions),
+                          .rows = backend_.slot<cuda::KvRow>(CudaBackend::kKvRows),
+                          .history = history_,
+                          .step = state.step,
+                          .m = rows_,
+                          .vocabulary = logits_.dim(1)},
+                         backend_.stream());
+  }
+
   cudaEvent_t event(int64_t step) const {
     return finished_events_[static_cast<size_t>(step) % finished_events_.size()];
   }
 
   OpContext& ctx_;
   CudaBackend& backend_;
+  const TokenChoice choice_;
+  Tensor logits_;
+  const float* host_logits_ = nullptr;
   int64_t rows_ = 0;
   uint64_t generation_ = 0;
   uint64_t inputs_epoch_ = 0;
-  const int32_t* history_ = nullptr;
+  int32_t* history_ = nullptr;
   cudaGraphExec_t graph_ = nullptr;
-  int64_t launched_ = 0;  // as the device counts steps
+  int64_t launched_ = 0;  // kDevice: as the device counts steps
   int64_t finished_ = 0;
   std::array<cudaEvent_t, 2 * kInFlight> finished_events_{};
   cudaEvent_t begun_ = nullptr;
@@ -130,10 +176,10 @@ class CudaDecodeGraph final : public DecodeGraph {
 
 }  // namespace
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext& ctx,
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext& ctx, TokenChoice choice,
                                                  const std::function<Tensor()>& forward) {
   require(ctx.cuda != nullptr, "a decode graph without a CUDA backend");
-  return std::make_unique<CudaDecodeGraph>(ctx, forward);
+  return std::make_unique<CudaDecodeGraph>(ctx, choice, forward);
 }
 
 }  // namespace dak

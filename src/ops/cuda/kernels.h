@@ -150,21 +150,4 @@ void launch_attention(const AttentionParams& params, cudaStream_t stream);
 // on_tensor_cores() pages, with sm_90a.
 void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
-// What the device keeps of a decode step from one replay of its graph to the next: the most likely
-// token of each row becomes the row's next input, one position further.
-struct AdvanceParams {
-  const float* logits;       // [m, vocabulary]
-  unsigned long long* best;  // [m], zero between launches
-  int32_t* ids;              // [m], in place
-  int32_t* positions;        // [m]
-  KvRow* rows;               // [m]
-  int32_t* history;          // [kTokenHistory, m] on the host; step s goes to row s % kTokenHistory
-  uint32_t* step;            // counts up
-  int64_t m;
-  int64_t vocabulary;
-};
-inline constexpr uint32_t kTokenHistory = 16;
-// A token of -1 in `history` says that every logit was NaN or -inf.
-void launch_advance(const AdvanceParams& params, cudaStream_t stream);
-
 }  // namespace dak::cuda

@@ -29,7 +29,8 @@ void check_uva() { refuse(); }
 std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
 std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, const std::function<Tensor()>&) {
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,
+                                                 const std::function<Tensor()>&) {
   refuse();
 }
 

@@ -88,7 +88,8 @@ void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const 
         .activation = epilogue.activation,
         .gated = gated,
         .residual = epilogue.add_to_output ? out.data : nullptr,
-        .overlap_previous = !waits},
+        .overlap_previous = !waits,
+        .form = {.readers = backend.gemm_readers()}},
        backend.gemm_workspace(), backend.links(), stream);
 }
 
@@ -414,8 +415,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
     int64_t most = 0;
     for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
-    const AttentionPieces need = attention_pieces(config.heads, config.kv_heads, config.head_size,
-                                                  params.kv.m, most);
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
     params.piece_room = static_cast<int32_t>(need.runs);
     const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;

@@ -35,8 +35,8 @@ class CudaPageMover final : public PageMover {
       cuda_check(cudaStreamWaitEvent(copies_, steps_));
       batch_open_ = true;
     }
-    cuda_check(cudaMemcpyAsync(to, from, static_cast<size_t>(size_bytes), cudaMemcpyDefault,
-                               copies_));
+    cuda_check(
+        cudaMemcpyAsync(to, from, static_cast<size_t>(size_bytes), cudaMemcpyDefault, copies_));
   }
 
   int64_t mark() override {

@@ -27,8 +27,8 @@
 
 namespace dak::cuda {
 
-// The pages of one warp, over all its units. In shared memory: only lane 0 follows it, and registers
-// are scarce.
+// The pages of one warp, over all its units. In shared memory: only lane 0 follows it, and
+// registers are scarce.
 class PageCursor {
  public:
   __device__ PageCursor(const UnitCursor& units, int warp) : units_(units), first_(warp / 2) {}
@@ -59,8 +59,8 @@ struct AttentionShared {
   WarpWindow windows[kUnitWarps];
   alignas(PageCursor) std::byte cursors[kUnitWarps][sizeof(PageCursor)];
 
-  static constexpr size_t kBytes = kUnitWarps * 2 * AttentionShape<kHeadSize>::kTileBytes +
-                                   sizeof(AttentionShared<kHeadSize>);
+  static constexpr size_t kBytes =
+      kUnitWarps * 2 * AttentionShape<kHeadSize>::kTileBytes + sizeof(AttentionShared<kHeadSize>);
 };
 
 template <typename T, int kHeadSize>
@@ -68,16 +68,16 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
     paged_attention_kernel(const __grid_constant__ AttentionParams p) {
   using Shape = AttentionShape<kHeadSize>;
   extern __shared__ __align__(128) std::byte tiles[];
-  auto& shared = *reinterpret_cast<AttentionShared<kHeadSize>*>(tiles + kUnitWarps * 2 *
-                                                                            Shape::kTileBytes);
+  auto& shared =
+      *reinterpret_cast<AttentionShared<kHeadSize>*>(tiles + kUnitWarps * 2 * Shape::kTileBytes);
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
   std::byte* keys = tiles + warp * 2 * Shape::kTileBytes;
   std::byte* values = keys + Shape::kTileBytes;
   ptx::Barrier* full = shared.full[warp];
   WarpWindow& window = shared.windows[warp];
-  const UnitShare share = share_of(p, static_cast<int32_t>(blockIdx.x),
-                                   static_cast<int32_t>(gridDim.x));
+  const UnitShare share =
+      share_of(p, static_cast<int32_t>(blockIdx.x), static_cast<int32_t>(gridDim.x));
   LinkState* link = share.tier > 0 ? p.links + share.tier : nullptr;
 
   ptx::launch_dependents();

@@ -17,7 +17,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kNormThreads = 1024;
 constexpr int kHeadWarps = 4;
-constexpr int kBestBlocks = 16;  // that look for the best token of one row
 
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
   begin_dependent();
@@ -196,46 +195,6 @@ __global__ void __launch_bounds__(kHeadWarps * 32)
   }
 }
 
-// f32 as an integer of the same order; 0 is below every number. The lower id wins among equals.
-__device__ unsigned long long candidate(float logit, int64_t id) {
-  if (!(logit > -INFINITY)) return 0;
-  const uint32_t bits = __float_as_uint(logit + 0.0f);  // -0 ties with 0
-  const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return static_cast<unsigned long long>(ordered) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
-}
-
-__global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
-  begin_dependent();
-  const int64_t m = blockIdx.x / kBestBlocks;
-  const float* logits = p.logits + m * p.vocabulary;
-  unsigned long long best = 0;
-  for (int64_t id = blockIdx.x % kBestBlocks * kThreads + threadIdx.x; id < p.vocabulary;
-       id += int64_t{kBestBlocks} * kThreads) {
-    best = max(best, candidate(logits[id], id));
-  }
-  for (int step = 16; step > 0; step /= 2) {
-    best = max(best, __shfl_xor_sync(0xffffffffu, best, step));
-  }
-  if (threadIdx.x % 32 == 0) atomicMax(&p.best[m], best);
-}
-
-__global__ void advance_kernel(const __grid_constant__ AdvanceParams p) {
-  begin_dependent();
-  const uint32_t step = *p.step;
-  for (int64_t i = threadIdx.x; i < p.m; i += kThreads) {
-    const unsigned long long best = p.best[i];
-    const auto id = static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(best));
-    p.best[i] = 0;
-    p.ids[i] = best == 0 ? 0 : id;  // an id that exists, whatever happens
-    p.positions[i] += 1;
-    p.rows[i].token += 1;
-    p.rows[i].fresh += 1;
-    p.history[step % kTokenHistory * p.m + i] = best == 0 ? -1 : id;
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) *p.step = step + 1;
-}
-
 template <typename Params>
 void launch_blocks(void (*kernel)(Params), const Params& params, int64_t blocks, int threads,
                    cudaStream_t stream) {
@@ -277,10 +236,6 @@ void launch_split_heads(const SplitHeadsParams& params, cudaStream_t stream) {
   const int64_t heads = params.kv.m * (params.kv.heads + 2 * params.kv.kv_heads);
   launch_blocks(split_heads_kernel, params, (heads + kHeadWarps - 1) / kHeadWarps, kHeadWarps * 32,
                 stream);
-}
-void launch_advance(const AdvanceParams& params, cudaStream_t stream) {
-  launch_rows(best_token_kernel, params, params.m * kBestBlocks, stream);
-  launch_rows(advance_kernel, params, 1, stream);
 }
 
 }  // namespace dak::cuda

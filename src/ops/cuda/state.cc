@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda_check.h"
-#include "ops/cuda/kernels.h"
+#include "ops/cuda/sampling.h"
 
 namespace dak {
 namespace {
@@ -195,6 +195,7 @@ CudaBackend::StepState CudaBackend::step_state(int64_t m) {
     step_ = DeviceBuffer(step_bytes);
     cuda_check(cudaMemset(step_.as(), 0, static_cast<size_t>(step_bytes)));
     cuda_check(cudaDeviceSynchronize());
+    steps_launched_ = 0;
     history_ = make_pinned(history_bytes);
     ++generation_;
   }
@@ -237,7 +238,7 @@ std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> byt
     cuda_check(cudaMemcpyAsync(uploaded.device.as(), staged, bytes.size(), cudaMemcpyHostToDevice,
                                stream_));
     uploaded.host.assign(bytes.begin(), bytes.end());
-    if (slot == kIds || slot == kPositions || slot == kKvRows) ++input_epoch_;
+    if (slot != kFrequencies) ++input_epoch_;  // those are the model's
   }
   return uploaded.device.as();
 }
@@ -268,13 +269,18 @@ void* CudaBackend::scratch(int64_t size_bytes) {
   return scratch_.as();
 }
 
-const float* CudaBackend::download(const float* values, int64_t count) {
+const float* CudaBackend::start_download(const float* values, int64_t count) {
   const int64_t bytes = count * static_cast<int64_t>(sizeof(float));
   if (bytes > back_.size_bytes) back_ = make_pinned(bytes);
   cuda_check(cudaMemcpyAsync(back_.memory.get(), values, static_cast<size_t>(bytes),
                              cudaMemcpyDeviceToHost, stream_));
-  cuda_check(cudaStreamSynchronize(stream_));
   return static_cast<const float*>(back_.memory.get());
+}
+
+const float* CudaBackend::download(const float* values, int64_t count) {
+  const float* back = start_download(values, count);
+  cuda_check(cudaStreamSynchronize(stream_));
+  return back;
 }
 
 }  // namespace dak

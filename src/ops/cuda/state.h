@@ -57,7 +57,16 @@ class CudaBackend {
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
   // recorded nothing is sent: the graph reads whatever the slot holds when it is launched.
-  enum Slot : size_t { kIds, kPositions, kFrequencies, kRows, kKvRows, kKvPages, kKvRuns = 1 << 20 };
+  enum Slot : size_t {
+    kIds,
+    kPositions,
+    kFrequencies,
+    kRows,
+    kKvRows,
+    kDraws,
+    kKvPages,
+    kKvRuns = 1 << 20
+  };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
     return reinterpret_cast<T*>(
@@ -85,10 +94,16 @@ class CudaBackend {
     int32_t* history;  // host memory that the device writes to
   };
   StepState step_state(int64_t m);
+  // What *StepState::step will be once all that is enqueued has run: recorded steps that choose
+  // their tokens count it up.
+  int64_t steps_launched() const { return steps_launched_; }
+  void count_step() { ++steps_launched_; }
 
   int sm_count() const { return sm_count_; }
   const ReaderCounts& readers() const { return readers_; }
   void set_readers(const ReaderCounts& readers) { readers_ = readers; }
+  // Thread blocks that copy remote row blocks for a GEMM, 8 KiB each at a time.
+  int gemm_readers() const { return gemm_readers_for(readers_); }
 
   // Partial results of attention and the counters of their arrival.
   struct Pieces {
@@ -100,7 +115,9 @@ class CudaBackend {
   // Device scratch that grows and is kept; one user at a time in the order of the stream.
   void* scratch(int64_t size_bytes);
 
-  // Values on the host once the stream has come here; good until the next call.
+  // Values on the host, there once the stream has come here; good until the next call.
+  const float* start_download(const float* values, int64_t count);
+  // Waits for them.
   const float* download(const float* values, int64_t count);
 
  private:
@@ -139,6 +156,7 @@ class CudaBackend {
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
   DeviceBuffer step_;
+  int64_t steps_launched_ = 0;
   Pinned history_;
   Pinned ring_;  // what uploads pass through
   Pinned back_;  // what downloads arrive in

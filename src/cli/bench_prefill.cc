@@ -1,0 +1,226 @@
+#include "cli/bench_prefill.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "cli/bench_facts.h"
+#include "cli/bench_flags.h"
+#include "cli/bench_rows.h"
+#include "engine/decode_loop.h"
+#include "engine/forecast.h"
+
+namespace dak {
+namespace {
+
+constexpr int64_t kMostTokens = 1'000'000;
+
+template <typename Number>
+Number parse(std::string_view text, std::string_view flag, Number least, Number most) {
+  Number value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, status] = std::from_chars(text.data(), end, value);
+  if (status != std::errc() || stop != end || !(value >= least && value <= most)) {
+    throw_invalid(flag, {}, text, fmt::format("is not a number from {} to {}", least, most));
+  }
+  return value;
+}
+
+std::vector<BenchPlacement> placements_of(const PrefillFlags& flags) {
+  std::vector<BenchPlacement> placements;
+  if (!flags.budgets.empty()) {
+    for (const std::string& text : parse_list(flags.budgets, "--hbm-budget")) {
+      placements.push_back({.budget_bytes = parse_bytes(text, "--hbm-budget")});
+    }
+    return placements;
+  }
+  for (const std::string& text : parse_list(flags.ratios, "--ratio")) {
+    placements.push_back({.ratio = parse<double>(text, "--ratio", 0, 1)});
+  }
+  return placements;
+}
+
+struct Measured {
+  PhaseStats stats;          // of the median run
+  int64_t linked_bytes = 0;  // by one run, as the kernels counted them; -1: nobody counts
+};
+
+int64_t linked_bytes(const Engine& engine) {
+  if (engine.cuda() == nullptr) return -1;
+  int64_t bytes = 0;
+  for (size_t tier = 1; tier < engine.plan().tiers.size(); ++tier) {
+    bytes += link_status(*engine.cuda(), static_cast<TierIndex>(tier)).read_bytes;
+  }
+  return bytes;
+}
+
+Measured measure(Engine& engine, int64_t tokens, int64_t repeats, const std::atomic<bool>& cancel) {
+  constexpr uint64_t kSeed = 1;
+  DecodeLoop::prefill(engine, std::min<int64_t>(tokens, 128), kSeed);  // schedules, clocks
+  std::vector<PhaseStats> runs;
+  const int64_t before = linked_bytes(engine);
+  for (int64_t i = 0; i < repeats; ++i) {
+    if (cancel) throw Interrupted();
+    runs.push_back(DecodeLoop::prefill(engine, tokens, kSeed));
+  }
+  const int64_t read = before < 0 ? -1 : (linked_bytes(engine) - before) / repeats;
+  std::ranges::sort(runs, {}, &PhaseStats::seconds);
+  return {runs[runs.size() / 2], read};
+}
+
+// Bytes that `passes` must read of remote tiers: all remote weights that products use, once a pass,
+// those of the logits in the last one only.
+int64_t remote_weight_bytes(const Plan& plan, int64_t passes) {
+  int64_t bytes = 0;
+  for (const OperandPlan& entry : plan.operands) {
+    if (entry.operand.use != OperandUse::kMatmul) continue;
+    const int64_t times = entry.operand.name == "lm_head" ? 1 : passes;
+    for (const TierSpan& span : entry.spans) {
+      if (span.tier > 0) bytes += times * span.blocks * entry.operand.block_bytes();
+    }
+  }
+  return bytes;
+}
+
+OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t tokens,
+                  const Measured& measured) {
+  const Plan& plan = engine.plan();
+  const Workload workload{{.phase = Phase::kPrefill, .tokens = tokens}};
+  const EntryForecast forecast =
+      forecast_of(engine.config(), options, plan, workload).entries.at(0);
+  const double seconds = measured.stats.seconds;
+  OrderedRow row;
+  row["mode"] = name(options.mode);
+  row["prompt_tokens"] = tokens;
+  row["offload_ratio"] = plan.offload_ratio();
+  row["hbm_used_bytes"] = plan.bytes_in(0);
+  row["chunk"] = plan.fixed.prefill_chunk;
+  row["passes"] = measured.stats.steps;
+  row["ttft_s"] = seconds;
+  row["tokens_per_s"] = static_cast<double>(tokens) / seconds;
+  for (size_t i = 0; i < plan.tiers.size(); ++i) {
+    row[field_of("bytes", plan.tiers[i])] = measured.stats.traffic.read_bytes[i];
+  }
+  row["bound_s"] = forecast.bound_s;
+  row["bound_by"] = forecast.bound_by;
+  row["percent_of_bound"] = 100 * forecast.bound_s / seconds;
+  row["predicted_s"] = forecast.seconds;
+  const int64_t needed = remote_weight_bytes(plan, measured.stats.steps);
+  row["link_bytes"] = nullptr;
+  row["read_amplification"] = nullptr;
+  if (measured.linked_bytes >= 0 && needed > 0) {
+    row["link_bytes"] = measured.linked_bytes;
+    row["read_amplification"] =
+        static_cast<double>(measured.linked_bytes) / static_cast<double>(needed);
+  }
+  return row;
+}
+
+void print_row(const OrderedRow& row, bool first) {
+  if (first) {
+    fmt::print(
+        "| mode | prompt | remote % | passes | TTFT ms | tokens/s | bound ms | % of bound | "
+        "bound by | link reads of a byte, per pass |\n|{}\n",
+        " --- |" + fmt::format("{:-<9}|{:-<10}|{:-<8}|{:-<9}|{:-<10}|{:-<10}|{:-<12}|{:-<10}|"
+                               "{:-<12}|",
+                               "", "", "", "", "", "", "", "", ""));
+  }
+  fmt::print("| {} | {} | {:.2f} | {} | {:.1f} | {:.0f} | {:.1f} | {:.1f} | {} | {} |\n",
+             row["mode"].get<std::string>(), row["prompt_tokens"].get<int64_t>(),
+             100 * row["offload_ratio"].get<double>(), row["passes"].get<int64_t>(),
+             1e3 * row["ttft_s"].get<double>(), row["tokens_per_s"].get<double>(),
+             1e3 * row["bound_s"].get<double>(), row["percent_of_bound"].get<double>(),
+             row["bound_by"].get<std::string>(),
+             row["read_amplification"].is_null()
+                 ? "-"
+                 : fmt::format("{:.3f}", row["read_amplification"].get<double>()));
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void PrefillFlags::add_to(CLI::App& app) {
+  app.add_option("MODEL", model, "Model folder, .gguf or, with --synthetic, config.json");
+  app.option_defaults()->group("What is measured (lists: every combination is a cell)");
+  app.add_option("--prompt", prompts, "Tokens of the prompt (default: 512,2048,8192)");
+  auto* ratio = app.add_option("--ratio", ratios,
+                               "Shares of the weights in remote tiers (default: 0,0.2,0.5)");
+  app.add_option("--hbm-budget,--local-budget", budgets, "Budgets of the local tier instead")
+      ->excludes(ratio);
+  app.add_option("--chunk", chunks,
+                 "Most tokens in one pass, or auto: the plan's choice (default: auto)");
+  app.add_option("--mode", placement.mode,
+                 "How remote weights are read: direct (default), prefetch, uva, resident");
+  app.add_option("--dtype", placement.dtype,
+                 "Type to hold weights in: f32, f16, bf16 (default: as stored)");
+  app.add_flag("--synthetic{0}", placement.synthetic_seed,
+               "Random weights, --synthetic=SEED for others: needs a config.json only");
+  app.option_defaults()->group("How it is measured");
+  app.add_option("--repeats", repeats, "Runs of each cell; the median counts (default: 3)");
+  app.add_option("--device", placement.device, "auto (default), cpu, cuda or cuda:N");
+  placement.add_kernels_to(app);
+  app.add_option("--host-budget", placement.host_budget,
+                 "Most host memory to use (default: what is available)");
+  app.add_option("--threads", placement.threads, "CPU threads (default: all)");
+  app.option_defaults()->group("Options");
+  app.add_option("--output", output, "Write JSON to this file");
+  app.footer(
+      "Each row: time to the first token (median), tokens/s, the bound max(bytes / bandwidth,\n"
+      "FLOPs / peak) and per cent of it, and how often a remote byte crossed its link in a pass.\n"
+      "The peak is known once dak probe has run; without it the bound is of bytes alone.");
+}
+
+int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel) {
+  if (flags.model.empty()) {
+    throw_invalid("dak bench prefill", "MODEL", {}, "is missing", "see dak bench prefill --help");
+  }
+  if (flags.repeats < 1) {
+    throw_invalid("--repeats", {}, std::to_string(flags.repeats), "must be positive");
+  }
+  std::vector<int64_t> prompts;
+  for (const std::string& text : parse_list(flags.prompts, "--prompt")) {
+    prompts.push_back(parse<int64_t>(text, "--prompt", 1, kMostTokens));
+  }
+  std::vector<int64_t> chunks;
+  for (const std::string& text : parse_list(flags.chunks, "--chunk")) {
+    chunks.push_back(text == "auto" ? 0 : parse<int64_t>(text, "--chunk", 1, kMostTokens));
+  }
+  EngineOptions options = flags.placement.options();
+  options.context = *std::ranges::max_element(prompts) + 1;
+  const ModelFiles files = open_model(flags.model, !options.synthetic_seed);
+  const std::vector<Tier> tiers = probe_tiers(options);
+  add_known_hardware(options, tiers);
+  OrderedRow document{{"format", "dak bench prefill 1"}};
+  document["command"] = command_line();
+  document["machine"] = machine_facts(options.device, tiers, nvml_of(options.device));
+  document["model"] = files.config.name;
+  document["rows"] = nlohmann::ordered_json::array();
+  for (const BenchPlacement& placement : placements_of(flags)) {
+    for (const int64_t chunk : chunks) {
+      if (cancel) throw Interrupted();
+      options.offload_ratio = placement.ratio;
+      options.local_budget_bytes = placement.budget_bytes;
+      options.prefill_chunk = chunk;
+      Engine engine(files, options, tiers);
+      for (const int64_t tokens : prompts) {
+        const Measured measured = measure(engine, tokens, flags.repeats, cancel);
+        document["rows"].push_back(row_of(engine, options, tokens, measured));
+        print_row(document["rows"].back(), document["rows"].size() == 1);
+      }
+    }
+  }
+  if (flags.output.empty()) return 0;
+  std::ofstream file(flags.output);
+  file << document.dump(1) << "\n";
+  if (!file.flush()) {
+    throw Error(ErrorCode::kIo,
+                {"--output", {}, flags.output, "cannot be written", "check the folder"});
+  }
+  return 0;
+}
+
+}  // namespace dak

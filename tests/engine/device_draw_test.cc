@@ -1,0 +1,198 @@
+// The end of a recorded step on a GPU: the tokens that it draws are the CPU's, and have the
+// probabilities of the definition.
+#include "ops/decode_graph.h"
+#include "support/cuda.h"
+#include "support/sampling.h"
+
+namespace dak {
+namespace {
+
+// Recorded steps whose forward pass has happened: the same logits at every step.
+class FixedLogits {
+ public:
+  FixedLogits(test::Gpu& gpu, const std::vector<float>& logits, int64_t rows,
+              TokenChoice choice = TokenChoice::kDevice)
+      : rows_(rows),
+        graph_(record_decode_graph(
+            gpu.ctx, choice,
+            [tensor = gpu.tensor({rows, std::ssize(logits) / rows}, logits)] { return tensor; })) {}
+
+  DecodeGraph& graph() { return *graph_; }
+
+  // The first step draws the token after `past` + 1 others.
+  void start(int64_t past, const std::vector<DrawParams>& draws) {
+    const std::vector<int32_t> tokens(static_cast<size_t>(rows_));
+    const std::vector<int32_t> positions(static_cast<size_t>(rows_), static_cast<int32_t>(past));
+    std::vector<KvSequence> sequences;
+    for (int64_t row = 0; row < rows_; ++row) {
+      sequences.push_back({.pages = {}, .past = past, .first_row = row, .rows = 1});
+    }
+    graph_->set_inputs(tokens, positions, {.table_pages = 1}, sequences, draws);
+  }
+
+  // [steps, rows], with steps in flight as a decoder has them.
+  std::vector<int32_t> run(int64_t steps) {
+    std::vector<int32_t> tokens;
+    int64_t launched = 0;
+    for (int64_t finished = 0; finished < steps; ++finished) {
+      for (; launched < std::min(steps, finished + 3); ++launched) graph_->launch();
+      const auto chosen = graph_->finish().tokens;
+      tokens.insert(tokens.end(), chosen.begin(), chosen.end());
+    }
+    return tokens;
+  }
+
+ private:
+  int64_t rows_;
+  std::unique_ptr<DecodeGraph> graph_;
+};
+
+class DeviceDraw : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+    gpu_.emplace();
+  }
+  std::optional<test::Gpu> gpu_;
+};
+
+TEST_F(DeviceDraw, DrawsWhatTheCpuDraws) {
+  std::mt19937 random(19);
+  TokenDrawer drawer;
+  int64_t draws_made = 0;
+  for (const size_t vocabulary : {1, 7, 33, 288, 1000, 9001, 32000, 49152, 151936, 300001}) {
+    const int64_t steps = vocabulary > 10000 ? 3 : 12;  // the CPU's share takes time
+    // A cluster of thread blocks for each row, or one block.
+    for (const int64_t rows : {1, 3, 16, 21, 64}) {
+      if (static_cast<int64_t>(vocabulary) * rows > 4'000'000) continue;
+      std::vector<float> logits;
+      std::vector<DrawParams> draws;
+      for (int64_t row = 0; row < rows; ++row) {
+        const std::vector<float> own = test::random_logits(random, vocabulary);
+        logits.insert(logits.end(), own.begin(), own.end());
+        draws.push_back(test::random_draw(random));
+      }
+      FixedLogits step(*gpu_, logits, rows);
+      const int64_t past = random() % 100000;
+      step.start(past, draws);
+      const std::vector<int32_t> chosen = step.run(steps);
+      for (int64_t i = 0; i < std::ssize(chosen); ++i) {
+        const auto row = static_cast<size_t>(i % rows);
+        const DrawParams& params = draws[row];
+        const auto index = static_cast<uint64_t>(past + 1 + i / rows);
+        ASSERT_EQ(
+            chosen[static_cast<size_t>(i)],
+            drawer.draw(std::span(logits).subspan(row * vocabulary, vocabulary), params, index))
+            << vocabulary << " tokens, row " << row << " of " << rows << ", step " << i / rows
+            << ", temperature " << params.temperature << ", top_k " << params.top_k << ", top_p "
+            << params.top_p << ", min_p " << params.min_p << ", seed " << params.seed;
+        ++draws_made;
+      }
+    }
+  }
+  EXPECT_GT(draws_made, 5000);
+}
+
+// Other parameters and places for the same graph.
+TEST_F(DeviceDraw, InputsChangeBetweenSteps) {
+  std::mt19937 random(23);
+  const std::vector<float> logits = test::random_logits(random, 5000);
+  TokenDrawer drawer;
+  FixedLogits step(*gpu_, logits, 1);
+  for (int i = 0; i < 200; ++i) {
+    const DrawParams params = test::random_draw(random);
+    const int64_t past = random() % 1000;
+    step.start(past, {params});
+    EXPECT_EQ(step.run(1)[0], drawer.draw(logits, params, static_cast<uint64_t>(past) + 1)) << i;
+  }
+}
+
+TEST_F(DeviceDraw, DistributionsMatchTheDefinition) {
+  constexpr int64_t kRows = 64;
+  constexpr size_t kVocabulary = 24;
+  std::mt19937 random(7);
+  const std::vector<SamplingParams> cases{
+      {.temperature = 1},
+      {.temperature = 0.5f},
+      {.temperature = 2.5f},
+      {.temperature = 0.8f, .top_k = 5},
+      {.temperature = 0.8f, .top_p = 0.8f},
+      {.temperature = 1.3f, .min_p = 0.1f},
+      {.temperature = 1.1f, .top_k = 12, .top_p = 0.9f, .min_p = 0.02f},
+  };
+  for (size_t c = 0; c < cases.size(); ++c) {
+    std::vector<float> row(kVocabulary);
+    for (float& logit : row) logit = static_cast<float>(random() % 4001) / 1000.0f - 2.0f;
+    std::vector<float> logits;
+    std::vector<DrawParams> draws;
+    for (int64_t i = 0; i < kRows; ++i) {
+      logits.insert(logits.end(), row.begin(), row.end());
+      draws.push_back(cases[c].draw());
+      draws.back().seed = 100 * c + static_cast<uint64_t>(i);
+    }
+    FixedLogits step(*gpu_, logits, kRows);
+    step.start(10, draws);
+    std::vector<int> counts(kVocabulary);
+    for (const int32_t token : step.run(1000)) ++counts[static_cast<size_t>(token)];
+    EXPECT_LT(test::chi_squared_deviate(counts, test::token_probabilities(row, cases[c])), 4)
+        << "case " << c;
+  }
+}
+
+// And leaves the graph usable.
+TEST_F(DeviceDraw, NothingToChooseIsAnError) {
+  const float nan = std::nanf("");
+  const float never = -std::numeric_limits<float>::infinity();
+  FixedLogits step(*gpu_, {1, 2, 3, nan, never, nan}, 2);
+  for (const float temperature : {0.0f, 1.0f, 0.0f, 1.0f}) {
+    step.start(4, {{.temperature = temperature}, {.temperature = temperature, .top_p = 0.5f}});
+    try {
+      step.run(1);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.info().field, "logits") << error.what();
+    }
+  }
+}
+
+TEST_F(DeviceDraw, TheHostsChoiceGetsTheLogits) {
+  std::mt19937 random(5);
+  std::vector<float> logits = test::random_logits(random, 3000);
+  FixedLogits step(*gpu_, logits, 3, TokenChoice::kHost);
+  for (int i = 0; i < 3; ++i) {
+    step.start(i, {});
+    step.graph().launch();
+    EXPECT_THROW(step.graph().launch(), Error);  // it waits for the host's token
+    const DecodeGraph::Step result = step.graph().finish();
+    EXPECT_TRUE(result.tokens.empty());
+    ASSERT_EQ(result.logits.size(), logits.size());
+    EXPECT_EQ(std::memcmp(result.logits.data(), logits.data(), logits.size() * sizeof(float)), 0);
+  }
+  EXPECT_THROW(step.start(0, std::vector<DrawParams>(3)), Error);
+}
+
+// Graphs take turns at what the device keeps of a step.
+TEST_F(DeviceDraw, GraphsInTurnsGetTheirOwnTokens) {
+  std::mt19937 random(29);
+  TokenDrawer drawer;
+  const std::vector<float> logits = test::random_logits(random, 4000);
+  FixedLogits two(*gpu_, logits, 2);
+  FixedLogits one(*gpu_, logits, 1);
+  const DrawParams params{.temperature = 1, .top_p = 0.9f, .seed = 3};
+  for (int64_t turn = 0; turn < 6; ++turn) {
+    one.start(turn, {params});
+    two.start(turn, {params, params});
+    const std::vector<int32_t> pairs = two.run(3);
+    one.start(turn, {params});
+    const std::vector<int32_t> singles = one.run(5);
+    for (size_t step = 0; step < 3; ++step) {
+      const auto index = static_cast<uint64_t>(turn) + 1 + step;
+      EXPECT_EQ(singles[step], drawer.draw(logits, params, index));
+      EXPECT_EQ(pairs[2 * step], drawer.draw(std::span(logits).first(2000), params, index));
+      EXPECT_EQ(pairs[2 * step + 1], drawer.draw(std::span(logits).last(2000), params, index));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dak
