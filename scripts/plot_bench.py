@@ -309,6 +309,10 @@ def plot_gemm(documents, out):
         write_svg(out / "gemm_offload.svg", panels, ", ".join(dict.fromkeys(sources)))
 
 
+# `dak bench workload` and `dak probe` (which draws its own heat map).
+NOT_PLOTTED = ("dak bench workload 1", "dak hardware profile")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/plots")
@@ -327,7 +331,7 @@ def main():
             windows.append((path.name, document))
         elif "resident" in document or "offload" in document:
             gemms.append((path.name, document))
-        elif "matmul" not in document:
+        elif "matmul" not in document and document.get("format") not in NOT_PLOTTED:
             fail(f"{path}: neither a `dak bench` nor a split matmul result")
     plot_throughput(decode, args.out)
     plot_windows(windows, args.out)

@@ -1,5 +1,6 @@
 #include "cli/bench_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 

@@ -1,7 +1,6 @@
 // The flags of `dak bench decode`, lists and all.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 

@@ -2,7 +2,6 @@
 // lengths of a pass.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <string>
 

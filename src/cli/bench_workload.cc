@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 
 #include "base/error.h"
@@ -10,6 +11,7 @@
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_stats.h"
+#include "cli/feedback_report.h"
 #include "cli/options.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
@@ -42,7 +44,7 @@ class WorkloadRun {
         check_cancel();
         if (hooks_.on_load) hooks_.on_load(progress);
       });
-      fill(row, engine, forecast_of(files_.config, options, engine.plan(), bench_.workload));
+      fill(row, engine, options);
     } catch (const Error& error) {
       const bool here =
           error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnsupported;
@@ -61,7 +63,8 @@ class WorkloadRun {
     if (hooks_.on_cell) hooks_.on_cell(what, done);
   }
 
-  void fill(OrderedRow& row, Engine& engine, const Forecast& forecast) const {
+  void fill(OrderedRow& row, Engine& engine, const EngineOptions& options) const {
+    const Forecast forecast = forecast_of(files_.config, options, engine.plan(), bench_.workload);
     row["offload_ratio"] = engine.plan().offload_ratio();
     row["hbm_used_bytes"] = engine.plan().bytes_in(0);
     double measured_per_token = 0;
@@ -78,11 +81,23 @@ class WorkloadRun {
                                 {"predicted_s", predicted.seconds},
                                 {"error_percent", 100 * (predicted.seconds / seconds.median - 1)},
                                 {"bound_s", predicted.bound_s},
-                                {"bound_by", predicted.bound_by}});
+                                {"bound_by", predicted.bound_by},
+                                {"feedback", feedback(engine, options, entry, seconds.median)}});
     }
     row["tokens_per_s"] = 1 / measured_per_token;
     row["predicted_tokens_per_s"] = forecast.tokens_per_s;
     row["load_s"] = engine.load_seconds();
+  }
+
+  OrderedRow feedback(Engine& engine, const EngineOptions& options, const WorkloadEntry& entry,
+                      double seconds) const {
+    if (!not_modelled(options).empty()) return nullptr;
+    const OperationTimes times = entry.phase == Phase::kPrefill
+                                     ? DecodeLoop::time_prefill(engine, entry.tokens, kSeed)
+                                     : DecodeLoop(engine, entry.batch, entry.context - 1, kSeed)
+                                           .time_operations(timed_steps(seconds));
+    return feedback_json(
+        feedback_on(files_.config, options, engine.plan(), entry, seconds, &times));
   }
 
   // From an empty cache to the logits of the last token.
@@ -175,8 +190,15 @@ WorkloadBench Flags::bench() const {
   shared.local_budget.clear();
   bench.engine = shared.options();
   bench.engine.sequences = most_sequences(bench.workload);
+  std::optional<int64_t> chunk;
   for (const WorkloadEntry& entry : bench.workload) {
     const bool decode = entry.phase == Phase::kDecode;
+    if (entry.chunk && chunk && *entry.chunk != *chunk) {
+      throw_invalid("--workload", "chunk", std::to_string(*entry.chunk),
+                    fmt::format("differs from the {} of another prompt", *chunk),
+                    "measure one at a time: an engine has one");
+    }
+    if (entry.chunk) chunk = bench.engine.prefill_chunk = *entry.chunk;
     if (decode && entry.context - 1 - bench.steps / 2 < 1) {
       throw_invalid("--workload", "context", std::to_string(entry.context),
                     fmt::format("is too short for {} steps", bench.steps), "use fewer --steps");
@@ -192,11 +214,11 @@ int run(const Flags& flags) {
   const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);
-  const std::string origin = add_known_hardware(bench.engine, tiers);
+  add_known_hardware(bench.engine, tiers);
   OrderedRow document{{"format", "dak bench workload 1"}};
   document["command"] = command_line();
   document["machine"] = machine_facts(bench.engine.device, tiers, nvml_of(bench.engine.device));
-  document["hardware"] = origin;
+  document["hardware"] = bench.engine.hardware->sources;
   document["model"] = {{"name", files.config.name},
                        {"layers", files.config.layers},
                        {"synthetic", bench.engine.synthetic_seed.has_value()}};

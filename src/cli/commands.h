@@ -1,8 +1,12 @@
 // The commands of `dak`. Each adds itself to the application and returns what runs it.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+// CLI11 takes seconds to compile: only what parses flags includes it.
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace dak {
 

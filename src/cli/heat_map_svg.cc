@@ -107,7 +107,7 @@ std::string panel_svg(const Panel& panel, double top) {
 std::string heat_map_svg(const HardwareProfile& profile) {
   std::string body;
   double width = 0;
-  double height = 0;
+  double height = 18;  // below the GPU's name
   const double alone =
       profile.tiers.at(0).sustained_bytes_per_s.value_or(profile.tiers.at(0).read_bytes_per_s);
   for (const TierProfile& tier : profile.tiers) {
@@ -118,7 +118,7 @@ std::string heat_map_svg(const HardwareProfile& profile) {
     height += panel.height();
   }
   if (body.empty()) return {};
-  return svg_document(width, height, svg_text(kLeft, 12, "start", profile.processor) + body);
+  return svg_document(width, height, svg_text(kLeft, 20, "start", profile.processor) + body);
 }
 
 }  // namespace dak

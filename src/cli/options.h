@@ -1,10 +1,15 @@
 // Flags that several commands share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "engine/engine.h"
+
+// CLI11 takes seconds to compile: only what parses flags includes it.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace dak {
 

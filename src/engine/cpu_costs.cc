@@ -49,13 +49,13 @@ class CostBench {
     // Two equations: seconds = bytes / (share x rate) + fixed.
     const double per_byte =
         std::max((large_s - small_s) / (large_bytes - small_bytes), 1 / read_bytes_per_s_);
-    costs.product_local_share = 1 / (per_byte * read_bytes_per_s_);
+    costs.product_local_share = share(per_byte);
     costs.product_fixed_us = us(small_s - small_bytes * per_byte);
     const auto [short_s, short_bytes] = attention_step(kShortPast);
     const auto [long_s, long_bytes] = attention_step(kLongPast);
     const double kv_per_byte =
         std::max((long_s - short_s) / (long_bytes - short_bytes), 1 / read_bytes_per_s_);
-    costs.attention_local_share = 1 / (kv_per_byte * read_bytes_per_s_);
+    costs.attention_local_share = share(kv_per_byte);
     costs.attention_fixed_us = us(short_s - short_bytes * kv_per_byte);
     costs.norm_us = us(norm());
     costs.pass_us = us(choice());
@@ -69,6 +69,9 @@ class CostBench {
   };
 
   static double us(double seconds) { return std::max(0.0, seconds * 1e6); }
+  double share(double seconds_per_byte) const {
+    return std::min(1.0, 1 / (seconds_per_byte * read_bytes_per_s_));
+  }
 
   // The median of one call among `count`, the first few left out.
   template <typename Work>

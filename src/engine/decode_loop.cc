@@ -135,12 +135,19 @@ OperationTimes DecodeLoop::time_operations(int64_t steps) {
   return dak::time_operations(state_->engine, holds, state_->tokens, steps);
 }
 
+namespace {
+
+void check_prompt(const Engine& engine, int64_t tokens) {
+  if (tokens >= 1 && tokens < engine.context()) return;
+  throw_invalid("prefill", "tokens", std::to_string(tokens),
+                fmt::format("is outside 1 to {}, the context", engine.context() - 1),
+                "use a larger --context");
+}
+
+}  // namespace
+
 PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
-  if (tokens < 1 || tokens >= engine.context()) {
-    throw_invalid("prefill", "tokens", std::to_string(tokens),
-                  fmt::format("is outside 1 to {}, the context", engine.context() - 1),
-                  "use a larger --context");
-  }
+  check_prompt(engine, tokens);
   std::vector<TokenId> prompt;
   for (int64_t i = 0; i < tokens; ++i) {
     const uint64_t token = (seed + 1) * 7919 + static_cast<uint64_t>(i) * 104729;
@@ -157,9 +164,17 @@ PhaseStats DecodeLoop::prefill(Engine& engine, int64_t tokens, uint64_t seed) {
     const int64_t rows = next_prefill_rows(tokens - done, engine.prefill_chunk_);
     const std::span chunk(prompt.data() + done, static_cast<size_t>(rows));
     done += rows;
+    if (engine.ctx_.timer != nullptr) engine.ctx_.timer->begin();
     engine.run(hold.pages, chunk, done == tokens, stats);
   }
   return stats;
+}
+
+OperationTimes DecodeLoop::time_prefill(Engine& engine, int64_t tokens, uint64_t seed) {
+  const std::unique_ptr<OperationTimer> timer = make_operation_timer(engine.ctx_);
+  const TimingOperations timing(engine.ctx_, *timer);
+  prefill(engine, tokens, seed);
+  return total_of(timer->finish());
 }
 
 std::span<const TokenId> DecodeLoop::last_tokens() const { return state_->tokens; }

@@ -44,6 +44,8 @@ class DecodeLoop {
   // A prompt of random tokens, in the engine's chunks, from an empty cache to the logits of the
   // last one. Gives its pages back.
   static PhaseStats prefill(Engine& engine, int64_t tokens, uint64_t seed);
+  // The same with its operations timed one by one.
+  static OperationTimes time_prefill(Engine& engine, int64_t tokens, uint64_t seed);
 
  private:
   struct State;

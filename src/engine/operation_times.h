@@ -18,8 +18,23 @@ struct OperationTimes {
 
 // A decode step of these sequences, each with one more token, `steps` times over and after one that
 // warms up. Nothing is kept of it: caches stay as they are. The sequences must have room for a
-// token, and no step of theirs may be in flight. On a GPU kernels run without a graph.
+// token, and no step of theirs may be in flight. On a GPU kernels run without a graph, and
+// the choice of the next tokens is left out.
 OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
                                std::span<const TokenId> tokens, int64_t steps);
+
+OperationTimes total_of(std::vector<OperationTimer::Seconds> operations);
+
+// The context times for as long as this lives.
+class TimingOperations {
+ public:
+  TimingOperations(OpContext& ctx, OperationTimer& timer) : ctx_(ctx) { ctx_.timer = &timer; }
+  ~TimingOperations() { ctx_.timer = nullptr; }
+  TimingOperations(const TimingOperations&) = delete;
+  TimingOperations& operator=(const TimingOperations&) = delete;
+
+ private:
+  OpContext& ctx_;
+};
 
 }  // namespace dak

@@ -252,6 +252,41 @@ std::vector<Case> cases() {
       hardware_case("hardware_with_impossible_number",
                     [](Json& json) { json["tiers"][1]["read_gb_s"] = -3; },
                     {"tiers[1].read_gb_s", "-3"}),
+      plan_case("workload_twice_its_setting", {"--workload", "decode:batch=1,batch=2"},
+                {"--workload", "batch"}),
+      plan_case("workload_of_nothing", {"--workload", "prefill:0"}, {"--workload", "0"}),
+      {"bench_workload_does_not_parse",
+       [](const fs::path&) {
+         return Arguments{"bench", "workload",   kGguf.string(), "--device",
+                          "cpu",   "--workload", "decode:batch"};
+       },
+       {"--workload", "character"}},
+      {"bench_workload_without_one",
+       [](const fs::path&) {
+         return Arguments{"bench", "workload", kGguf.string(), "--device", "cpu"};
+       },
+       {"--workload", "prefill"}},
+      {"bench_workload_shorter_than_its_steps",
+       [](const fs::path&) {
+         return Arguments{"bench", "workload",   kGguf.string(),    "--device",
+                          "cpu",   "--workload", "decode:context=4"};
+       },
+       {"--workload", "4", "--steps"}},
+      hardware_case("hardware_with_a_broken_map",
+                    [](Json& json) {
+                      json["tiers"][1]["window_map"] = {{1, 2, 3}};
+                    },
+                    {"tiers[1].window_map[0]"}),
+      hardware_case("hardware_with_impossible_costs",
+                    [](Json& json) {
+                      json["cpu_costs"] = {{"product_local_share", 2}};
+                    },
+                    {"cpu_costs"}),
+      {"probe_of_no_gpu",
+       [](const fs::path&) {
+         return Arguments{"probe", "--device", "cuda:999"};
+       },
+       {"--device", "cuda:999"}},
       {"probe_unknown_device",
        [](const fs::path&) {
          return Arguments{"probe", "--device", "tpu"};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -19,14 +20,25 @@ namespace fs = std::filesystem;
 const fs::path kRoot = DAK_SOURCE_DIR;
 constexpr double kGiga = 1e9;
 
-std::vector<Json> decode_results() {
+std::vector<Json> results_named(const std::string& part) {
   std::vector<Json> results;
   for (const auto& entry : fs::directory_iterator(kRoot / "bench/results")) {
     const std::string name = entry.path().filename().string();
-    if (name.find("h200-host_decode") == std::string::npos) continue;
+    if (name.find(part) == std::string::npos) continue;
     results.push_back(parse_json(read_text_file(entry.path()), name));
+    results.back()["file"] = name;
   }
   return results;
+}
+
+// As the machine was probed in that run, with room for anything.
+std::vector<Tier> tiers_of(const Json& document, const HardwareProfile& profile) {
+  std::vector<Tier> tiers = profile.plan_tiers();
+  for (size_t t = 0; t < tiers.size(); ++t) {
+    tiers[t].read_bytes_per_s = document["machine"]["tiers"][t]["gb_s"].get<double>() * kGiga;
+    tiers[t].capacity_bytes = int64_t{1} << 50;
+  }
+  return tiers;
 }
 
 // The plan of a measured row, on the machine as it was probed in that run.
@@ -40,11 +52,7 @@ Forecast forecast_row(const Json& document, const Json& row) {
                         .context = past + settings["steps"].get<int64_t>(),
                         .sequences = row["batch"].get<int64_t>(),
                         .hardware = hardware_named("h200")};
-  std::vector<Tier> tiers = options.hardware->plan_tiers();
-  for (size_t t = 0; t < tiers.size(); ++t) {
-    tiers[t].read_bytes_per_s = document["machine"]["tiers"][t]["gb_s"].get<double>() * kGiga;
-    tiers[t].capacity_bytes = int64_t{1} << 50;
-  }
+  const std::vector<Tier> tiers = tiers_of(document, *options.hardware);
   const Plan plan = plan_model(files, options, tiers);
   return forecast_of(files.config, options, plan,
                      {{.phase = Phase::kDecode, .batch = options.sequences, .context = past + 1}});
@@ -53,7 +61,7 @@ Forecast forecast_row(const Json& document, const Json& row) {
 TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
   int configurations = 0;
   double worst = 0;
-  for (const Json& document : decode_results()) {
+  for (const Json& document : results_named("h200-host_decode")) {
     for (const Json& row : document["rows"]) {
       const bool adaptive = row["window_asked_bytes"].is_null();
       if (!row["skipped"].is_null() || row["mode"] != "direct" || !adaptive) continue;
@@ -74,6 +82,53 @@ TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
   }
   EXPECT_GE(configurations, 20);
   RecordProperty("worst_percent", static_cast<int>(100 * worst));
+}
+
+// Prompts (TTFT) and steps (TPOT) under plans by budget, uniform and greedy, some of models cut to
+// their first layers. And greedy was never the slower one.
+TEST(Forecast, IsWithinTenPercentOfEveryMeasuredWorkload) {
+  int configurations = 0;
+  for (const Json& document : results_named("h200-host_workload")) {
+    ModelFiles files =
+        open_model(kRoot / "configs" / document["model"]["name"].get<std::string>(), false);
+    files.config.layers = document["model"]["layers"].get<int64_t>();
+    const Workload workload =
+        parse_workload(document["workload"].get<std::string>(), "bench/results");
+    const auto steps = document["settings"]["steps"].get<int64_t>();
+    const bool slices = document["file"].get<std::string>().find("_slices") != std::string::npos;
+    std::map<int64_t, double> uniform;  // tokens/s by budget
+    for (const Json& row : document["rows"]) {
+      if (!row["skipped"].is_null()) continue;
+      const auto budget = row["hbm_budget_bytes"].get<int64_t>();
+      EngineOptions options{
+          .device = {.backend = Backend::kCuda},
+          .local_budget_bytes = budget,
+          .context = most_tokens(workload) + steps,
+          .sequences = most_sequences(workload),
+          .placement = parse_placement_policy(row["placement"].get<std::string>(), "bench/results"),
+          .workload = workload,
+          .hardware = hardware_named("h200")};
+      const Plan plan = plan_model(files, options, tiers_of(document, *options.hardware));
+      EXPECT_NEAR(plan.offload_ratio(), row["offload_ratio"].get<double>(), 0.001);
+      const Forecast forecast = forecast_of(files.config, options, plan, workload);
+      for (size_t i = 0; i < forecast.entries.size(); ++i) {
+        const EntryForecast& entry = forecast.entries[i];
+        // Prompts went in slices of 64 rows then.
+        if (slices && entry.entry.phase == Phase::kPrefill) continue;
+        const auto measured = row["entries"][i]["measured_s"].get<double>();
+        EXPECT_LT(std::abs(entry.seconds / measured - 1), 0.10)
+            << document["model"] << row["placement"] << budget << ", " << entry.entry.text() << ": "
+            << entry.seconds << " s for " << measured;
+        ++configurations;
+      }
+      const auto rate = row["tokens_per_s"].get<double>();
+      if (row["placement"] == "uniform") uniform[budget] = rate;
+      if (row["placement"] == "greedy") {
+        EXPECT_GE(rate, uniform.at(budget));
+      }
+    }
+  }
+  EXPECT_GE(configurations, 14);
 }
 
 // Products alone: what limits them, and by how much the cost model is off.
