@@ -125,7 +125,8 @@ TEST(GreedyPlan, MinimisesWhatIsForecast) {
 
 TEST(GreedyPlan, GainsWhereOperationsWaitForDifferentThings) {
   const EngineOptions mixed = [] {
-    EngineOptions options = options_for("h100", "decode:batch=8,context=1k*0.3 + prefill:1k*0.7");
+    // Without TMA a prompt goes in slices of 64 rows.
+    EngineOptions options = options_for("a100", "decode:batch=8,context=1k*0.3 + prefill:1k*0.7");
     options.local_budget_bytes = int64_t{14} << 30;
     return options;
   }();
@@ -200,7 +201,7 @@ TEST(GreedyPlan, TheCacheIsPlannedWithTheWeightsInAWhatIf) {
 }
 
 TEST(GreedyPlan, AGivenRatioIsUniformUnlessAskedOtherwise) {
-  EngineOptions options = options_for("h100", "prefill:1k");
+  EngineOptions options = options_for("a100", "prefill:1k");
   options.offload_ratio = 0.2;
   const std::vector<Tier> tiers = options.hardware->plan_tiers();
   EXPECT_EQ(plan_model(model("llama-3.1-8b"), options, tiers).policy, "uniform");

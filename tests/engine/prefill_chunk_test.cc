@@ -70,7 +70,9 @@ TEST(PrefillChunk, PassesAreAsFewAsTheChunkAllowsAndNeverShort) {
         left -= rows;
       }
       EXPECT_EQ(passes, (length + chunk - 1) / chunk);
-      if (chunk >= 512 && length > 64) EXPECT_GT(shortest, 64) << length << " by " << chunk;
+      if (chunk >= 512 && length > 64) {
+        EXPECT_GT(shortest, 64) << length << " by " << chunk;
+      }
     }
   }
 }
