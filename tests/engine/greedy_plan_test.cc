@@ -124,8 +124,8 @@ TEST(GreedyPlan, MinimisesWhatIsForecast) {
 }
 
 TEST(GreedyPlan, GainsWhereOperationsWaitForDifferentThings) {
+  // A GPU without TMA, whose kernels read a weight again for every 64 rows.
   const EngineOptions mixed = [] {
-    // Without TMA a prompt goes in slices of 64 rows.
     EngineOptions options = options_for("a100", "decode:batch=8,context=1k*0.3 + prefill:1k*0.7");
     options.local_budget_bytes = int64_t{14} << 30;
     return options;
