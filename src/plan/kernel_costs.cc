@@ -23,8 +23,8 @@ KernelCosts cuda_kernel_costs(bool reads_once) {
       .norm_us = 4,
       .pass_us = 20};
   if (!reads_once) return costs;
-  // gemm.json: 500 to 755 TFLOP/s, median 665, of the 780 that cuBLASLt reaches on 8192^3; 7 to 16 us
-  // behind the link.
+  // gemm.json: 500 to 755 TFLOP/s, median 665, of the 780 that cuBLASLt reaches on 8192^3; 7 to 16
+  // us behind the link.
   costs.matmul.push_back(
       {.rows = kAnyRows, .local_share = 0.9, .local_fixed_us = 10, .link_fixed_us = 12});
   costs.local_columns_per_reading = kAnyRows;
