@@ -325,13 +325,14 @@ def main():
         except (OSError, ValueError) as error:
             fail(f"{path}: {error}")
         if str(document.get("format", "")).startswith("dak bench decode"):
-            decode.append((path.name, document))
+            if not all(row.get("kv_ratio") for row in document["rows"]):  # another axis
+                decode.append((path.name, document))
             windows.append((path.name, document))
         elif document.get("window"):
             windows.append((path.name, document))
         elif "resident" in document or "offload" in document:
             gemms.append((path.name, document))
-        elif "matmul" not in document and document.get("format") not in NOT_PLOTTED:
+        elif not {"matmul", "attention", "figures"} & set(document) and document.get("format") not in NOT_PLOTTED:
             fail(f"{path}: neither a `dak bench` nor a split matmul result")
     plot_throughput(decode, args.out)
     plot_windows(windows, args.out)

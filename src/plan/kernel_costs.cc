@@ -8,10 +8,10 @@ namespace dak {
 KernelCosts cuda_kernel_costs(bool reads_once) {
   constexpr int64_t kAnyRows = int64_t{1} << 40;
   KernelCosts costs{
-      .matmul = {{.rows = 8, .local_share = 0.98, .local_fixed_us = 3.5, .link_fixed_us = 8},
+      .matmul = {{.rows = 8, .local_share = 0.98, .local_fixed_us = 3.5, .link_fixed_us = 6},
                  // Not measured: between its neighbours.
-                 {.rows = 16, .local_share = 0.93, .local_fixed_us = 5.6, .link_fixed_us = 9.2},
-                 {.rows = 32, .local_share = 0.888, .local_fixed_us = 7.7, .link_fixed_us = 10.4},
+                 {.rows = 16, .local_share = 0.93, .local_fixed_us = 5.6, .link_fixed_us = 7.2},
+                 {.rows = 32, .local_share = 0.888, .local_fixed_us = 7.7, .link_fixed_us = 8.4},
                  {.rows = 64, .local_share = 0.96, .local_fixed_us = 24, .link_fixed_us = 24}},
       .local_columns_per_reading = 64,  // plain kernels: a slice of a longer pass
       .remote_columns_per_reading = 64,

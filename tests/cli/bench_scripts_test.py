@@ -111,9 +111,17 @@ class GpuCheck(unittest.TestCase):
         loader.exec_module(cls.module)
         cls.decode = json.loads((DATA / "decode.json").read_text())
         cls.split = json.loads((DATA / "split_matmul.json").read_text())
+        offload = {"weight": "qkv", "tokens": 512, "ratio": 0.05, "way": "ring", "bound_by": "compute",
+                   "percent_of_bound": 97.0, "amplification": 1.0}
+        cls.kernels = {
+            "attention": {"attention": [{"shape": "mha", "sequences": 1, "tokens": 1024, "ratio": 0.2,
+                                         "percent_of_bound": 98.5}]},
+            "gemm": {"resident": [{"weight": "qkv", "tokens": 512, "percent_of_cublaslt": 91.0}],
+                     "offload": [offload, {**offload, "bound_by": "link", "amplification": 1.25},
+                                 {**offload, "way": "no multicast", "amplification": 2.0}]}}
 
     def figures(self):
-        return self.module.figures([self.split], [self.decode])
+        return self.module.figures([self.split], self.kernels, [self.decode])
 
     def test_fixed_windows_and_skipped_cells_do_not_count(self):
         steps = [value for name, _, value in self.figures() if name.startswith("decode step")]
@@ -126,7 +134,7 @@ class GpuCheck(unittest.TestCase):
     def test_matched_rows_give_eb(self):
         row = next(row for row in self.decode["rows"] if row["ratio_asked"] == 0.0125)
         decode = {**self.decode, "machine": {**self.decode["machine"], "matched_ratio": 0.0125}}
-        figures = self.module.figures([], [decode])
+        figures = self.module.figures([], {}, [decode])
         self.assertIn(row["eb_percent_of_sum"], [value for name, _, value in figures if name.startswith("EB")])
 
     def test_prefetch_is_compared_at_the_same_budget(self):
@@ -135,6 +143,19 @@ class GpuCheck(unittest.TestCase):
         ratios = [value for _, value in self.module.prefetch_comparisons([{**self.decode, "rows": rows}])]
         self.assertEqual([round(value, 4) for value in ratios], [1.1875] * 2)
         self.assertEqual(list(self.module.prefetch_comparisons([self.decode])), [])
+
+    def test_kernels_alone(self):
+        found = {}
+        for name, _, value in self.module.figures([], self.kernels, []):
+            found.setdefault(name, []).append(value)
+        self.assertEqual(found, {"attention, % of the bound": [98.5],
+                                 "GEMM, nothing remote, % of cuBLASLt": [91.0],
+                                 "GEMM, compute-bound with a part remote, % of nothing remote": [97.0],
+                                 "GEMM, bytes read over the link / bytes there": [1.0, 1.25]})
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.module.print_targets(self.module.figures([], self.kernels, []))
+        self.assertIn("1.25     1 of 2", out.getvalue())  # at most, so the worst is the largest
 
     def test_what_is_not_measured_is_said(self):
         out = io.StringIO()
