@@ -145,7 +145,9 @@ std::string limits_of_model(const PlanQuestion& question) {
       options.hardware ? options.hardware->compute_capability : std::string();
   const bool no_tma = !capability.empty() && capability != "9.0";
   if (options.device.kernels == KernelKind::kPlain || no_tma) {
-    text += "these are times of the tma kernels; here plain ones run, which read HBM half as fast (docs/kernels.md)\n";
+    text +=
+        "these are times of the tma kernels; here plain ones run, which read HBM half as fast "
+        "(docs/kernels.md)\n";
   }
   return text;
 }

@@ -19,17 +19,19 @@ KernelCosts cuda_kernel_costs(bool reads_once) {
       .attention_local_share = 0.77,
       .attention_fixed_us = 14,
       .attention_rows_per_reading = 1,  // a thread block takes one row
-      .l2_bytes_per_s = 5e12,           // what products of 32 rows take in, weights and x
+      .l2_bytes_per_s = 5e12,  // what products of 32 rows take in: assumed for plain kernels
       .norm_us = 4,
       .pass_us = 20};
   if (!reads_once) return costs;
-  // gemm.json: 500 to 755 TFLOP/s, median 665, of the 780 that cuBLASLt reaches on 8192^3; 7 to 16
-  // us behind the link.
+  // A GEMM alone reaches 500 to 755 TFLOP/s (gemm.json) of the 780 that cuBLASLt reaches on 8192^3;
+  // whole prompts of Llama-3.1-8B give what is left of it with all that a layer does besides, and
+  // the speed at which attention reads keys and values again.
   costs.matmul.push_back(
       {.rows = kAnyRows, .local_share = 0.9, .local_fixed_us = 10, .link_fixed_us = 12});
   costs.local_columns_per_reading = kAnyRows;
   costs.remote_columns_per_reading = kAnyRows;
-  costs.peak_share = 0.85;
+  costs.peak_share = 0.68;
+  costs.l2_bytes_per_s = 9.5e12;
   return costs;
 }
 
