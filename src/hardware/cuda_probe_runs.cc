@@ -58,7 +58,7 @@ PeerMemory::~PeerMemory() {
 }
 
 ProbeRuns::ProbeRuns(int ordinal)
-    : ordinal_(ordinal), kernels_(choose_kernels(KernelKind::kAuto, supported_kernels(ordinal))) {
+    : kernels_(choose_kernels(KernelKind::kAuto, supported_kernels(ordinal))) {
   cuda_check(cudaSetDevice(ordinal));
   cuda_check(cudaDeviceGetAttribute(&sm_count_, cudaDevAttrMultiProcessorCount, ordinal));
   local_ = DeviceBuffer(local_region_bytes());

@@ -81,7 +81,6 @@ class ProbeRuns {
   double least_seconds(const Work& enqueue);
   double copy(std::byte* target, const std::byte* source, int64_t size_bytes);
 
-  int ordinal_;
   KernelKind kernels_;
   int sm_count_ = 0;
   DeviceBuffer local_;

@@ -193,6 +193,7 @@ const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
     }
   }
   std::vector<uint64_t> runs;
+  runs.reserve(static_cast<size_t>(kMaxTiers + room));
   for (const auto& entries : by_tier) runs.push_back(entries.size());
   for (const auto& entries : by_tier) runs.insert(runs.end(), entries.begin(), entries.end());
   runs.resize(static_cast<size_t>(kMaxTiers + room));
