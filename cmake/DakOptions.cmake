@@ -63,8 +63,12 @@ function(dak_test name)
   target_link_libraries(dak_${name}_test PRIVATE dak_flags ${ARG_DEPENDS} GTest::gtest_main)
   target_compile_definitions(dak_${name}_test PRIVATE DAK_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
                                                       DAK_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  # A third less time to compile than at -O3, which only what is tested needs.
-  target_compile_options(dak_${name}_test PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+  # A third less time to compile than what is tested.
+  if(DAK_SANITIZE)
+    target_compile_options(dak_${name}_test PRIVATE -O0)
+  else()
+    target_compile_options(dak_${name}_test PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+  endif()
   add_test(NAME ${name} COMMAND dak_${name}_test)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
 endfunction()
