@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "kernels/cuda_check.h"
+#include "kernels/event_pair.h"
 #include "kernels/random_fill.h"
 #include "kernels/tier_reader.h"
 
@@ -19,21 +20,6 @@ float milliseconds(cudaEvent_t begin, cudaEvent_t end) {
   cuda_check(cudaEventElapsedTime(&ms, begin, end));
   return ms;
 }
-
-struct Events {
-  Events() {
-    cuda_check(cudaEventCreate(&begin));
-    cuda_check(cudaEventCreate(&end));
-  }
-  ~Events() {
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-  }
-  Events(const Events&) = delete;
-  Events& operator=(const Events&) = delete;
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-};
 
 }  // namespace
 
@@ -172,7 +158,7 @@ void Chain::replay() { cuda_check(cudaGraphLaunch(graph_, stream_)); }
 
 double Chain::time_in_graph(size_t count, bool overlap, int repeats) {
   capture(count, overlap);
-  const Events events;
+  const EventPair events;
   for (int i = 0; i < 2; ++i) replay();
   std::vector<double> times;
   for (int i = 0; i < repeats; ++i) {
@@ -186,7 +172,7 @@ double Chain::time_in_graph(size_t count, bool overlap, int repeats) {
 }
 
 double Chain::time_alone(int repeats) {
-  const Events events;
+  const EventPair events;
   std::vector<double> times;
   for (int i = 0; i < repeats; ++i) {
     cuda_check(cudaEventRecord(events.begin, stream_));

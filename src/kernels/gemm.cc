@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda_check.h"
+#include "kernels/product_args.h"
 #include "kernels/sm90_gemm.h"
 #include "kernels/tensor_map.h"
 
@@ -34,17 +35,7 @@ void check(const GemmWeight& weight, const GemmArgs& args) {
     throw_invalid("gemm", field, std::to_string(value), problem);
   };
   if (args.tokens < 1) refuse("tokens", args.tokens, "must be positive");
-  if (args.x_stride < weight.cols() || args.x_stride % 8 != 0) {
-    refuse("x_stride", args.x_stride, "must be a multiple of 8 and at least the weight's columns");
-  }
-  if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0) refuse("x", 0, "must be 16-byte aligned");
-  if (is_quantised(args.out_dtype)) refuse("out_dtype", 0, "must be f32, bf16 or f16");
-  if (args.gated && (args.bias != nullptr || weight.rows() % 16 != 0)) {
-    refuse("gated", weight.rows(), "takes no bias and rows in multiples of 16");
-  }
-  if (args.out_stride < (args.gated ? weight.rows() / 2 : weight.rows())) {
-    refuse("out_stride", args.out_stride, "is shorter than a row of outputs");
-  }
+  check_product_args("gemm", weight, args);
   const GemmForm& form = args.form;
   const auto power_of_two = [](int n) { return n > 0 && (n & (n - 1)) == 0; };
   if (form.token_tile != 0 && form.token_tile != 128 && form.token_tile != 256) {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/cuda_check.h"
 #include "kernels/plain_split_matmul.h"
+#include "kernels/product_args.h"
 #include "kernels/sm90_split_matmul.h"
 #include "kernels/tensor_map.h"
 
@@ -31,21 +32,10 @@ SplitWeight::Deal make_deal(const TieredTensor& weight, int batch_tile, int sm_c
 
 void check(const SplitWeight& weight, const SplitMatmulArgs& args,
            const SplitWorkspace& workspace) {
-  const auto refuse = [](const char* field, int64_t value, const char* problem) {
-    throw_invalid("split_matmul", field, std::to_string(value), problem);
-  };
-  if (args.batch < 1 || args.batch > kMaxSplitBatch) refuse("batch", args.batch, "must be 1..64");
-  if (args.x_stride < weight.cols() || args.x_stride % 8 != 0) {
-    refuse("x_stride", args.x_stride, "must be a multiple of 8 and at least the weight's columns");
+  if (args.batch < 1 || args.batch > kMaxSplitBatch) {
+    throw_invalid("split_matmul", "batch", std::to_string(args.batch), "must be 1..64");
   }
-  if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0) refuse("x", 0, "must be 16-byte aligned");
-  if (is_quantised(args.out_dtype)) refuse("out_dtype", 0, "must be f32, bf16 or f16");
-  if (args.gated && (args.bias != nullptr || weight.rows() % 16 != 0)) {
-    refuse("gated", weight.rows(), "takes no bias and rows in multiples of 16");
-  }
-  if (args.out_stride < (args.gated ? weight.rows() / 2 : weight.rows())) {
-    refuse("out_stride", args.out_stride, "is shorter than a row of outputs");
-  }
+  check_product_args("split_matmul", weight, args);
   require(workspace.arrivals() != nullptr, "split_matmul without a reserved workspace");
 }
 

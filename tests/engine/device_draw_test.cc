@@ -111,15 +111,7 @@ TEST_F(DeviceDraw, DistributionsMatchTheDefinition) {
   constexpr int64_t kRows = 64;
   constexpr size_t kVocabulary = 24;
   std::mt19937 random(7);
-  const std::vector<SamplingParams> cases{
-      {.temperature = 1},
-      {.temperature = 0.5f},
-      {.temperature = 2.5f},
-      {.temperature = 0.8f, .top_k = 5},
-      {.temperature = 0.8f, .top_p = 0.8f},
-      {.temperature = 1.3f, .min_p = 0.1f},
-      {.temperature = 1.1f, .top_k = 12, .top_p = 0.9f, .min_p = 0.02f},
-  };
+  const std::vector<SamplingParams> cases = test::distribution_cases();
   for (size_t c = 0; c < cases.size(); ++c) {
     std::vector<float> row(kVocabulary);
     for (float& logit : row) logit = static_cast<float>(random() % 4001) / 1000.0f - 2.0f;

@@ -97,15 +97,7 @@ TEST(Sampler, TopKKeepsTiesAsHuggingFaceDoes) {
 
 TEST(Sampler, DistributionsMatchTheReference) {
   std::mt19937 random(7);
-  const std::vector<SamplingParams> cases{
-      {.temperature = 1},
-      {.temperature = 0.5f},
-      {.temperature = 2.5f},
-      {.temperature = 0.8f, .top_k = 5},
-      {.temperature = 0.8f, .top_p = 0.8f},
-      {.temperature = 1.3f, .min_p = 0.1f},
-      {.temperature = 1.1f, .top_k = 12, .top_p = 0.9f, .min_p = 0.02f},
-  };
+  const std::vector<SamplingParams> cases = test::distribution_cases();
   for (size_t c = 0; c < cases.size(); ++c) {
     for (uint64_t seed = 1; seed <= 3; ++seed) {
       SamplingParams params = cases[c];

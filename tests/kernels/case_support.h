@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "kernels/cuda_check.h"
+#include "memory/tier.h"
 #include "ops/activation.h"
 
 namespace dak {
@@ -85,6 +86,21 @@ struct HostBuffer {
   HostBuffer& operator=(const HostBuffer&) = delete;
   std::byte* data = nullptr;
 };
+
+// Placements: none, one block, half, all but one, all remote; and three tiers in turn.
+inline std::vector<std::vector<TierIndex>> placements(int64_t blocks) {
+  const auto count = static_cast<size_t>(blocks);
+  std::vector<std::vector<TierIndex>> all;
+  for (const size_t remote : {size_t{0}, size_t{1}, count / 2, count - 1, count}) {
+    std::vector<TierIndex> tiers(count, 0);
+    for (size_t i = 0; i < remote; ++i) tiers[i * count / remote] = 1;
+    all.push_back(tiers);
+  }
+  std::vector<TierIndex> three(count);
+  for (size_t i = 0; i < count; ++i) three[i] = static_cast<TierIndex>(i * 7 / 3 % 3);
+  all.push_back(three);
+  return all;
+}
 
 inline int failures = 0;
 

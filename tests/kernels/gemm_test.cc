@@ -262,21 +262,6 @@ std::string describe(const Case& c) {
                      c.residual ? " residual" : "", c.gated ? " gated" : "");
 }
 
-// Placements: none, one block, half, all but one, all remote; and three tiers in turn.
-std::vector<std::vector<TierIndex>> placements(int64_t blocks) {
-  const auto count = static_cast<size_t>(blocks);
-  std::vector<std::vector<TierIndex>> all;
-  for (const size_t remote : {size_t{0}, size_t{1}, count / 2, count - 1, count}) {
-    std::vector<TierIndex> tiers(count, 0);
-    for (size_t i = 0; i < remote; ++i) tiers[i * count / remote] = 1;
-    all.push_back(tiers);
-  }
-  std::vector<TierIndex> three(count);
-  for (size_t i = 0; i < count; ++i) three[i] = static_cast<TierIndex>(i * 7 / 3 % 3);
-  all.push_back(three);
-  return all;
-}
-
 int64_t remote_blocks(const std::vector<TierIndex>& tiers) {
   return std::ranges::count_if(tiers, [](TierIndex tier) { return tier > 0; });
 }

@@ -110,4 +110,17 @@ inline DrawParams random_draw(std::mt19937& random) {
       .seed = random()};
 }
 
+// What draws are compared with their definition for: each rule alone and together.
+inline std::vector<SamplingParams> distribution_cases() {
+  return {
+      {.temperature = 1},
+      {.temperature = 0.5f},
+      {.temperature = 2.5f},
+      {.temperature = 0.8f, .top_k = 5},
+      {.temperature = 0.8f, .top_p = 0.8f},
+      {.temperature = 1.3f, .min_p = 0.1f},
+      {.temperature = 1.1f, .top_k = 12, .top_p = 0.9f, .min_p = 0.02f},
+  };
+}
+
 }  // namespace dak::test

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/device_buffer.h"
+#include "kernels/event_pair.h"
 #include "kernels/random_fill.h"
 #include "ops/cuda/uva.h"
 #include "ops/cuda_backend.h"
@@ -24,22 +25,6 @@ bool has_cublas_lt() {
   }
 }
 
-struct Events {
-  Events() {
-    cuda_check(cudaEventCreate(&begin));
-    cuda_check(cudaEventCreate(&end));
-  }
-  ~Events() {
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-  }
-  Events(const Events&) = delete;
-  Events& operator=(const Events&) = delete;
-
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-};
-
 }  // namespace
 
 std::optional<double> measure_tensor_peak(int ordinal, DType dtype) {
@@ -58,7 +43,7 @@ std::optional<double> measure_tensor_peak(int ordinal, DType dtype) {
   const std::byte* x = operands.as() + bytes_of(dtype, kSide * kSide);
   const auto multiply = [&] { product.multiply(weight, x, kSide, kSide, product.sums()); };
   for (int i = 0; i < kWarmUps; ++i) multiply();
-  const Events events;
+  const EventPair events;
   float best_ms = 1e30f;
   for (int i = 0; i < kRepeats; ++i) {
     cuda_check(cudaEventRecord(events.begin, nullptr));
