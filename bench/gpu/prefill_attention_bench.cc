@@ -1,6 +1,6 @@
-// dak_bench_prefill_attention: attention of a prompt's chunk over KV pages in two tiers, against the
-// bound: FLOPs / the measured peak of tensor cores, or bytes / bandwidth of a tier, all probed in
-// the same run. The oldest pages leave first. One sequence; bf16.
+// dak_bench_prefill_attention: attention of a prompt's chunk over KV pages in two tiers, against
+// the bound: FLOPs / the measured peak of tensor cores, or bytes / bandwidth of a tier, all probed
+// in the same run. The oldest pages leave first. One sequence; bf16.
 //   --json FILE  --only SHAPE  --chunks 512,2048,8192  --pasts 0,32768,131072  --ratios 0,0.2,0.5,1
 #include <fmt/core.h>
 
@@ -244,22 +244,24 @@ bool report(Case& test, CudaBackend& backend, const Peaks& peaks, const std::str
   const int count = static_cast<int>(std::clamp(4 / bound_ms, 1.0, 10.0));
   const double ms = test.time_in_graph(count, bound_ms > 20 ? 2 : 5);
   const LinkStatus link = link_status(backend, 1);
-  fmt::print("{}: {:>8.3f} ms, {:>5.1f} TFLOP/s, host {:>7.1f} MB {:>5.1f} GB/s, {:>5.1f} % of the "
-             "bound, window {:>4} KiB, {}{}\n",
-             label, ms, test.flops() / ms / 1e9, remote / 1e6, remote / ms / 1e6,
-             100 * bound_ms / ms, link.window_bytes / 1024, equal ? "same bits" : "OTHER BITS",
-             error > 0 ? fmt::format(", error {:.1e}", error) : "");
-  rows += fmt::format(R"({}{{"case":"{}","ms":{:.4f},"tflop_per_s":{:.1f},"percent_of_bound":{:.2f},)"
-                      R"("local_bytes":{:.0f},"remote_bytes":{:.0f},"bitwise_equal":{}}})",
-                      rows.empty() ? "" : ",\n ", label, ms, test.flops() / ms / 1e9,
-                      100 * bound_ms / ms, local, remote, equal);
+  fmt::print(
+      "{}: {:>8.3f} ms, {:>5.1f} TFLOP/s, host {:>7.1f} MB {:>5.1f} GB/s, {:>5.1f} % of the "
+      "bound, window {:>4} KiB, {}{}\n",
+      label, ms, test.flops() / ms / 1e9, remote / 1e6, remote / ms / 1e6, 100 * bound_ms / ms,
+      link.window_bytes / 1024, equal ? "same bits" : "OTHER BITS",
+      error > 0 ? fmt::format(", error {:.1e}", error) : "");
+  rows +=
+      fmt::format(R"({}{{"case":"{}","ms":{:.4f},"tflop_per_s":{:.1f},"percent_of_bound":{:.2f},)"
+                  R"("local_bytes":{:.0f},"remote_bytes":{:.0f},"bitwise_equal":{}}})",
+                  rows.empty() ? "" : ",\n ", label, ms, test.flops() / ms / 1e9,
+                  100 * bound_ms / ms, local, remote, equal);
   return equal && error <= kMostError;
 }
 
 int run(const Flags& flags) {
   const KernelKind kernels = choose_kernels(KernelKind::kAuto, supported_kernels(0));
-  const auto most = static_cast<int64_t>(std::ranges::max(flags.chunks) +
-                                         std::ranges::max(flags.pasts));
+  const auto most =
+      static_cast<int64_t>(std::ranges::max(flags.chunks) + std::ranges::max(flags.pasts));
   int64_t arena_bytes = 0;
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
@@ -289,18 +291,20 @@ int run(const Flags& flags) {
         for (const double ratio : flags.ratios) {
           Case test(ctx, arenas, config_of(shape), static_cast<int64_t>(past),
                     static_cast<int64_t>(chunk), ratio);
-          const std::string label =
-              fmt::format("{:>13} {:>5} rows at {:>6}, ratio {:>4.2f}", shape.name, chunk, past, ratio);
+          const std::string label = fmt::format("{:>13} {:>5} rows at {:>6}, ratio {:>4.2f}",
+                                                shape.name, chunk, past, ratio);
           if (!report(test, *backend, peaks, label, expected, rows)) ++failures;
         }
       }
     }
   }
   if (!flags.json.empty()) {
-    std::ofstream(flags.json) << fmt::format(
-        R"({{"gpu":"{}","tflop_per_s":{:.1f},"local_gb_s":{:.2f},"remote_gb_s":{:.2f},"cases":[{}]}})",
-        peaks.machine.gpu, peaks.flops_per_s / 1e12, peaks.machine.local_bytes_per_s / 1e9,
-        peaks.machine.remote_bytes_per_s / 1e9, rows) << "\n";
+    std::ofstream(flags.json)
+        << fmt::format(
+               R"({{"gpu":"{}","tflop_per_s":{:.1f},"local_gb_s":{:.2f},"remote_gb_s":{:.2f},"cases":[{}]}})",
+               peaks.machine.gpu, peaks.flops_per_s / 1e12, peaks.machine.local_bytes_per_s / 1e9,
+               peaks.machine.remote_bytes_per_s / 1e9, rows)
+        << "\n";
   }
   fmt::print("{} failures\n", failures);
   return failures == 0 ? 0 : 1;

@@ -1,11 +1,10 @@
 // Attention of many query rows a sequence with TMA kernels (ops/cuda/sm90_prefill_attention.cuh):
 // against fp64, and bit by bit over placements, chunks and batches.
-#include "tests/support/cuda.h"
-
 #include "ops/attention.h"
 #include "ops/cuda/prefill_plan.h"
 #include "ops/cuda_backend.h"
 #include "tests/ops/support.h"
+#include "tests/support/cuda.h"
 
 namespace dak::test {
 namespace {
@@ -88,13 +87,14 @@ class Passes {
       s.tokens += step.rows;
       rows += step.rows;
     }
-    store_kv(gpu_.ctx, config_, sequences, gpu_.tensor({rows, config_.kv_heads, config_.head_size}, k),
+    store_kv(gpu_.ctx, config_, sequences,
+             gpu_.tensor({rows, config_.kv_heads, config_.head_size}, k),
              gpu_.tensor({rows, config_.kv_heads, config_.head_size}, v));
     Tensor out = gpu_.tensor({rows, config_.heads, config_.head_size},
                              std::vector<float>(q.size(), kPoison));
     out.dtype = out_dtype_;
-    attention(gpu_.ctx, config_, sequences, gpu_.tensor({rows, config_.heads, config_.head_size}, q),
-              out);
+    attention(gpu_.ctx, config_, sequences,
+              gpu_.tensor({rows, config_.heads, config_.head_size}, q), out);
     if (out_dtype_ == DType::kF32) return gpu_.values(out);
     out.dtype = DType::kF32;
     std::vector<float> bits = gpu_.values(out);
@@ -133,9 +133,7 @@ void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t 
   const auto as_kernel = [&](float x) {
     return std::is_same_v<T, float> ? rounded(x, c.kv_dtype) : x;
   };
-  const auto cached = [&](float x) {
-    return static_cast<T>(rounded(x, c.kv_dtype));
-  };
+  const auto cached = [&](float x) { return static_cast<T>(rounded(x, c.kv_dtype)); };
   const int64_t begin = c.window > 0 ? std::max<int64_t>(0, token + 1 - c.window) : 0;
   const int64_t kv_head = head / (c.heads / c.kv_heads);
   std::vector<T> weights;
@@ -180,12 +178,13 @@ struct Sample {
            const std::vector<float>& out, int64_t first = 0) {
     std::vector<double> unused;
     const int64_t step = std::max<int64_t>(1, rows / 9);
-    for (int64_t row = 0; row < rows; row += row + step < rows ? step : std::max<int64_t>(1, rows - 1 - row)) {
-      for (int64_t head = row % c.heads; head < c.heads; head += std::max<int64_t>(1, c.heads / 3)) {
+    for (int64_t row = 0; row < rows;
+         row += row + step < rows ? step : std::max<int64_t>(1, rows - 1 - row)) {
+      for (int64_t head = row % c.heads; head < c.heads;
+           head += std::max<int64_t>(1, c.heads / 3)) {
         head_of<float>(c, text, past + row, head, naive, unused);
         head_of<double>(c, text, past + row, head, exact, magnitude);
-        const std::vector<float> values =
-            part(out, c.head_size, (first + row) * c.heads + head, 1);
+        const std::vector<float> values = part(out, c.head_size, (first + row) * c.heads + head, 1);
         result.insert(result.end(), values.begin(), values.end());
       }
     }
@@ -200,17 +199,23 @@ TEST_F(PrefillAttention, IsCloseToFp64) {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     for (const AttentionConfig& c :
          {config_of(2, 2, 64, dtype), config_of(6, 2, 80, dtype), config_of(7, 1, 96, dtype, 100),
-          config_of(4, 1, 128, dtype), config_of(20, 1, 64, dtype, 1), config_of(3, 3, 128, dtype, 64),
-          config_of(16, 2, 128, dtype)}) {
-      for (const auto& [past, rows] : {std::pair<int64_t, int64_t>{0, 16}, {5, 123}, {63, 65},
-                                       {127, 130}, {700, 16}, {64, 64}, {0, 400}}) {
+          config_of(4, 1, 128, dtype), config_of(20, 1, 64, dtype, 1),
+          config_of(3, 3, 128, dtype, 64), config_of(16, 2, 128, dtype)}) {
+      for (const auto& [past, rows] : {std::pair<int64_t, int64_t>{0, 16},
+                                       {5, 123},
+                                       {63, 65},
+                                       {127, 130},
+                                       {700, 16},
+                                       {64, 64},
+                                       {0, 400}}) {
         const Text text(c, past + rows, static_cast<uint32_t>(past + rows));
         Passes passes(c, local);
         if (past > 0) passes.write(text, past);
         Sample sample;
         sample.add(c, text, past, rows, passes.run({{&text, rows}}));
-        EXPECT_EQ(sample.problem(), "") << name(dtype) << " " << c.heads << "/" << c.kv_heads << " x "
-                                        << c.head_size << " past " << past << " rows " << rows;
+        EXPECT_EQ(sample.problem(), "")
+            << name(dtype) << " " << c.heads << "/" << c.kv_heads << " x " << c.head_size
+            << " past " << past << " rows " << rows;
       }
     }
   }
@@ -273,7 +278,8 @@ TEST_F(PrefillAttention, FewRowsBesideManyHaveTheBitsOfFewRows) {
     passes.write(short_one, 500);
     if (together) return passes.run({{&decoding, 1}, {&prompt, 500}, {&short_one, 15}});
     std::vector<float> all;
-    for (const Passes::Step& step : {Passes::Step{&decoding, 1}, {&prompt, 500}, {&short_one, 15}}) {
+    for (const Passes::Step& step :
+         {Passes::Step{&decoding, 1}, {&prompt, 500}, {&short_one, 15}}) {
       const auto some = passes.run({step});
       all.insert(all.end(), some.begin(), some.end());
     }

@@ -35,8 +35,8 @@ constexpr int kv_token_at(int place, int units) {
 // Attention's runs: a sequence's pages are cut at every kRunPages-th, whatever is seen of them; a
 // rest shorter than that belongs to the run before it. One thread block reads a run, so that a tier
 // is read evenly when whole runs lie in it. Sequences with fewer than kPrefillLeastRows query rows
-// (prefill_plan.h) are cut so; a launch takes one row of each of any number of them, or no more than
-// kMostCutRows rows and kMostCutRuns rows x runs.
+// (prefill_plan.h) are cut so; a launch takes one row of each of any number of them, or no more
+// than kMostCutRows rows and kMostCutRuns rows x runs.
 inline constexpr int kRunPages = 16;
 inline constexpr int64_t kMostCutRows = 64;
 inline constexpr int64_t kMostCutRuns = 2048;

@@ -190,8 +190,7 @@ std::vector<RowSlice> slices_of(const AttentionConfig& config,
       slices.back().sequences[0].first_row = 0;
       continue;
     }
-    const int64_t at_once =
-        std::clamp<int64_t>(kMostCutRuns / runs_in_table(config, s), 1, s.rows);
+    const int64_t at_once = std::clamp<int64_t>(kMostCutRuns / runs_in_table(config, s), 1, s.rows);
     for (int64_t row = 0; row < s.rows; row += at_once) {
       KvSequence part = s;
       part.past += row;

@@ -35,53 +35,55 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
                           const Tensor& q, const Tensor& out) {
   const PrefillSchedule schedule = make_prefill_schedule(config, sequences);
   if (schedule.units == 0) return;
-  const int64_t slots =
-      std::min(schedule.items, kPrefillRingBytes / item_bytes(config));
+  const int64_t slots = std::min(schedule.items, kPrefillRingBytes / item_bytes(config));
   const int64_t state_bytes = schedule.states * prefill_state_floats(config.head_size) * 4;
   const int64_t groups = schedule.groups(config.kv_heads);
   const CudaBackend::PrefillMemory memory = backend.prefill_memory(
       slots > 0 ? kPrefillRingBytes : 0, state_bytes,
       static_cast<int64_t>(sizeof(PrefillCounters)) + 4 * (groups + slots + 2 * schedule.states));
 
-  PrefillParams params{.kv = kv,
-                       .q = q.f32(),
-                       .out = out.data,
-                       .out_dtype = out.dtype,
-                       .sequences = nullptr,
-                       .segments = nullptr,
-                       .page_ranks = nullptr,
-                       .remote_pages = nullptr,
-                       .fetch_ranks = nullptr,
-                       .fetches = nullptr,
-                       .counters = reinterpret_cast<PrefillCounters*>(memory.counters),
-                       .ring = memory.ring,
-                       .states = memory.states,
-                       .links = backend.links().device_states(),
-                       .sequence_count = static_cast<int32_t>(std::ssize(schedule.sequences)),
-                       .units = static_cast<int32_t>(schedule.units),
-                       .groups = static_cast<int32_t>(groups),
-                       .slots = static_cast<int32_t>(slots),
-                       .state_slots = static_cast<int32_t>(schedule.states),
-                       .readers = backend.gemm_readers(),
-                       .tiers = 0,
-                       .tier = {}};
-  std::vector<PrefillFetches> fetches;
+  PrefillParams params{
+      .kv = kv,
+      .q = q.f32(),
+      .out = out.data,
+      .out_dtype = out.dtype,
+      .plan = {.sequences = nullptr,
+               .segments = nullptr,
+               .page_ranks = nullptr,
+               .remote_pages = nullptr,
+               .fetch_ranks = nullptr,
+               .fetches = nullptr,
+               .sequence_count = static_cast<int32_t>(std::ssize(schedule.sequences)),
+               .units = static_cast<int32_t>(schedule.units),
+               .state_slots = static_cast<int32_t>(schedule.states),
+               .kv_heads = static_cast<int32_t>(config.kv_heads),
+               .group = static_cast<int32_t>(config.heads / config.kv_heads),
+               .window = static_cast<int32_t>(std::min<int64_t>(config.window, INT32_MAX))},
+      .counters = reinterpret_cast<PrefillCounters*>(memory.counters),
+      .ring = memory.ring,
+      .states = memory.states,
+      .links = backend.links().device_states(),
+      .groups = static_cast<int32_t>(groups),
+      .slots = static_cast<int32_t>(slots),
+      .readers = backend.gemm_readers(),
+      .tiers = 0,
+      .tier = {}};
   for (int tier = 1; tier < kMaxTiers; ++tier) {
-    const auto& of_tier = schedule.fetches[static_cast<size_t>(tier)];
-    fetches.insert(fetches.end(), of_tier.begin(), of_tier.end());
-    if (of_tier.back().end > 0) params.tier[params.tiers++] = tier;
+    if (schedule.fetches[static_cast<size_t>(tier)].back().end > 0) {
+      params.tier[params.tiers++] = tier;
+    }
   }
   Packed packed;
-  const size_t at[] = {packed.add(schedule.sequences),    packed.add(schedule.segments),
-                       packed.add(schedule.page_ranks),   packed.add(schedule.remote_pages),
-                       packed.add(schedule.fetch_ranks),  packed.add(fetches)};
-  const std::byte* plan = backend.upload(CudaBackend::kPrefillPlan, packed.bytes(), config.layer);
-  params.sequences = reinterpret_cast<const PrefillSequence*>(plan + at[0]);
-  params.segments = reinterpret_cast<const PrefillSegment*>(plan + at[1]);
-  params.page_ranks = reinterpret_cast<const int32_t*>(plan + at[2]);
-  params.remote_pages = reinterpret_cast<const int32_t*>(plan + at[3]);
-  params.fetch_ranks = reinterpret_cast<const int32_t*>(plan + at[4]);
-  params.fetches = reinterpret_cast<const PrefillFetches*>(plan + at[5]);
+  const size_t at[] = {packed.add(schedule.sequences),   packed.add(schedule.segments),
+                       packed.add(schedule.page_ranks),  packed.add(schedule.remote_pages),
+                       packed.add(schedule.fetch_ranks), packed.add(schedule.all_fetches())};
+  const std::byte* tables = backend.upload(CudaBackend::kPrefillPlan, packed.bytes(), config.layer);
+  params.plan.sequences = reinterpret_cast<const PrefillSequence*>(tables + at[0]);
+  params.plan.segments = reinterpret_cast<const PrefillSegment*>(tables + at[1]);
+  params.plan.page_ranks = reinterpret_cast<const int32_t*>(tables + at[2]);
+  params.plan.remote_pages = reinterpret_cast<const int32_t*>(tables + at[3]);
+  params.plan.fetch_ranks = reinterpret_cast<const int32_t*>(tables + at[4]);
+  params.plan.fetches = reinterpret_cast<const PrefillFetches*>(tables + at[5]);
   launch_prefill_attention(params, backend.sm_count(), backend.stream());
 }
 

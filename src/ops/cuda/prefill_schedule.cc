@@ -28,7 +28,8 @@ class Maker {
     made.past = static_cast<int32_t>(s.past);
     made.first_page = static_cast<int32_t>(first_page);
     made.first_segment = static_cast<int32_t>(begin / kPrefillSegmentTokens);
-    made.segments = static_cast<int32_t>((end - 1) / kPrefillSegmentTokens) + 1 - made.first_segment;
+    made.segments =
+        static_cast<int32_t>((end - 1) / kPrefillSegmentTokens) + 1 - made.first_segment;
     made.segment_at = static_cast<int32_t>(std::ssize(schedule_.segments));
     made.head_tiles = static_cast<int32_t>(ceil_div(s.rows * group_, kPrefillTileRows));
     add_segments(s, made);
@@ -101,6 +102,14 @@ class Maker {
 };
 
 }  // namespace
+
+std::vector<PrefillFetches> PrefillSchedule::all_fetches() const {
+  std::vector<PrefillFetches> all;
+  for (size_t tier = 1; tier < kMaxTiers; ++tier) {
+    all.insert(all.end(), fetches[tier].begin(), fetches[tier].end());
+  }
+  return all;
+}
 
 PrefillSchedule make_prefill_schedule(const AttentionConfig& config,
                                       std::span<const KvSequence> sequences) {

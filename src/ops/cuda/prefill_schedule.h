@@ -23,11 +23,14 @@ struct PrefillSchedule {
   int64_t items = 0;
   int64_t states = 0;  // slots
 
+  // What a plan points to beside the arrays above.
+  std::vector<PrefillFetches> all_fetches() const;
   int64_t groups(int64_t kv_heads) const { return std::ssize(segments) * kv_heads; }
 };
 
 // Of the sequences with at least kPrefillLeastRows rows. Pages of all follow each other in a page
-// table, config.table_pages places for each, or as many as it has. Throws kInternal for more units or items than 31 bits count.
+// table, config.table_pages places for each, or as many as it has. Throws kInternal for more units
+// or items than 31 bits count.
 PrefillSchedule make_prefill_schedule(const AttentionConfig& config,
                                       std::span<const KvSequence> sequences);
 

@@ -11,7 +11,7 @@ void launch_size(const PrefillParams& params, int sm_count, cudaStream_t stream)
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(Shape::kSharedBytes)));
   // Those without a unit may be readers.
-  const int blocks = params.tiers > 0 ? sm_count : std::min(sm_count, params.units);
+  const int blocks = params.tiers > 0 ? sm_count : std::min(sm_count, params.plan.units);
   launch(sm90_prefill_attention<T, kHeadSize>, params,
          {.blocks = blocks,
           .threads = Shape::kThreads,
@@ -37,7 +37,7 @@ void launch_dtype(const PrefillParams& params, int sm_count, cudaStream_t stream
 }  // namespace
 
 void launch_prefill_attention(const PrefillParams& params, int sm_count, cudaStream_t stream) {
-  if (params.units == 0) return;
+  if (params.plan.units == 0) return;
   if (params.kv.kv_dtype == DType::kBF16) {
     launch_dtype<__nv_bfloat16>(params, sm_count, stream);
   } else {

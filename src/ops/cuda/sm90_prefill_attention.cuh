@@ -23,8 +23,8 @@ namespace dak::cuda {
 // Named barriers: 1 and 2 are the warpgroups' turns, 3 and 4 their own.
 template <typename T, int kHeadSize>
 __device__ void consume_prefill_units(const PrefillParams& p,
-                                      const PrefillShared<PrefillShape<kHeadSize>>& shared, int half,
-                                      int thread) {
+                                      const PrefillShared<PrefillShape<kHeadSize>>& shared,
+                                      int half, int thread) {
   using Shape = PrefillShape<kHeadSize>;
   PrefillControl<Shape>& control = *shared.control;
   const float scale = p.kv.scale * 1.44269504f;
@@ -97,7 +97,7 @@ __device__ void consume_prefill_units(const PrefillParams& p,
     pin(state.values);
     release(&control.values_empty[values.stage]);
     values.advance();
-    if (p.tiers > 0 && thread == 0) ptx::add_release(prefill_done(p) + unit.group, 1);
+    if (p.tiers > 0 && thread == 0) ptx::add_release(prefill_done(p) + unit.counter, 1);
     finish_unit<kHeadSize>(p, unit, state, scale, half, thread, own);
     release(&control.unit_empty[at.stage]);
   }
@@ -116,7 +116,7 @@ __device__ void clear_prefill_counters(const PrefillParams& p, PrefillControl<Sh
   if (control.is_last == 0) return;
   auto* words = reinterpret_cast<uint32_t*>(p.counters);
   const int32_t count = static_cast<int32_t>(sizeof(PrefillCounters) / 4) + p.groups + p.slots +
-                        2 * p.state_slots;
+                        2 * p.plan.state_slots;
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < count; i += Shape::kThreads) words[i] = 0;
 }
 

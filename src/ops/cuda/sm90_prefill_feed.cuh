@@ -44,7 +44,7 @@ class PrefillPages {
     rank_ = -1;
     page_ = nullptr;
     if ((first_ + lane) * static_cast<int32_t>(kKvPageTokens) < unit.seen) {
-      rank_ = p.page_ranks[unit.first_page + first_ + lane];
+      rank_ = p.plan.page_ranks[unit.first_page + first_ + lane];
       page_ = p.kv.pages[unit.first_page + first_ + lane];
     }
   }
@@ -67,7 +67,7 @@ __device__ void feed_keys_and_values(const PrefillParams& p, const PrefillShared
     ptx::mbarrier_wait(&control.unit_empty[next.stage], next.phase ^ 1);
     if (lane == 0) {
       control.units[next.stage] =
-          find_unit(p, static_cast<int32_t>(atomicAdd(&p.counters->next_unit, 1u)));
+          find_unit(p.plan, static_cast<int32_t>(atomicAdd(&p.counters->next_unit, 1u)));
       ptx::mbarrier_arrive(&control.unit_full[next.stage]);
     }
     __syncwarp();
@@ -93,7 +93,8 @@ __device__ void feed_keys_and_values(const PrefillParams& p, const PrefillShared
         to_values[i] = pages.value_offset<Shape>(p, page);
         bytes += Shape::kPageBytes;
       }
-      const auto copy = [&](ptx::Barrier* full, ptx::Barrier* empty, std::byte* target, bool values) {
+      const auto copy = [&](ptx::Barrier* full, ptx::Barrier* empty, std::byte* target,
+                            bool values) {
         ptx::mbarrier_wait(empty, at.phase ^ 1);
         if (lane == 0) {
           ptx::mbarrier_arrive_expect_tx(full, bytes);
@@ -109,8 +110,8 @@ __device__ void feed_keys_and_values(const PrefillParams& p, const PrefillShared
       };
       copy(&control.keys_full[at.stage], &control.keys_empty[at.stage], shared.keys(at.stage),
            false);
-      copy(&control.values_full[at.stage], &control.values_empty[at.stage],
-           shared.values(at.stage), true);
+      copy(&control.values_full[at.stage], &control.values_empty[at.stage], shared.values(at.stage),
+           true);
       at.advance();
     }
     unit = following;
@@ -121,9 +122,10 @@ __device__ void feed_keys_and_values(const PrefillParams& p, const PrefillShared
 inline constexpr int kQueryWarps = 2;
 
 template <typename T, int kHeadSize, typename Shape>
-__device__ void feed_queries(const PrefillParams& p, const PrefillShared<Shape>& shared, int thread) {
+__device__ void feed_queries(const PrefillParams& p, const PrefillShared<Shape>& shared,
+                             int thread) {
   PrefillControl<Shape>& control = *shared.control;
-  const auto group = static_cast<int32_t>(p.kv.heads / p.kv.kv_heads);
+  const int32_t group = p.plan.group;
   constexpr int kAtOnce = 4;
   constexpr int kStep = kQueryWarps * 32;
   constexpr int kRounds = kPrefillTileRows * Shape::kUnits / (kStep * kAtOnce);

@@ -10,41 +10,12 @@
 
 namespace dak::cuda {
 
-// An item: the remote page of place `rank` in its sequence, and a KV head.
-struct PrefillItem {
-  const PrefillSequence* sequence;
-  int32_t kv_head;
-  int32_t rank;
-  int32_t number;
-};
-
-// The `index`-th of those of one tier.
-__device__ inline PrefillItem find_fetch(const PrefillParams& p, int32_t tier, int32_t index) {
-  const PrefillFetches* fetches = p.fetches + (tier - 1) * p.sequence_count;
-  int32_t sequence = 0;
-  int32_t begin = 0;
-  for (; index >= fetches[sequence].end; ++sequence) begin = fetches[sequence].end;
-  PrefillItem item{};
-  item.sequence = p.sequences + sequence;
-  item.kv_head = (index - begin) / fetches[sequence].count;
-  item.rank = p.fetch_ranks[fetches[sequence].first + (index - begin) % fetches[sequence].count];
-  item.number = item.sequence->first_item + item.kv_head * item.sequence->remote_pages + item.rank;
-  return item;
-}
-
-// Until all units of the segment that has item `number` are done.
+// Until the units that use what is in the slot of item `number` are done; false: it took waiting.
 __device__ inline bool wait_for_slot(const PrefillParams& p, int32_t number) {
-  const PrefillSequence* s = p.sequences + p.sequence_count - 1;
-  while (s->remote_pages == 0 || number < s->first_item) --s;
-  const int32_t kv_head = (number - s->first_item) / s->remote_pages;
-  const int32_t rank = (number - s->first_item) % s->remote_pages;
-  const int32_t page = p.remote_pages[s->first_remote + rank];
-  const int32_t segment =
-      page / (kPrefillSegmentTokens / static_cast<int32_t>(kKvPageTokens)) - s->first_segment;
-  const uint32_t* done = prefill_done(p) + group_of(p, *s, segment, kv_head);
-  const auto halves = static_cast<uint32_t>(2 * p.segments[s->segment_at + segment].tiles);
+  const PrefillUsers users = users_of_item(p.plan, number);
   bool had_room = true;
-  while (ptx::load_acquire(done) < halves) {
+  while (ptx::load_acquire(prefill_done(p) + users.counter) <
+         static_cast<uint32_t>(2 * users.units)) {
     had_room = false;
     ptx::sleep_ns(200);
   }
@@ -64,9 +35,9 @@ __device__ void read_pages_to_ring(const PrefillParams& p, const PrefillShared<S
   const int32_t tier = p.tier[slot];
   LinkState& link = p.links[tier];
   uint32_t* next = &p.counters->next_copy[slot];
-  const auto items =
-      static_cast<uint32_t>(p.fetches[(tier - 1) * p.sequence_count + p.sequence_count - 1].end);
-  const uint32_t tickets = items * Shape::kItemCopies;
+  const uint32_t tickets =
+      static_cast<uint32_t>(p.plan.fetches[tier * p.plan.sequence_count - 1].end) *
+      Shape::kItemCopies;
   const uint64_t policy = ptx::policy_evict_first();
   ReaderSamples samples;
   uint32_t phase = 0;
@@ -84,14 +55,13 @@ __device__ void read_pages_to_ring(const PrefillParams& p, const PrefillShared<S
     const uint32_t ticket = atomicAdd(next, 1u);
     if (ticket >= tickets) break;
     const PrefillItem item =
-        find_fetch(p, tier, static_cast<int32_t>(ticket / Shape::kItemCopies));
+        find_fetch(p.plan, tier, static_cast<int32_t>(ticket / Shape::kItemCopies));
     const uint32_t offset = ticket % Shape::kItemCopies * Shape::kCopyBytes;
     const bool had_room = item.number < p.slots || wait_for_slot(p, item.number - p.slots);
-    const int32_t page = p.remote_pages[item.sequence->first_remote + item.rank];
     const uint32_t which = offset / Shape::kPageBytes;  // 0 keys, 1 values
-    const std::byte* source =
-        p.kv.pages[item.sequence->first_page + page] +
-        (which * p.kv.kv_heads + item.kv_head) * Shape::kPageBytes + offset % Shape::kPageBytes;
+    const std::byte* source = p.kv.pages[item.table_page] +
+                              (which * p.kv.kv_heads + item.kv_head) * Shape::kPageBytes +
+                              offset % Shape::kPageBytes;
     const int32_t place = item.number % p.slots;
     const uint32_t begin = ptx::cycle_count();
     ptx::mbarrier_arrive_expect_tx(&shared.control->copied, Shape::kCopyBytes);

@@ -31,8 +31,9 @@ __device__ void multiply_keys(float (&scores)[kScores], const std::byte* queries
   ptx::wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kHeadSize / 16; ++step) {
-    const uint64_t offset = static_cast<uint64_t>(step * 2 / Shape::kPanel) * Shape::kPanelBytes / 16 +
-                            static_cast<uint64_t>(step * 2 % Shape::kPanel);
+    const uint64_t offset =
+        static_cast<uint64_t>(step * 2 / Shape::kPanel) * Shape::kPanelBytes / 16 +
+        static_cast<uint64_t>(step * 2 % Shape::kPanel);
     ptx::Wgmma<T, 128>::multiply(scores, a + offset, b + offset, step > 0 ? 1 : 0);
   }
   ptx::wgmma_commit();
@@ -40,8 +41,9 @@ __device__ void multiply_keys(float (&scores)[kScores], const std::byte* queries
 
 // Begins sums (+)= weights[64, 128] values[128, kHeadSize].
 template <typename T, int kHeadSize>
-__device__ void multiply_values(float (&sums)[kHeadSize / 2], const uint32_t (&weights)[kScores / 2],
-                                const std::byte* values, int accumulate) {
+__device__ void multiply_values(float (&sums)[kHeadSize / 2],
+                                const uint32_t (&weights)[kScores / 2], const std::byte* values,
+                                int accumulate) {
   using Shape = PrefillShape<kHeadSize>;
   const uint64_t b =
       ptx::matrix_descriptor(values, Shape::kPanelBytes, Shape::kEightBytes, Shape::kSwizzle);
@@ -63,9 +65,10 @@ struct PrefillRows {
   int32_t all_begin;
   int32_t all_end;
 
-  __device__ PrefillRows(const PrefillParams& p, const PrefillUnit& unit, int32_t first, int thread) {
-    const auto group = static_cast<int32_t>(p.kv.heads / p.kv.kv_heads);
-    const auto window = static_cast<int32_t>(p.kv.window);
+  __device__ PrefillRows(const PrefillParams& p, const PrefillUnit& unit, int32_t first,
+                         int thread) {
+    const int32_t group = p.plan.group;
+    const int32_t window = p.plan.window;
     const auto end_of = [&](int32_t index) {
       return unit.past + min(unit.first_index + first + index, unit.rows * group - 1) / group + 1;
     };
@@ -142,7 +145,8 @@ template <int kHeadSize>
 __device__ void clear_unseen(std::byte* values, int32_t first_unseen, int thread) {
   using Shape = PrefillShape<kHeadSize>;
   for (int i = thread; i < Shape::kTokens * Shape::kUnits; i += 128) {
-    if (kv_token_at(i, Shape::kUnits) >= first_unseen) reinterpret_cast<uint4*>(values)[i] = uint4{};
+    if (kv_token_at(i, Shape::kUnits) >= first_unseen)
+      reinterpret_cast<uint4*>(values)[i] = uint4{};
   }
   ptx::fence_proxy_async();
 }

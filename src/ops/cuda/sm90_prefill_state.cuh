@@ -60,7 +60,7 @@ struct StoredState {
 template <int kHeadSize>
 __device__ void store_outputs(const PrefillParams& p, const PrefillUnit& unit,
                               const PrefillState<kHeadSize>& state, int half, int thread) {
-  const auto group = static_cast<int32_t>(p.kv.heads / p.kv.kv_heads);
+  const int32_t group = p.plan.group;
   const int lane = thread % 32;
   const bool odd = lane % 2 != 0;
 #pragma unroll
@@ -71,9 +71,9 @@ __device__ void store_outputs(const PrefillParams& p, const PrefillUnit& unit,
     const float share = 1.0f / sum;
     const int32_t index = unit.first_index + half * 64 + thread / 32 * 16 + lane / 4 + row * 8;
     const bool exists = index < unit.rows * group;
-    const int64_t at = ((unit.first_row + index / group) * p.kv.heads + unit.kv_head * group +
-                        index % group) *
-                       kHeadSize;
+    const int64_t at =
+        ((unit.first_row + index / group) * p.kv.heads + unit.kv_head * group + index % group) *
+        kHeadSize;
 #pragma unroll
     for (int n = 0; n < kHeadSize / 8; n += 2) {
       const float* even_part = state.values + n * 4 + row * 2;
