@@ -130,8 +130,9 @@ class Passes {
 template <class T>
 void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t head,
              std::vector<T>& out, std::vector<double>& magnitude) {
-  const auto as_kernel = [&](float x) {
-    return std::is_same_v<T, float> ? rounded(x, c.kv_dtype) : x;
+  const auto as_kernel = [&](T x) {
+    if constexpr (std::is_same_v<T, float>) return rounded(x, c.kv_dtype);
+    return x;
   };
   const auto cached = [&](float x) { return static_cast<T>(rounded(x, c.kv_dtype)); };
   const int64_t begin = c.window > 0 ? std::max<int64_t>(0, token + 1 - c.window) : 0;
@@ -142,16 +143,17 @@ void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t 
     for (int64_t d = 0; d < c.head_size; ++d) {
       const auto q = static_cast<size_t>((token * c.heads + head) * c.head_size + d);
       const auto k = static_cast<size_t>((t * c.kv_heads + kv_head) * c.head_size + d);
-      dot += static_cast<T>(as_kernel(text.q[q])) * cached(text.k[k]);
+      const T scaled = static_cast<T>(text.q[q]) * static_cast<T>(c.scale);
+      dot += static_cast<T>(as_kernel(scaled)) * cached(text.k[k]);
     }
-    weights.push_back(dot * static_cast<T>(c.scale));
+    weights.push_back(dot);
   }
   const T most = *std::ranges::max_element(weights);
   T sum = 0;
   for (T& weight : weights) {
     weight = std::exp(weight - most);
     sum += weight;
-    if constexpr (std::is_same_v<T, float>) weight = as_kernel(weight);
+    weight = as_kernel(weight);
   }
   for (int64_t d = 0; d < c.head_size; ++d) {
     T value = 0;

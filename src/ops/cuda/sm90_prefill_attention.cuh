@@ -27,7 +27,6 @@ __device__ void consume_prefill_units(const PrefillParams& p,
                                       int half, int thread) {
   using Shape = PrefillShape<kHeadSize>;
   PrefillControl<Shape>& control = *shared.control;
-  const float scale = p.kv.scale * 1.44269504f;
   const int lane = thread % 32;
   const uint32_t my_turn = 1 + static_cast<uint32_t>(half);
   const uint32_t other_turn = 2 - static_cast<uint32_t>(half);
@@ -61,7 +60,7 @@ __device__ void consume_prefill_units(const PrefillParams& p,
     release(&control.keys_empty[keys.stage]);
     keys.advance();
     if (!rows.see_all(tile * Shape::kTokens)) rows.mask(scores, tile * Shape::kTokens, lane);
-    weigh<kHeadSize>(scores, state, scale, shrink);
+    weigh<kHeadSize>(scores, state, shrink);
     pack_weights<T>(scores, weights);
     int accumulate = 0;
     for (++tile; tile < end; ++tile) {
@@ -77,7 +76,7 @@ __device__ void consume_prefill_units(const PrefillParams& p,
       release(&control.keys_empty[keys.stage]);
       keys.advance();
       if (!rows.see_all(tile * Shape::kTokens)) rows.mask(scores, tile * Shape::kTokens, lane);
-      weigh<kHeadSize>(scores, state, scale, shrink);
+      weigh<kHeadSize>(scores, state, shrink);
       ptx::wgmma_wait<0>();
       pin(state.values);
       release(&control.values_empty[values.stage]);
@@ -98,7 +97,7 @@ __device__ void consume_prefill_units(const PrefillParams& p,
     release(&control.values_empty[values.stage]);
     values.advance();
     if (p.tiers > 0 && thread == 0) ptx::add_release(prefill_done(p) + unit.counter, 1);
-    finish_unit<kHeadSize>(p, unit, state, scale, half, thread, own);
+    finish_unit<kHeadSize>(p, unit, state, half, thread, own);
     release(&control.unit_empty[at.stage]);
   }
 }

@@ -21,14 +21,8 @@ class PrefillPages {
     const auto address = reinterpret_cast<const std::byte*>(
         __shfl_sync(0xffffffffu, reinterpret_cast<unsigned long long>(page_), source));
     if (rank < 0) return address + unit.kv_head * Shape::kPageBytes;
-    const int32_t item = unit.remote_item + rank;
-    const int32_t slot = item % p.slots;
-    const uint32_t copies = static_cast<uint32_t>(item / p.slots + 1) * Shape::kItemCopies;
-    if (lane == 0) {
-      while (ptx::load_acquire(prefill_ready(p) + slot) < copies) ptx::sleep_ns(100);
-      ptx::fence_proxy_async_all();
-    }
-    __syncwarp();
+    while ((came_ >> source & 1) == 0) look<Shape>(p, unit);
+    const int32_t slot = (unit.remote_item + rank) % p.slots;
     return p.ring + static_cast<int64_t>(slot) * 2 * Shape::kPageBytes;
   }
   // From keys to values of what find() found last.
@@ -41,6 +35,7 @@ class PrefillPages {
  private:
   __device__ void fetch(const PrefillParams& p, const PrefillUnit& unit, int32_t page, int lane) {
     first_ = page / 32 * 32;
+    came_ = 0;
     rank_ = -1;
     page_ = nullptr;
     if ((first_ + lane) * static_cast<int32_t>(kKvPageTokens) < unit.seen) {
@@ -49,7 +44,28 @@ class PrefillPages {
     }
   }
 
+  // Which remote ones of the 32 have come to the ring: all at once, for the fence takes as long as a
+  // step.
+  template <typename Shape>
+  __device__ void look(const PrefillParams& p, const PrefillUnit& unit) {
+    bool came = false;
+    if (rank_ >= 0) {
+      const int32_t item = unit.remote_item + rank_;
+      const uint32_t copies = static_cast<uint32_t>(item / p.slots + 1) * Shape::kItemCopies;
+      came = ptx::load_acquire(prefill_ready(p) + item % p.slots) >= copies;
+    }
+    const uint32_t all = __ballot_sync(0xffffffffu, came);
+    if (all == came_) {
+      ptx::sleep_ns(100);
+      return;
+    }
+    came_ = all;
+    ptx::fence_proxy_async_all();
+    __syncwarp();
+  }
+
   int32_t first_ = -64;
+  uint32_t came_ = 0;
   int32_t rank_ = -1;
   const std::byte* page_ = nullptr;
 };
@@ -118,7 +134,7 @@ __device__ void feed_keys_and_values(const PrefillParams& p, const PrefillShared
   }
 }
 
-// Warp `warp` of kQueryWarps: queries rounded to T, as keys lie in a page.
+// Queries times the scale of scores, for exp2, rounded to T; they lie as keys do in a page.
 inline constexpr int kQueryWarps = 2;
 
 template <typename T, int kHeadSize, typename Shape>
@@ -126,6 +142,7 @@ __device__ void feed_queries(const PrefillParams& p, const PrefillShared<Shape>&
                              int thread) {
   PrefillControl<Shape>& control = *shared.control;
   const int32_t group = p.plan.group;
+  const float scale = p.kv.scale * 1.44269504f;
   constexpr int kAtOnce = 4;
   constexpr int kStep = kQueryWarps * 32;
   constexpr int kRounds = kPrefillTileRows * Shape::kUnits / (kStep * kAtOnce);
@@ -157,8 +174,10 @@ __device__ void feed_queries(const PrefillParams& p, const PrefillShared<Shape>&
         for (int i = 0; i < kAtOnce; ++i) {
           const int place = (round * kAtOnce + i) * kStep + thread;
           const float4(&v)[2] = values[i];
-          const uint4 packed{pack<T>(v[0].x, v[0].y), pack<T>(v[0].z, v[0].w),
-                             pack<T>(v[1].x, v[1].y), pack<T>(v[1].z, v[1].w)};
+          const uint4 packed{pack<T>(v[0].x * scale, v[0].y * scale),
+                             pack<T>(v[0].z * scale, v[0].w * scale),
+                             pack<T>(v[1].x * scale, v[1].y * scale),
+                             pack<T>(v[1].z * scale, v[1].w * scale)};
           *reinterpret_cast<uint4*>(
               target + kv_place(place / Shape::kUnits, place % Shape::kUnits, Shape::kUnits) * 16) =
               packed;

@@ -95,10 +95,10 @@ struct PrefillRows {
   }
 };
 
-// Scores to weights, relative to the largest so far; `shrink`: what earlier weights are worth now.
-// `scale`: of scores, with log2(e).
+// Scores to weights, relative to the largest so far; `shrink`: what earlier weights are worth now,
+// exactly 1 if no score is larger, so that tokens that a row does not see leave its bits alone.
 template <int kHeadSize>
-__device__ void weigh(float (&scores)[kScores], PrefillState<kHeadSize>& state, float scale,
+__device__ void weigh(float (&scores)[kScores], PrefillState<kHeadSize>& state,
                       float (&shrink)[2]) {
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
@@ -111,8 +111,8 @@ __device__ void weigh(float (&scores)[kScores], PrefillState<kHeadSize>& state, 
     most[0] = fmaxf(most[0], most[1]);
     most[0] = fmaxf(most[0], __shfl_xor_sync(0xffffffffu, most[0], 1));
     most[0] = fmaxf(most[0], __shfl_xor_sync(0xffffffffu, most[0], 2));
-    const float base = most[0] == -INFINITY ? 0 : most[0] * scale;
-    shrink[row] = ptx::exp2_approx(state.most[row] * scale - base);
+    const float base = most[0] == -INFINITY ? 0 : most[0];
+    shrink[row] = ptx::exp2_approx(state.most[row] - base);
     state.most[row] = most[0];
     float sum[2] = {};
 #pragma unroll
@@ -120,7 +120,7 @@ __device__ void weigh(float (&scores)[kScores], PrefillState<kHeadSize>& state, 
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         float& score = scores[i + row * 2 + j];
-        score = ptx::exp2_approx(fmaf(score, scale, -base));
+        score = ptx::exp2_approx(score - base);
         sum[j] += score;
       }
     }

@@ -29,7 +29,7 @@ struct StoredState {
   }
 
   // A row that sees nothing of either side has the other's bits.
-  __device__ void merge_into(PrefillState<kHeadSize>& state, float scale, int thread) const {
+  __device__ void merge_into(PrefillState<kHeadSize>& state, int thread) const {
     const float4 rest = __ldcg(rests + thread);
     const float before_most[2] = {rest.x, rest.y};
     const float before_sum[2] = {rest.z, rest.w};
@@ -38,9 +38,9 @@ struct StoredState {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const float most = fmaxf(before_most[row], state.most[row]);
-      const float base = most == -INFINITY ? 0 : most * scale;
-      before[row] = ptx::exp2_approx(before_most[row] * scale - base);
-      now[row] = ptx::exp2_approx(state.most[row] * scale - base);
+      const float base = most == -INFINITY ? 0 : most;
+      before[row] = ptx::exp2_approx(before_most[row] - base);
+      now[row] = ptx::exp2_approx(state.most[row] - base);
       state.most[row] = most;
       state.sum[row] = fmaf(state.sum[row], now[row], before_sum[row] * before[row]);
     }
@@ -105,7 +105,7 @@ __device__ void store_outputs(const PrefillParams& p, const PrefillUnit& unit,
 // By the warpgroup of half `half` of the tile; `barrier` is its own.
 template <int kHeadSize>
 __device__ void finish_unit(const PrefillParams& p, const PrefillUnit& unit,
-                            PrefillState<kHeadSize>& state, float scale, int half, int thread,
+                            PrefillState<kHeadSize>& state, int half, int thread,
                             uint32_t barrier) {
   if (unit.state < 0) return store_outputs<kHeadSize>(p, unit, state, half, thread);
   uint32_t* progress = prefill_progress(p) + unit.state * 2 + half;
@@ -114,7 +114,7 @@ __device__ void finish_unit(const PrefillParams& p, const PrefillUnit& unit,
   }
   ptx::named_barrier(barrier, 128);
   const StoredState<kHeadSize> stored(p, unit, half);
-  if (unit.is_first == 0) stored.merge_into(state, scale, thread);
+  if (unit.is_first == 0) stored.merge_into(state, thread);
   if (unit.is_last != 0) {
     store_outputs<kHeadSize>(p, unit, state, half, thread);
   } else {
