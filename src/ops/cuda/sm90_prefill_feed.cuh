@@ -44,8 +44,8 @@ class PrefillPages {
     }
   }
 
-  // Which remote ones of the 32 have come to the ring: all at once, for the fence takes as long as a
-  // step.
+  // Which remote ones of the 32 have come to the ring: all at once, for the fence takes as long as
+  // a step.
   template <typename Shape>
   __device__ void look(const PrefillParams& p, const PrefillUnit& unit) {
     bool came = false;
@@ -174,10 +174,9 @@ __device__ void feed_queries(const PrefillParams& p, const PrefillShared<Shape>&
         for (int i = 0; i < kAtOnce; ++i) {
           const int place = (round * kAtOnce + i) * kStep + thread;
           const float4(&v)[2] = values[i];
-          const uint4 packed{pack<T>(v[0].x * scale, v[0].y * scale),
-                             pack<T>(v[0].z * scale, v[0].w * scale),
-                             pack<T>(v[1].x * scale, v[1].y * scale),
-                             pack<T>(v[1].z * scale, v[1].w * scale)};
+          const uint4 packed{
+              pack<T>(v[0].x * scale, v[0].y * scale), pack<T>(v[0].z * scale, v[0].w * scale),
+              pack<T>(v[1].x * scale, v[1].y * scale), pack<T>(v[1].z * scale, v[1].w * scale)};
           *reinterpret_cast<uint4*>(
               target + kv_place(place / Shape::kUnits, place % Shape::kUnits, Shape::kUnits) * 16) =
               packed;
