@@ -125,8 +125,8 @@ class Passes {
   std::map<const Text*, Growing> growing_;
 };
 
-// One row's head. T = float: the naive implementation of the kernel's precision, queries and
-// weights rounded to the cache's type.
+// One row's head. T = float: the naive implementation of the kernel's precision, queries (scaled for
+// exp2) and weights rounded to the cache's type.
 template <class T>
 void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t head,
              std::vector<T>& out, std::vector<double>& magnitude) {
@@ -134,6 +134,7 @@ void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t 
     if constexpr (std::is_same_v<T, float>) return rounded(x, c.kv_dtype);
     return x;
   };
+  const T scale = static_cast<T>(c.scale) * static_cast<T>(M_LOG2E);
   const auto cached = [&](float x) { return static_cast<T>(rounded(x, c.kv_dtype)); };
   const int64_t begin = c.window > 0 ? std::max<int64_t>(0, token + 1 - c.window) : 0;
   const int64_t kv_head = head / (c.heads / c.kv_heads);
@@ -143,7 +144,7 @@ void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t 
     for (int64_t d = 0; d < c.head_size; ++d) {
       const auto q = static_cast<size_t>((token * c.heads + head) * c.head_size + d);
       const auto k = static_cast<size_t>((t * c.kv_heads + kv_head) * c.head_size + d);
-      const T scaled = static_cast<T>(text.q[q]) * static_cast<T>(c.scale);
+      const T scaled = static_cast<T>(text.q[q]) * scale;
       dot += static_cast<T>(as_kernel(scaled)) * cached(text.k[k]);
     }
     weights.push_back(dot);
@@ -151,7 +152,7 @@ void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t 
   const T most = *std::ranges::max_element(weights);
   T sum = 0;
   for (T& weight : weights) {
-    weight = std::exp(weight - most);
+    weight = std::exp2(weight - most);
     sum += weight;
     weight = as_kernel(weight);
   }

@@ -36,6 +36,7 @@ struct Planned {
   std::vector<KvSequence> sequences;
   PrefillSchedule schedule;
   std::vector<PrefillFetches> fetches;
+  std::vector<int32_t> fetch_ends;
   PrefillPlan plan;
 
   Planned(int64_t heads, int64_t kv_heads, int64_t window, const std::vector<Part>& parts,
@@ -54,13 +55,16 @@ struct Planned {
     }
     schedule = make_prefill_schedule(config, sequences);
     fetches = schedule.all_fetches();
+    fetch_ends = schedule.all_fetch_ends();
     plan = {.sequences = schedule.sequences.data(),
             .segments = schedule.segments.data(),
             .page_ranks = schedule.page_ranks.data(),
             .remote_pages = schedule.remote_pages.data(),
             .fetch_ranks = schedule.fetch_ranks.data(),
             .fetches = fetches.data(),
+            .fetch_ends = fetch_ends.data(),
             .sequence_count = static_cast<int32_t>(schedule.sequences.size()),
+            .segment_count = static_cast<int32_t>(schedule.segments.size()),
             .units = static_cast<int32_t>(schedule.units),
             .state_slots = static_cast<int32_t>(schedule.states),
             .kv_heads = static_cast<int32_t>(kv_heads),
@@ -74,7 +78,7 @@ struct Planned {
 
 template <class Use>
 void with_plans(const Use& use) {
-  for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {14, 2}, {8, 1}}) {
+  for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {14, 2}, {8, 1}, {80, 40}}) {
     for (const int64_t window : {0, 1, 1000, 9000}) {
       for (const auto& batch : kBatches) {
         for (const Placement placement : kPlacements) {

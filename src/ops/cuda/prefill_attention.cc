@@ -53,7 +53,9 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
                .remote_pages = nullptr,
                .fetch_ranks = nullptr,
                .fetches = nullptr,
+               .fetch_ends = nullptr,
                .sequence_count = static_cast<int32_t>(std::ssize(schedule.sequences)),
+               .segment_count = static_cast<int32_t>(std::ssize(schedule.segments)),
                .units = static_cast<int32_t>(schedule.units),
                .state_slots = static_cast<int32_t>(schedule.states),
                .kv_heads = static_cast<int32_t>(config.kv_heads),
@@ -76,7 +78,8 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
   Packed packed;
   const size_t at[] = {packed.add(schedule.sequences),   packed.add(schedule.segments),
                        packed.add(schedule.page_ranks),  packed.add(schedule.remote_pages),
-                       packed.add(schedule.fetch_ranks), packed.add(schedule.all_fetches())};
+                       packed.add(schedule.fetch_ranks), packed.add(schedule.all_fetches()),
+                       packed.add(schedule.all_fetch_ends())};
   const std::byte* tables = backend.upload(CudaBackend::kPrefillPlan, packed.bytes(), config.layer);
   params.plan.sequences = reinterpret_cast<const PrefillSequence*>(tables + at[0]);
   params.plan.segments = reinterpret_cast<const PrefillSegment*>(tables + at[1]);
@@ -84,6 +87,7 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
   params.plan.remote_pages = reinterpret_cast<const int32_t*>(tables + at[3]);
   params.plan.fetch_ranks = reinterpret_cast<const int32_t*>(tables + at[4]);
   params.plan.fetches = reinterpret_cast<const PrefillFetches*>(tables + at[5]);
+  params.plan.fetch_ends = reinterpret_cast<const int32_t*>(tables + at[6]);
   launch_prefill_attention(params, backend.sm_count(), backend.stream());
 }
 

@@ -31,7 +31,9 @@ class Maker {
     made.segments =
         static_cast<int32_t>((end - 1) / kPrefillSegmentTokens) + 1 - made.first_segment;
     made.segment_at = static_cast<int32_t>(std::ssize(schedule_.segments));
-    made.head_tiles = static_cast<int32_t>(ceil_div(s.rows * group_, kPrefillTileRows));
+    made.head_tiles = static_cast<int32_t>(prefill_tiles(s.rows, group_));
+    made.group_heads =
+        static_cast<int32_t>(prefill_group_heads(config_.kv_heads, made.head_tiles));
     add_segments(s, made);
     schedule_.units += int64_t{made.head_units} * config_.kv_heads;
     made.unit_end = static_cast<int32_t>(schedule_.units);
@@ -67,7 +69,8 @@ class Maker {
       made.head_units += static_cast<int32_t>(end - first);
       schedule_.segments.push_back({.unit_end = made.head_units,
                                     .first_tile = static_cast<int32_t>(first),
-                                    .tiles = static_cast<int32_t>(end - first)});
+                                    .tiles = static_cast<int32_t>(end - first),
+                                    .remote_end = 0});
     }
   }
 
@@ -75,13 +78,24 @@ class Maker {
     made.first_remote = static_cast<int32_t>(std::ssize(schedule_.remote_pages));
     made.first_item = static_cast<int32_t>(schedule_.items);
     std::array<std::vector<int32_t>, kMaxTiers> ranks;
+    const auto end_segment = [&](int64_t segment) {
+      schedule_.segments[static_cast<size_t>(made.segment_at + segment)].remote_end =
+          made.remote_pages;
+      for (size_t tier = 1; tier < kMaxTiers; ++tier) {
+        schedule_.fetch_ends[tier].push_back(static_cast<int32_t>(std::ssize(ranks[tier])));
+      }
+    };
     for (int64_t page = first; page < end; ++page) {
+      if (page % kPrefillSegmentPages == 0 && page > first) {
+        end_segment(page / kPrefillSegmentPages - 1 - made.first_segment);
+      }
       const TierIndex tier = s.pages[static_cast<size_t>(page)].tier;
       if (tier == 0) continue;
       schedule_.page_ranks[static_cast<size_t>(made.first_page + page)] = made.remote_pages;
       schedule_.remote_pages.push_back(static_cast<int32_t>(page));
       ranks[tier].push_back(made.remote_pages++);
     }
+    end_segment(made.segments - 1);
     schedule_.items += made.remote_pages * config_.kv_heads;
     for (size_t tier = 1; tier < kMaxTiers; ++tier) {
       std::vector<PrefillFetches>& fetches = schedule_.fetches[tier];
@@ -107,6 +121,14 @@ std::vector<PrefillFetches> PrefillSchedule::all_fetches() const {
   std::vector<PrefillFetches> all;
   for (size_t tier = 1; tier < kMaxTiers; ++tier) {
     all.insert(all.end(), fetches[tier].begin(), fetches[tier].end());
+  }
+  return all;
+}
+
+std::vector<int32_t> PrefillSchedule::all_fetch_ends() const {
+  std::vector<int32_t> all;
+  for (size_t tier = 1; tier < kMaxTiers; ++tier) {
+    all.insert(all.end(), fetch_ends[tier].begin(), fetch_ends[tier].end());
   }
   return all;
 }

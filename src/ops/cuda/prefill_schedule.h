@@ -19,12 +19,14 @@ struct PrefillSchedule {
   // Of each tier: one entry for each sequence; ranks among its remote pages.
   std::array<std::vector<PrefillFetches>, kMaxTiers> fetches;
   std::vector<int32_t> fetch_ranks;
+  std::array<std::vector<int32_t>, kMaxTiers> fetch_ends;  // of each tier: one for each segment
   int64_t units = 0;
   int64_t items = 0;
   int64_t states = 0;  // slots
 
   // What a plan points to beside the arrays above.
   std::vector<PrefillFetches> all_fetches() const;
+  std::vector<int32_t> all_fetch_ends() const;
   int64_t groups(int64_t kv_heads) const { return std::ssize(segments) * kv_heads; }
 };
 
