@@ -74,10 +74,11 @@ int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& n
   const int64_t slots = needs.remote_kv ? cuda::kPrefillRingBytes / item_bytes : 0;
   const int64_t counters = static_cast<int64_t>(sizeof(cuda::PrefillCounters)) +
                            4 * (needs.sequences * segments * config.kv_heads + slots + 2 * states);
-  const int64_t table = needs.sequences * (static_cast<int64_t>(sizeof(cuda::PrefillSequence)) +
-                                           kMaxTiers * int64_t{sizeof(cuda::PrefillFetches)} +
-                                           segments * (int64_t{sizeof(cuda::PrefillSegment)} + kMaxTiers * 4)) +
-                        pages * 3 * 4 + 7 * 16 + 256;
+  const int64_t table =
+      needs.sequences * (static_cast<int64_t>(sizeof(cuda::PrefillSequence)) +
+                         kMaxTiers * int64_t{sizeof(cuda::PrefillFetches)} +
+                         segments * (int64_t{sizeof(cuda::PrefillSegment)} + kMaxTiers * 4)) +
+      pages * 3 * 4 + 7 * 16 + 256;
   return states * cuda::prefill_state_floats(config.head_size) * 4 + slots * item_bytes + counters +
          2 * config.layers * table;
 }

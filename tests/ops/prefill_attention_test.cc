@@ -125,8 +125,8 @@ class Passes {
   std::map<const Text*, Growing> growing_;
 };
 
-// One row's head. T = float: the naive implementation of the kernel's precision, queries (scaled for
-// exp2) and weights rounded to the cache's type.
+// One row's head. T = float: the naive implementation of the kernel's precision, queries (scaled
+// for exp2) and weights rounded to the cache's type.
 template <class T>
 void head_of(const AttentionConfig& c, const Text& text, int64_t token, int64_t head,
              std::vector<T>& out, std::vector<double>& magnitude) {

@@ -78,7 +78,8 @@ struct Planned {
 
 template <class Use>
 void with_plans(const Use& use) {
-  for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {14, 2}, {8, 1}, {80, 40}}) {
+  for (const auto& [heads, kv_heads] :
+       {std::pair<int64_t, int64_t>{4, 4}, {14, 2}, {8, 1}, {80, 40}}) {
     for (const int64_t window : {0, 1, 1000, 9000}) {
       for (const auto& batch : kBatches) {
         for (const Placement placement : kPlacements) {

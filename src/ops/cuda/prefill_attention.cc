@@ -76,9 +76,9 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
     }
   }
   Packed packed;
-  const size_t at[] = {packed.add(schedule.sequences),   packed.add(schedule.segments),
-                       packed.add(schedule.page_ranks),  packed.add(schedule.remote_pages),
-                       packed.add(schedule.fetch_ranks), packed.add(schedule.all_fetches()),
+  const size_t at[] = {packed.add(schedule.sequences),       packed.add(schedule.segments),
+                       packed.add(schedule.page_ranks),      packed.add(schedule.remote_pages),
+                       packed.add(schedule.fetch_ranks),     packed.add(schedule.all_fetches()),
                        packed.add(schedule.all_fetch_ends())};
   const std::byte* tables = backend.upload(CudaBackend::kPrefillPlan, packed.bytes(), config.layer);
   params.plan.sequences = reinterpret_cast<const PrefillSequence*>(tables + at[0]);

@@ -7,9 +7,10 @@
 //            through a segment token by token and then segment by segment, always: so its bits
 //            depend on its token index alone
 //   unit     one tile over one segment. Units are taken in the order of the plan: sequences, groups
-//            of KV heads, segments, heads of the group, tiles from the last down. A group has so many
-//            tiles that those of one segment keep a GPU busy: else the next segment's would wait for
-//            them (one KV head at a time: 512 rows behind 32,768 tokens took 1.2 times as long)
+//            of KV heads, segments, heads of the group, tiles from the last down. A group has so
+//            many tiles that those of one segment keep a GPU busy: else the next segment's would
+//            wait for them (one KV head at a time: 512 rows behind 32,768 tokens took 1.2 times as
+//            long)
 //   item     the keys and values of one remote page and KV head, in the order in which units need
 //            them; readers bring items to a ring of slots in device memory
 //   state    what a tile's units leave for the next: as many slots as a group has tiles, or more
@@ -98,7 +99,7 @@ struct PrefillPlan {
   const PrefillSegment* segments;
   const int32_t* page_ranks;    // [page table]: place among its sequence's remote pages; -1: local
   const int32_t* remote_pages;  // of the sequences, those that rows see, by rank
-  const int32_t* fetch_ranks;     // tier by tier, sequence by sequence: ranks of its pages there
+  const int32_t* fetch_ranks;   // tier by tier, sequence by sequence: ranks of its pages there
   const PrefillFetches* fetches;  // [kMaxTiers - 1][sequences]
   const int32_t* fetch_ends;      // [kMaxTiers - 1][segments]: pages there up to the segment's end
   int32_t sequence_count;

@@ -32,8 +32,7 @@ class Maker {
         static_cast<int32_t>((end - 1) / kPrefillSegmentTokens) + 1 - made.first_segment;
     made.segment_at = static_cast<int32_t>(std::ssize(schedule_.segments));
     made.head_tiles = static_cast<int32_t>(prefill_tiles(s.rows, group_));
-    made.group_heads =
-        static_cast<int32_t>(prefill_group_heads(config_.kv_heads, made.head_tiles));
+    made.group_heads = static_cast<int32_t>(prefill_group_heads(config_.kv_heads, made.head_tiles));
     add_segments(s, made);
     schedule_.units += int64_t{made.head_units} * config_.kv_heads;
     made.unit_end = static_cast<int32_t>(schedule_.units);
