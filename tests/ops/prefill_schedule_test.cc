@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "ops/cuda/kv_layout.h"
+#include "ops/cuda/prefill_units.h"
 
 namespace dak::cuda {
 namespace {

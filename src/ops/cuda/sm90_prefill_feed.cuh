@@ -4,7 +4,7 @@
 
 #include "kernels/ptx/bulk_copy.cuh"
 #include "ops/cuda/attention_tiles.cuh"
-#include "ops/cuda/sm90_prefill_units.cuh"
+#include "ops/cuda/sm90_prefill_shared.cuh"
 
 namespace dak::cuda {
 

@@ -6,7 +6,7 @@
 
 #include "kernels/ptx/bulk_copy.cuh"
 #include "kernels/reader_samples.cuh"
-#include "ops/cuda/sm90_prefill_units.cuh"
+#include "ops/cuda/sm90_prefill_shared.cuh"
 
 namespace dak::cuda {
 

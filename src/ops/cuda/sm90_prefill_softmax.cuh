@@ -7,7 +7,7 @@
 #include "kernels/ptx/wgmma_registers.cuh"
 #include "kernels/ptx/wgmma_wide.cuh"
 #include "ops/cuda/attention_tiles.cuh"
-#include "ops/cuda/sm90_prefill_units.cuh"
+#include "ops/cuda/sm90_prefill_shared.cuh"
 
 namespace dak::cuda {
 

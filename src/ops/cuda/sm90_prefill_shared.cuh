@@ -7,6 +7,7 @@
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ptx/wgmma.cuh"
 #include "kernels/ring.cuh"
+#include "ops/cuda/prefill_units.h"
 #include "ops/cuda/sm90_prefill_attention.h"
 
 namespace dak::cuda {
