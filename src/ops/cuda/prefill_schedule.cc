@@ -7,6 +7,9 @@
 namespace dak::cuda {
 namespace {
 
+constexpr int64_t kFewRemote = 8;     // a smaller share of pages is no reason to make groups
+constexpr int64_t kRemoteGroups = 4;  // of KV heads, at least, where there are more remote pages
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The first token that the row of token `token` sees.
@@ -95,6 +98,12 @@ class Maker {
       ranks[tier].push_back(made.remote_pages++);
     }
     end_segment(made.segments - 1);
+    // The link brings one group's pages while others are computed. (512 rows behind 131,072 tokens,
+    // 20 % remote, all heads in one group: first the link alone, then arithmetic alone.)
+    if (made.remote_pages * kFewRemote >= end - first) {
+      made.group_heads = static_cast<int32_t>(
+          std::min<int64_t>(made.group_heads, ceil_div(config_.kv_heads, kRemoteGroups)));
+    }
     schedule_.items += made.remote_pages * config_.kv_heads;
     for (size_t tier = 1; tier < kMaxTiers; ++tier) {
       std::vector<PrefillFetches>& fetches = schedule_.fetches[tier];
