@@ -77,6 +77,10 @@ int64_t planned_context(const ModelConfig& config, const EngineOptions& options)
 // Plans without loading anything; works from config.json alone.
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers);
 
+class Decoder;
+class Engine;
+struct OperationTimes;
+
 struct GenerateRequest {
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
@@ -86,6 +90,10 @@ struct GenerateRequest {
   const std::atomic<bool>* cancel = nullptr;                // polled between tokens and chunks
   std::function<void(TokenId, std::string_view)> on_token;  // text may be empty; may be unset
 };
+
+// Throws kInvalidArgument for an empty prompt, a token outside the vocabulary, a prompt that leaves
+// no room in the context, or what sampling does not allow.
+void check_request(const GenerateRequest& request, const Engine& engine);
 
 enum class FinishReason : uint8_t { kEos, kStopString, kMaxTokens, kContextFull, kCancelled };
 std::string_view name(FinishReason reason);
@@ -106,10 +114,6 @@ struct GenerateResult {
   PhaseStats prefill;
   PhaseStats decode;
 };
-
-class Decoder;
-class Engine;
-struct OperationTimes;
 
 // A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
 // rest.
