@@ -19,6 +19,7 @@ struct HttpRequest {
   std::string origin;
   std::string content_type;
   std::string body;
+  std::shared_ptr<void> body_lease;  // counts the body among HttpLimits::all_bodies_bytes
   std::string peer;                                 // the client's address, without its port
   std::chrono::steady_clock::time_point received{};  // when its last byte came
 };
@@ -57,6 +58,7 @@ using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Exchange>)>;
 
 struct HttpLimits {
   int64_t body_bytes = int64_t{8} << 20;
+  int64_t all_bodies_bytes = int64_t{256} << 20;  // of requests that are being read or parsed
   int64_t header_bytes = int64_t{16} << 10;
   int64_t connections = 4096;
   std::chrono::milliseconds header_time{10'000};  // from the first byte of a request to its body

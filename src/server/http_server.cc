@@ -11,6 +11,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <atomic>
 #include <optional>
 #include <thread>
 #include <unordered_set>
@@ -42,6 +43,7 @@ struct Shared {
   std::function<std::string(int, std::string_view)> refuse;
   HttpCounters counters;
   std::unordered_set<std::shared_ptr<Connection>> connections;
+  std::shared_ptr<std::atomic<int64_t>> body_bytes = std::make_shared<std::atomic<int64_t>>(0);
   bool stopping = false;
 };
 
@@ -60,6 +62,7 @@ class Reply final : public Exchange, public std::enable_shared_from_this<Reply> 
   void abort_stream() override;
   size_t unsent_bytes() const override;
   void watch(std::function<void()> sent, std::function<void()> gone) override {
+    if (!connection_) return gone();
     sent_ = std::move(sent);
     gone_ = std::move(gone);
   }
@@ -105,6 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (shared_.stopping || half_closed_) return close();
     state_ = State::kIdle;
     parser_.emplace();
+    body_lease_.reset();
     parser_->header_limit(static_cast<uint32_t>(shared_.limits.header_bytes));
     parser_->body_limit(static_cast<uint64_t>(shared_.limits.body_bytes));
     if (buffer_.size() > 0) return read_header();
@@ -215,6 +219,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     state_ = State::kBody;
     read_deadline_ = Clock::now() + shared_.limits.body_time;
     if (parser_->is_done()) return answer();
+    // Without a length it may be as long as any.
+    const auto most = length ? static_cast<int64_t>(*length) : shared_.limits.body_bytes;
+    if (*shared_.body_bytes + most > shared_.limits.all_bodies_bytes) {
+      return reject(503, "too many large requests at a time; try again later");
+    }
+    *shared_.body_bytes += most;
+    body_lease_ = std::shared_ptr<void>(
+        nullptr, [all = shared_.body_bytes, most](void*) { *all -= most; });
     if (parser_->get()[http::field::expect] == "100-continue") {
       out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       send();
@@ -267,6 +279,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     request.origin = field(http::field::origin);
     request.content_type = field(http::field::content_type);
     request.body = std::move(message.body());
+    request.body_lease = std::move(body_lease_);
     request.peer = peer_;
     reply_ = std::make_shared<Reply>(shared_, shared_from_this());
     watch_client();
@@ -371,6 +384,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   tcp::socket socket_;
   boost::beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
+  std::shared_ptr<void> body_lease_;
   std::string peer_;
   std::shared_ptr<Reply> reply_;  // while an answer is under way
   State state_ = State::kIdle;
