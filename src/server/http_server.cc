@@ -31,6 +31,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kNever = Clock::time_point::max();
 constexpr auto kSweep = std::chrono::milliseconds(100);  // how often time-outs are looked at
 constexpr auto kLingerTime = std::chrono::seconds(2);        // for a client that is still sending
+constexpr size_t kDiscardBytes = 4096;
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 
 class Connection;
@@ -125,6 +126,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
       read_deadline_ = kNever;
       if (state_ == State::kHeader || state_ == State::kBody) {
         ++shared_.counters.timed_out;
+        error_code ignored;
+        socket_.cancel(ignored);  // nothing reads into the buffer from here on
         reject(408, "the request did not arrive in time");
       } else {
         close();
@@ -169,6 +172,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     out_ += head_of(head, chunked_ ? "Transfer-Encoding: chunked\r\n" : "");
     heartbeat_ = std::move(heartbeat);
     streaming_ = true;
+    last_write_ = Clock::now();
     write_body(head.body);
     send();
   }
@@ -369,15 +373,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     read_deadline_ = Clock::now() + kLingerTime;
-    buffer_.clear();
+    writing_.resize(kDiscardBytes);
     discard();
   }
   void discard() {
-    socket_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](error_code error, size_t) {
-      if (self->state_ != State::kLinger) return;
-      if (error) return self->close();
-      self->discard();
-    });
+    socket_.async_read_some(asio::buffer(writing_),
+                            [self = shared_from_this()](error_code error, size_t) {
+                              if (self->state_ != State::kLinger) return;
+                              if (error) return self->close();
+                              self->discard();
+                            });
   }
 
   Shared& shared_;
