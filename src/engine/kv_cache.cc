@@ -146,6 +146,8 @@ void KvCache::join(KvHold& hold, KvBlock& block) {
   }
   require(hold.cache_ == this, "KV cache: another cache's pages");
   hold.blocks_.push_back(&block);
+  if (block.users.empty()) ++hold.sole_;
+  if (block.users.size() == 1) --block.users[0]->sole_;
   block.users.push_back(&hold);
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     hold.pages[layer].push_back(block.pages[layer]);
@@ -192,6 +194,7 @@ void KvCache::release(KvHold& hold) {
   for (auto it = hold.blocks_.rbegin(); it != hold.blocks_.rend(); ++it) {
     KvBlock& block = **it;
     std::erase(block.users, &hold);
+    if (block.users.size() == 1) ++block.users[0]->sole_;
     if (!block.users.empty()) continue;
     if (block.kept) {
       cool(block);
@@ -206,6 +209,7 @@ void KvCache::release(KvHold& hold) {
   std::erase(holds_, &hold);
   hold.pages.clear();
   hold.blocks_.clear();
+  hold.sole_ = 0;
   hold.tokens = 0;
   hold.resting = false;
   ++hold.version;

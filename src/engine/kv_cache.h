@@ -67,11 +67,14 @@ struct KvHold {
   bool resting = false;
 
   int64_t page_count() const { return pages.empty() ? 0 : std::ssize(pages[0]); }
+  // That no other hold has.
+  int64_t sole_pages() const { return sole_; }
 
  private:
   friend class KvCache;
   KvCache* cache_ = nullptr;     // that it has pages of
   std::vector<KvBlock*> blocks_;  // [page]
+  int64_t sole_ = 0;
   std::vector<int64_t> local_;   // [layer] pages in tier 0
   std::vector<int64_t> oldest_;  // [layer] no page before this one is in tier 0
 };
