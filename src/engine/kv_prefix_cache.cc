@@ -66,7 +66,7 @@ std::optional<KvPrefixCache::Key> KvPrefixCache::key_after(const Place& place,
 }
 
 int64_t KvPrefixCache::adopt(Place& place, KvHold& hold, std::span<const TokenId> tokens) {
-  require(hold.tokens == place.pages_ * kPageTokens, "prefix cache: pages that are not in it");
+  if (hold.tokens != place.pages_ * kPageTokens || hold.page_count() != place.pages_) return 0;
   const int64_t before = hold.tokens;
   while (const std::optional<Key> key = key_after(place, tokens)) {
     const auto found = nodes_.find(*key);

@@ -46,8 +46,8 @@ class KvPrefixCache {
   };
   std::unique_ptr<Place> enter(const std::string& scope);
 
-  // Adds to `hold`, of whole pages that are all in the tree, the pages that go on with `tokens`
-  // (the sequence's, from its first) beyond them. Returns how many tokens they are.
+  // Adds to `hold` the pages that go on with `tokens` (the sequence's, from its first) beyond those
+  // it has, if these are all in the tree. Returns how many tokens they are.
   int64_t adopt(Place& place, KvHold& hold, std::span<const TokenId> tokens);
   // The tree takes the pages of `hold` that `tokens`, all written, fill.
   void keep(Place& place, KvHold& hold, std::span<const TokenId> tokens);
