@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <iostream>
 #include <random>
 
 #include "support/serving.h"
@@ -398,23 +399,31 @@ TEST(Scheduler, RequestsThatRunOutOfPagesFail) {
   serving.stop();
 }
 
-// The time between passes, with a batch that a server has.
-TEST(Scheduler, LittleTimeGoesBetweenPasses) {
-  const auto engine = make_engine({.sequences = 256});
-  Serving serving(*engine);
-  for (uint32_t i = 0; i < 256; ++i) {
-    serving.submit({.prompt = prompt_of(70, i), .max_tokens = 130, .ignore_eos = true});
+// The time between passes, with a batch that a server has. Reported, not held to a limit: it is of
+// whatever else this machine does.
+TEST(Scheduler, TheTimeBetweenPassesIsMeasured) {
+  constexpr int64_t kStreams = 256;
+  const auto engine = make_engine({.sequences = kStreams});
+  Scheduler scheduler(*engine);
+  int64_t tokens = 0;
+  for (uint32_t i = 0; i < kStreams; ++i) {
+    scheduler.submit({.prompt = prompt_of(70, i),
+                      .max_tokens = 130,
+                      .ignore_eos = true,
+                      .on_event = [&tokens](const ServingEvent& event) {
+                        tokens += event.kind == ServingEvent::Kind::kToken ? 1 : 0;
+                      }});
   }
-  serving.start();
-  for (size_t i = 0; i < 256; ++i) EXPECT_EQ(serving.wait(i).tokens.size(), 130u);
-  serving.stop();
-  const ServingStats stats = serving.scheduler().stats();
-  RecordProperty("scheduler_p50_us", static_cast<int>(stats.scheduler_p50_s * 1e6));
-  RecordProperty("scheduler_p99_us", static_cast<int>(stats.scheduler_p99_s * 1e6));
-  fmt::print("256 streams: between passes p50 {:.0f} us, p99 {:.0f} us; engine {:.2f} s, {} passes\n",
-             stats.scheduler_p50_s * 1e6, stats.scheduler_p99_s * 1e6, stats.engine_seconds,
-             stats.passes);
+  scheduler.drain(std::chrono::steady_clock::now() + std::chrono::hours(1));
+  scheduler.run();
+  const ServingStats stats = scheduler.stats();
+  EXPECT_EQ(tokens, kStreams * 130);
+  EXPECT_EQ(stats.generated_tokens, tokens);
   EXPECT_GT(stats.scheduler_seconds, 0);
+  EXPECT_GE(stats.scheduler_p99_s, stats.scheduler_p50_s);
+  EXPECT_LE(stats.scheduler_p50_s * static_cast<double>(stats.passes), 3 * stats.scheduler_seconds);
+  std::cout << fmt::format("{} streams: between passes {:.0f} us (half), {:.0f} us (99 of 100)\n",
+                           kStreams, stats.scheduler_p50_s * 1e6, stats.scheduler_p99_s * 1e6);
 }
 
 }  // namespace
