@@ -43,7 +43,8 @@ struct EngineOptions {
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
   double kv_ratio = 0;                        // share of each layer's KV pages in host memory
   int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
-  int64_t sequences = 1;                      // decoded side by side, each with room for `context`
+  int64_t sequences = 1;                      // decoded side by side
+  int64_t kv_tokens = 0;  // room of the KV cache, over all sequences; 0: `context` for each
   AccessMode mode = AccessMode::kDirect;
   std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
@@ -71,7 +72,7 @@ DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
 // Decode of all sequences, each with its context full.
 Workload default_workload(int64_t sequences, int64_t context);
 
-// Tokens that each sequence gets room for.
+// Tokens that a sequence may have; no more than kv_tokens.
 int64_t planned_context(const ModelConfig& config, const EngineOptions& options);
 
 // Plans without loading anything; works from config.json alone.
@@ -154,6 +155,7 @@ class Engine {
   const Plan& plan() const { return plan_; }
   // Throws kNotFound for a model without one (synthetic weights from a config.json alone).
   const Tokenizer& tokenizer() const;
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
   const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
   int64_t sequences() const { return sequences_; }
   int64_t context() const { return context_; }  // of each sequence
@@ -169,6 +171,7 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
+  friend class ServingPasses;
   friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
                                         int64_t);
 

@@ -2,8 +2,8 @@
 
 #include <condition_variable>
 #include <mutex>
-#include <unordered_set>
 
+#include "engine/serving_loop.h"
 #include "engine/serving_queue.h"
 
 namespace dak {
@@ -11,140 +11,174 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Error error_of(ErrorCode code, std::string_view problem, std::string_view fix = {}) {
+Error refusal(ErrorCode code, std::string_view problem, std::string_view fix) {
   return {code,
-          {.where = "request",
+          {.where = "server",
            .field = {},
            .value = {},
            .problem = std::string(problem),
            .fix = std::string(fix)}};
 }
 
+Error shutting_down() {
+  return refusal(ErrorCode::kUnavailable, "is shutting down", "try another one");
+}
+
 }  // namespace
 
 struct Scheduler::State {
+  State(Engine& its_engine, const SchedulerOptions& its_options)
+      : engine(its_engine), options(its_options), loop(its_engine, its_options) {
+    stats = loop.stats();
+  }
+
   Engine& engine;
   SchedulerOptions options;
-  Session session;
+  ServingLoop loop;  // the engine thread's
 
-  mutable std::mutex mutex;
-  std::condition_variable changed;
+  mutable std::mutex mutex;  // of all below
+  std::condition_variable news;
   ServingQueue queue;
+  std::vector<RequestId> cancelled;
   RequestId next_id = 1;
-  RequestId current = 0;
-  std::atomic<bool> cancel_current{false};
   std::optional<Clock::time_point> drain_until;
   ServingStats stats;
 
-  void run_one(const QueuedRequest& queued);
+  bool read_inbox();
+  void end_queued();
+  void offer_queued();
+  void fail_everything(const Error& error);
+  void publish();
 };
 
-Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
-    : state_(new State{.engine = engine, .options = options, .session = Session(engine)}) {}
-Scheduler::~Scheduler() = default;
+Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options) {
+  if (options.max_queued < 1) {
+    throw_invalid("scheduler", "max_queued", std::to_string(options.max_queued), "is not above 0");
+  }
+  state_ = std::make_unique<State>(engine, options);
+}
+
+Scheduler::~Scheduler() { state_->fail_everything(shutting_down()); }
 
 RequestId Scheduler::submit(ServingRequest request) {
   State& s = *state_;
-  check_request({.prompt = request.prompt,
-                 .sampling = request.sampling,
-                 .max_tokens = request.max_tokens,
-                 .stop = request.stop},
-                s.engine);
+  check_serving_request(request, s.engine);
   const std::lock_guard lock(s.mutex);
-  if (s.drain_until) throw error_of(ErrorCode::kUnavailable, "the server is shutting down");
+  if (s.drain_until) throw shutting_down();
   if (s.queue.size() >= s.options.max_queued) {
-    throw error_of(ErrorCode::kResourceExhausted,
-                   fmt::format("{} requests wait already", s.queue.size()), "try again later");
+    throw refusal(ErrorCode::kResourceExhausted,
+                  fmt::format("{} requests wait already", s.queue.size()), "try again later");
   }
   const RequestId id = s.next_id++;
   s.queue.push({.id = id, .request = std::move(request)});
-  s.changed.notify_one();
+  s.news.notify_one();
   return id;
 }
 
 void Scheduler::cancel(RequestId id) {
-  State& s = *state_;
-  std::optional<QueuedRequest> removed;
-  {
-    const std::lock_guard lock(s.mutex);
-    removed = s.queue.remove(id);
-    if (s.current == id) s.cancel_current = true;
-  }
-  if (!removed) return;
-  ServingEvent event{.request = id, .kind = ServingEvent::Kind::kFinished};
-  event.reason = FinishReason::kCancelled;
-  if (removed->request.on_event) removed->request.on_event(event);
+  const std::lock_guard lock(state_->mutex);
+  state_->cancelled.push_back(id);
+  state_->news.notify_one();
+}
+
+void Scheduler::drain(Clock::time_point until) {
+  const std::lock_guard lock(state_->mutex);
+  state_->drain_until = until;
+  state_->news.notify_one();
 }
 
 void Scheduler::run() {
   State& s = *state_;
-  while (true) {
-    std::unique_lock lock(s.mutex);
-    s.changed.wait(lock, [&] { return s.queue.size() > 0 || s.drain_until; });
-    if (s.queue.size() == 0) return;
-    const QueuedRequest queued = s.queue.pop();
-    s.current = queued.id;
-    s.cancel_current = false;
-    lock.unlock();
-    s.run_one(queued);
-    lock.lock();
-    s.current = 0;
-  }
-}
-
-void Scheduler::State::run_one(const QueuedRequest& queued) {
-  const ServingRequest& request = queued.request;
-  const auto tell = [&](const ServingEvent& event) {
-    if (request.on_event) request.on_event(event);
-  };
-  ServingEvent event{.request = queued.id, .kind = ServingEvent::Kind::kStarted};
-  event.prompt_tokens = std::ssize(request.prompt);
-  tell(event);
-  GenerateRequest generate{.prompt = request.prompt,
-                           .sampling = request.sampling,
-                           .max_tokens = request.max_tokens,
-                           .stop = request.stop,
-                           .ignore_eos = request.ignore_eos,
-                           .cancel = &cancel_current};
-  event.kind = ServingEvent::Kind::kToken;
-  generate.on_token = [&](TokenId token, std::string_view text) {
-    event.token = token;
-    event.text = text;
-    ++event.generated_tokens;
-    tell(event);
-  };
   try {
-    const GenerateResult result = session.generate(generate);
-    event.kind = ServingEvent::Kind::kFinished;
-    event.text = {};
-    event.reason = result.reason;
-    event.reused_tokens = result.reused_tokens;
-    event.generated_tokens = std::ssize(result.tokens);
-    tell(event);
-    const std::lock_guard lock(mutex);
-    stats.requests_finished += 1;
-    stats.generated_tokens += event.generated_tokens;
+    while (s.read_inbox()) s.loop.step();
   } catch (const Error& error) {
-    event.kind = ServingEvent::Kind::kFailed;
-    event.error = &error;
-    tell(event);
-    const std::lock_guard lock(mutex);
-    stats.requests_failed += 1;
+    s.fail_everything(error);
+    throw;
   }
 }
 
-void Scheduler::drain(Clock::time_point until) {
-  State& s = *state_;
-  const std::lock_guard lock(s.mutex);
-  s.drain_until = until;
-  s.changed.notify_one();
+// Waits for work; false: drained.
+bool Scheduler::State::read_inbox() {
+  {
+    std::unique_lock lock(mutex);
+    if (loop.idle() && queue.size() == 0 && cancelled.empty()) {
+      news.wait(lock, [this] { return queue.size() > 0 || !cancelled.empty() || drain_until; });
+      loop.wake();
+    }
+  }
+  end_queued();
+  offer_queued();
+  publish();
+  const std::lock_guard lock(mutex);
+  return !drain_until || !loop.idle() || queue.size() > 0;
+}
+
+// Cancels, deadlines and the end of draining.
+void Scheduler::State::end_queued() {
+  const Clock::time_point now = Clock::now();
+  std::vector<QueuedRequest> gone;
+  std::vector<QueuedRequest> late;
+  std::vector<QueuedRequest> left;
+  std::vector<RequestId> running;
+  bool drained = false;
+  {
+    const std::lock_guard lock(mutex);
+    for (const RequestId id : cancelled) {
+      if (std::optional<QueuedRequest> request = queue.remove(id)) {
+        gone.push_back(std::move(*request));
+      } else {
+        running.push_back(id);
+      }
+    }
+    cancelled.clear();
+    late = queue.remove_expired(now);
+    drained = drain_until && now >= *drain_until;
+    if (drained) left = queue.remove_all();
+  }
+  for (const RequestId id : running) loop.cancel(id);
+  for (QueuedRequest& request : gone) loop.cancel_unstarted(std::move(request));
+  for (QueuedRequest& request : late) {
+    loop.fail_unstarted(std::move(request), ServingLoop::deadline_error());
+  }
+  loop.expire(now);
+  if (!drained) return;
+  for (QueuedRequest& request : left) loop.fail_unstarted(std::move(request), shutting_down());
+  loop.fail_all(shutting_down());
+}
+
+void Scheduler::State::offer_queued() {
+  while (loop.wants_request()) {
+    std::unique_lock lock(mutex);
+    if (queue.size() == 0) return;
+    QueuedRequest request = queue.pop();
+    lock.unlock();
+    loop.offer(std::move(request));
+  }
+}
+
+// And takes no more.
+void Scheduler::State::fail_everything(const Error& error) {
+  std::vector<QueuedRequest> left;
+  {
+    const std::lock_guard lock(mutex);
+    drain_until = Clock::time_point::min();
+    left = queue.remove_all();
+  }
+  for (QueuedRequest& request : left) loop.fail_unstarted(std::move(request), error);
+  loop.fail_all(error);
+  publish();
+}
+
+void Scheduler::State::publish() {
+  ServingStats now = loop.stats();
+  const std::lock_guard lock(mutex);
+  stats = now;
 }
 
 ServingStats Scheduler::stats() const {
   const std::lock_guard lock(state_->mutex);
   ServingStats stats = state_->stats;
-  stats.queued = state_->queue.size();
-  stats.running = state_->current != 0 ? 1 : 0;
+  stats.queued += state_->queue.size();
   return stats;
 }
 

@@ -99,8 +99,8 @@ struct ServingStats {
   int64_t requests_failed = 0;
   int64_t requests_cancelled = 0;
   int64_t preemptions = 0;
-  int64_t prompt_tokens = 0;  // of requests that started
-  int64_t reused_tokens = 0;
+  int64_t prompt_tokens = 0;  // of requests that started and are over
+  int64_t reused_tokens = 0;  // among them
   int64_t generated_tokens = 0;
   int64_t passes = 0;
   int64_t decode_passes = 0;  // without prompt tokens
@@ -108,12 +108,15 @@ struct ServingStats {
 
   double engine_seconds = 0;     // inside passes: the engine's work and the choice of tokens
   double scheduler_seconds = 0;  // between passes while there was work
+  // Of the times between two passes, to within a fifth.
+  double scheduler_p50_s = 0;
+  double scheduler_p99_s = 0;
 
   // Of about the last second; 0 when nothing ran.
-  double tokens_per_s = 0;   // generated
-  double prompt_per_s = 0;   // prompt tokens that went through the model
-  double pass_seconds = 0;   // a pass, on average
-  double sequences = 0;      // in a pass, on average
+  double tokens_per_s = 0;  // generated
+  double prompt_per_s = 0;  // prompt tokens that went through the model
+  double pass_seconds = 0;  // a pass, on average
+  double sequences = 0;     // in a pass, on average
 };
 
 class Scheduler {

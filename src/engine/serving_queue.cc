@@ -15,10 +15,6 @@ void ServingQueue::push(QueuedRequest request) {
   ++size_;
 }
 
-const QueuedRequest* ServingQueue::next() const {
-  return turns_.empty() ? nullptr : &turns_.front().requests.front();
-}
-
 QueuedRequest ServingQueue::pop() {
   Client& client = turns_.front();
   QueuedRequest request = std::move(client.requests.front());
@@ -70,17 +66,6 @@ std::vector<QueuedRequest> ServingQueue::remove_expired(
 
 std::vector<QueuedRequest> ServingQueue::remove_all() {
   return take_out([](const QueuedRequest&) { return true; });
-}
-
-std::optional<std::chrono::steady_clock::time_point> ServingQueue::deadline() const {
-  std::optional<std::chrono::steady_clock::time_point> earliest;
-  for (const Client& client : turns_) {
-    for (const QueuedRequest& request : client.requests) {
-      const auto& deadline = request.request.deadline;
-      if (deadline && (!earliest || *deadline < *earliest)) earliest = deadline;
-    }
-  }
-  return earliest;
 }
 
 }  // namespace dak

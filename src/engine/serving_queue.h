@@ -22,16 +22,13 @@ class ServingQueue {
   int64_t size() const { return size_; }
 
   void push(QueuedRequest request);
-  // Whose turn it is; nullptr: nobody waits.
-  const QueuedRequest* next() const;
-  // Takes it out; its client's next request comes after one of each other client that waits.
+  // Whose turn it is: its client's next request comes after one of each other client that waits.
+  // The queue is not empty.
   QueuedRequest pop();
 
   std::optional<QueuedRequest> remove(RequestId id);
   std::vector<QueuedRequest> remove_expired(std::chrono::steady_clock::time_point now);
   std::vector<QueuedRequest> remove_all();
-  // The earliest of the deadlines.
-  std::optional<std::chrono::steady_clock::time_point> deadline() const;
 
  private:
   struct Client {
