@@ -30,8 +30,8 @@ struct Flags {
   std::vector<std::string> keys;
   std::vector<std::string> key_files;
   std::vector<std::string> cors_origins;
-  int64_t sequences = 8;
-  int64_t max_running = 0;
+  int64_t max_running = 32;
+  int64_t kv_tokens = 0;
   int64_t max_queued = 1024;
   std::string max_body = "8MiB";
   int64_t max_prompt = 0;
@@ -48,6 +48,7 @@ struct Flags {
 };
 
 constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
+constexpr int64_t kFullSequences = 8;                  // the KV cache's default room
 constexpr int64_t kOtherFiles = 64;                   // beside connections
 
 std::chrono::milliseconds milliseconds(double seconds, std::string_view flag, bool may_be_zero) {
@@ -150,9 +151,9 @@ ServiceOptions service_options(const Flags& flags, const EngineOptions& options,
 
 int serve(Flags& flags) {
   EngineOptions options = flags.placement.options();
-  options.sequences = at_least(flags.sequences, 1, "--sequences");
-  const SchedulerOptions scheduling{.max_running = at_least(flags.max_running, 0, "--max-running"),
-                                    .max_queued = at_least(flags.max_queued, 1, "--max-queued")};
+  options.sequences = at_least(flags.max_running, 1, "--max-running");
+  options.kv_tokens = at_least(flags.kv_tokens, 0, "--kv-tokens");
+  const SchedulerOptions scheduling{.max_queued = at_least(flags.max_queued, 1, "--max-queued")};
   const HttpLimits limits = limits_of(flags);
   const std::chrono::milliseconds patience =
       milliseconds(flags.drain_timeout, "--drain-timeout", true);
@@ -184,6 +185,9 @@ int serve(Flags& flags) {
   const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
+  if (options.kv_tokens == 0) {
+    options.kv_tokens = std::min(kFullSequences, options.sequences) * planned_context(files.config, options);
+  }
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
@@ -243,10 +247,10 @@ Command add_serve(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
   command->option_defaults()->group("Limits");
-  command->add_option("--sequences", flags->sequences,
-                      "The KV cache has room for so many sequences of --context tokens (default: 8)");
   command->add_option("--max-running", flags->max_running,
-                      "Most requests side by side (default: what the cache has room for)");
+                      "Most requests side by side (default: 32)");
+  command->add_option("--kv-tokens", flags->kv_tokens,
+                      "Tokens that the KV cache holds over all requests (default: 8 times --context)");
   command->add_option("--max-queued", flags->max_queued,
                       "Most requests that wait; more are answered 429 (default: 1024)");
   command->add_option("--max-prompt-tokens", flags->max_prompt,

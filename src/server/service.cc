@@ -81,27 +81,60 @@ std::vector<TokenId> Service::chat_tokens(const ChatInput& input) const {
 }
 
 void Service::check_tools(const ChatRequest& request) const {
-  if (request.input.tools.is_null()) return;
-  if (tools_ == ToolFormat::kNone) {
-    throw ApiError(400,
-                   fmt::format("the chat template of '{}' takes no tools, or shows calls in a form "
-                               "that dak does not read",
-                               options_.name),
-                   "tools", "unsupported");
+  if (request.input.tools.is_null() || tools_ != ToolFormat::kNone) return;
+  throw ApiError(400,
+                 fmt::format("the chat template of '{}' takes no tools, or shows calls in a form "
+                             "that dak does not read",
+                             options_.name),
+                 "tools", "unsupported");
+}
+
+const TokenTexts& Service::constraint_texts() const {
+  std::call_once(constrained_, [this] {
+    std::vector<bool> special(token_texts_.size());
+    std::vector<TokenId> ends;
+    for (size_t id = 0; id < special.size(); ++id) {
+      const auto token = static_cast<TokenId>(id);
+      special[id] = engine_.tokenizer().is_special(token);
+      if (engine_.is_end_token(token)) ends.push_back(token);
+    }
+    constraint_texts_ = std::make_unique<const TokenTexts>(token_texts_, special, std::move(ends));
+  });
+  return *constraint_texts_;
+}
+
+std::shared_ptr<const JsonGrammar> Service::grammar_of(const ResponseFormat& format) const {
+  switch (format.kind) {
+    case ResponseFormat::Kind::kText:
+      return nullptr;
+    case ResponseFormat::Kind::kJsonObject:
+      return std::make_shared<JsonGrammar>(JsonGrammar::object());
+    case ResponseFormat::Kind::kJsonSchema:
+      return std::make_shared<JsonGrammar>(JsonGrammar::of_schema(format.schema, "response_format"));
   }
-  if (request.tool_choice == ToolChoice::kRequired) {
-    throw ApiError(400, "dak cannot make the model call a tool; use auto", "tool_choice",
+  return nullptr;
+}
+
+std::shared_ptr<const JsonGrammar> Service::grammar_of(const ChatRequest& request) const {
+  const bool required = request.tool_choice == ToolChoice::kRequired;
+  if (!request.input.tools.is_null() && request.format.kind != ResponseFormat::Kind::kText) {
+    throw ApiError(400, "an answer in this format has no room for tool calls; use one of the two",
+                   "response_format", "unsupported");
+  }
+  if (!required) return grammar_of(request.format);
+  const bool hermes = tools_ == ToolFormat::kHermes;
+  if (!hermes && tools_ != ToolFormat::kLlama) {
+    throw ApiError(400, "dak cannot make this model call a tool; use auto", "tool_choice",
                    "unsupported");
   }
+  return std::make_shared<JsonGrammar>(JsonGrammar::of_calls(
+      request.input.tools, request.tool_name, hermes ? "arguments" : "parameters",
+      hermes ? "<tool_call>\n" : "", hermes ? "\n</tool_call>" : "", "tools"));
 }
 
 void Service::add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                           const Caller& caller, const ResponseFormat& format,
+                           const Caller& caller, const std::shared_ptr<const JsonGrammar>& grammar,
                            PreparedAnswer& answer) const {
-  if (format.kind != ResponseFormat::Kind::kText) {
-    throw ApiError(400, "dak cannot hold the answer to a format yet; ask for it in a message",
-                   "response_format", "unsupported");
-  }
   ServingRequest request{.prompt = prompt,
                          .sampling = fields.sampling,
                          .max_tokens = fields.max_tokens,
@@ -114,6 +147,7 @@ void Service::add_requests(const GenerationFields& fields, const std::vector<Tok
   if (!fields.seed_given) request.sampling.seed = random_seed();
   if (options_.timeout.count() > 0) request.deadline = caller.received + options_.timeout;
   for (int i = 0; i < fields.n; ++i) {
+    if (grammar) request.constraint = std::make_shared<JsonConstraint>(grammar, constraint_texts());
     answer.requests.push_back(request);
     ++request.sampling.seed;
   }
@@ -133,7 +167,7 @@ PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const 
     answer.options.tool_names = names_of(request.input.tools);
     answer.options.parallel_tools = request.parallel_tools;
   }
-  add_requests(request.fields, prompt, caller, request.format, answer);
+  add_requests(request.fields, prompt, caller, grammar_of(request), answer);
   return answer;
 }
 
@@ -143,6 +177,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
   PreparedAnswer answer{
       .writer = AnswerWriter(AnswerWriter::Kind::kCompletion, options_.name, token_texts_),
       .options = options_of(request.fields, "/v1/completions")};
+  const std::shared_ptr<const JsonGrammar> grammar = grammar_of(request.format);
   for (const auto& one : request.prompts) {
     const std::string* text = std::get_if<std::string>(&one);
     const std::vector<TokenId> prompt =
@@ -151,7 +186,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
     if (request.echo) {
       answer.options.echo.push_back(text != nullptr ? *text : engine_.tokenizer().decode(prompt));
     }
-    add_requests(request.fields, prompt, caller, request.format, answer);
+    add_requests(request.fields, prompt, caller, grammar, answer);
   }
   return answer;
 }

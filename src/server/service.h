@@ -1,12 +1,15 @@
 // A loaded model and what makes requests for its scheduler out of API requests.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
 #include "server/answer.h"
 #include "server/generator.h"
+#include "server/json_constraint.h"
 #include "server/openai_request.h"
 
 namespace dak {
@@ -56,9 +59,13 @@ class Service {
   void check_model(const std::string& model) const;
   void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
   void check_tools(const ChatRequest& request) const;
+  // What the answer is held to; null: nothing.
+  std::shared_ptr<const JsonGrammar> grammar_of(const ResponseFormat& format) const;
+  std::shared_ptr<const JsonGrammar> grammar_of(const ChatRequest& request) const;
   void add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                    const Caller& caller, const ResponseFormat& format,
+                    const Caller& caller, const std::shared_ptr<const JsonGrammar>& grammar,
                     PreparedAnswer& answer) const;
+  const TokenTexts& constraint_texts() const;
 
   const Engine& engine_;
   Generator& generator_;
@@ -66,6 +73,8 @@ class Service {
   int64_t longest_prompt_;
   std::vector<std::string> token_texts_;
   ToolFormat tools_ = ToolFormat::kNone;
+  mutable std::once_flag constrained_;
+  mutable std::unique_ptr<const TokenTexts> constraint_texts_;  // made when first needed
 };
 
 }  // namespace dak
