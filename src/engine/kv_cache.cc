@@ -87,6 +87,7 @@ int64_t KvCache::used_bytes(TierIndex tier) const {
 }
 
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
+  hold.resting = false;
   const int64_t first_written = hold.tokens / kPageTokens;
   for (int64_t page = first_written; page < hold.page_count(); ++page) {
     const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];

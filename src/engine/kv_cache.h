@@ -63,7 +63,8 @@ struct KvHold {
   KvPageTable pages;    // [layer][page]
   int64_t tokens = 0;   // written so far
   int64_t version = 0;  // counts changes of `pages`
-  // No step will use it for a while: its pages leave the local tier before others' and stay out.
+  // No step uses it before the next `reserve`, which ends this: its pages leave the local tier
+  // before others' and stay out.
   bool resting = false;
 
   int64_t page_count() const { return pages.empty() ? 0 : std::ssize(pages[0]); }

@@ -114,14 +114,13 @@ bool ServingLoop::grant(ServingSequence& sequence, int64_t tokens) {
     return false;
   }
   try {
-    cache_.reserve(sequence.hold, tokens);
+    cache_.reserve(sequence.hold, tokens);  // ends its rest
+    return true;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kResourceExhausted) throw;
     sequence.fail(error);
     return false;
   }
-  sequence.hold.resting = false;
-  return true;
 }
 
 // Cannot happen while pages are given out as above; were it to, requests would wait for ever.
