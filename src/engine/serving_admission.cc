@@ -158,14 +158,16 @@ void ServingLoop::expire(std::chrono::steady_clock::time_point now) {
   }
 }
 
+// Everybody is told, whatever state the engine is in.
 void ServingLoop::fail_all(const Error& error) {
-  passes_.end_decode();
   for (const Sequence& s : running_) s->fail(error);
+  if (next_ != nullptr) {
+    next_->fail(error);
+    count_end(*next_);
+    next_.reset();
+  }
+  passes_.end_decode();
   retire();
-  if (next_ == nullptr) return;
-  next_->fail(error);
-  count_end(*next_);
-  next_.reset();
 }
 
 void ServingLoop::cancel_unstarted(QueuedRequest request) {

@@ -1,6 +1,9 @@
-// The scheduler on a GPU: recorded steps, which are enqueued ahead of their tokens, and mixed passes.
+// The scheduler on a GPU: recorded steps, which are enqueued ahead of their tokens, and mixed
+// passes.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include "kernels/random_fill.h"
 #include "serving_requests.h"
 #include "support/cuda.h"
 
@@ -38,8 +41,8 @@ TEST_F(SchedulerOnAGpu, EveryRequestGetsWhatItWouldGetAlone) {
   for (const int64_t pages : {32, 12, 5}) {
     SCOPED_TRACE(fmt::format("{} pages", pages));
     const auto engine = make_engine(options(pages));
-    const ServingStats stats = test::expect_answers_as_alone(*engine, *reference, 60,
-                                                             static_cast<uint32_t>(pages));
+    const ServingStats stats =
+        test::expect_answers_as_alone(*engine, *reference, 60, static_cast<uint32_t>(pages));
     if (testing::Test::HasFailure()) return;
     preemptions += stats.preemptions;
     reused += stats.reused_tokens;
@@ -78,6 +81,40 @@ TEST_F(SchedulerOnAGpu, CancelledRequestsLeaveOthersAlone) {
   }
   serving.stop();
   test::expect_all_pages_back(serving.scheduler());
+}
+
+// In a process of its own: a kernel that writes where nothing is spoils the whole context.
+// Everybody is told, those in the queue too, with CUDA's reason, and nothing hangs.
+[[noreturn]] void lose_the_gpu(const EngineOptions& options) {
+  alarm(100);
+  int code = 2;
+  try {
+    const auto engine = make_engine(options);
+    test::Serving serving(*engine);
+    for (uint32_t i = 0; i < 12; ++i) {
+      serving.submit({.prompt = test::prompt_of(30, i), .max_tokens = 100, .ignore_eos = true},
+                     [i](const ServingEvent& event) {
+                       if (i != 0 || event.generated_tokens != 5) return;
+                       random_fill(reinterpret_cast<void*>(uintptr_t{1} << 20), {.count = 1 << 16},
+                                   nullptr);
+                     });
+    }
+    serving.start();
+    int told = 0;
+    for (size_t i = 0; i < 12; ++i) told += serving.wait(i).error == ErrorCode::kInternal ? 1 : 0;
+    serving.stop();
+    fprintf(stderr, "%d told; run: %s\n", told, serving.thrown().c_str());
+    code = 0;
+  } catch (const std::exception& error) {
+    fprintf(stderr, "elsewhere: %s\n", error.what());
+  }
+  _exit(code);
+}
+
+TEST_F(SchedulerOnAGpu, EverybodyIsToldThatTheGpuIsLost) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(lose_the_gpu(options(16)), testing::ExitedWithCode(0),
+              "12 told; run: .*CUDA.*cudaErrorIllegalAddress");
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ using test::Serving;
 
 std::unique_ptr<Engine> make_engine(EngineOptions options) {
   options.context = options.context == 0 ? 256 : options.context;
-  return std::make_unique<Engine>(open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true),
-                                  options, cpu_tiers(1e9));
+  return std::make_unique<Engine>(
+      open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true), options, cpu_tiers(1e9));
 }
 
 TEST(Scheduler, EveryRequestGetsWhatItWouldGetAlone) {
@@ -107,7 +107,8 @@ TEST(Scheduler, LogprobsAreOfTheUnmodifiedLogits) {
   ASSERT_EQ(answer.top.size(), 10u);
   for (size_t i = 0; i < 10; ++i) {
     ASSERT_EQ(answer.top[i].size(), 5u);
-    for (size_t k = 1; k < 5; ++k) EXPECT_GE(answer.top[i][k - 1].logprob, answer.top[i][k].logprob);
+    for (size_t k = 1; k < 5; ++k)
+      EXPECT_GE(answer.top[i][k - 1].logprob, answer.top[i][k].logprob);
     EXPECT_LE(answer.logprobs[i], answer.top[i][0].logprob);
     for (const TokenLogprob& entry : answer.top[i]) {
       if (entry.token != answer.tokens[i]) continue;
