@@ -29,7 +29,11 @@ int64_t pages_of_layer(const std::array<int64_t, kMaxTiers>& layer) {
 }  // namespace
 
 KvHold::~KvHold() {
-  if (cache_ != nullptr) cache_->release(*this);
+  try {
+    if (cache_ != nullptr) cache_->release(*this);
+  } catch (const Error&) {
+    // The GPU was lost, and the call that found out has said so.
+  }
 }
 
 KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio) {
@@ -87,6 +91,7 @@ int64_t KvCache::used_bytes(TierIndex tier) const {
 }
 
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
+  hold.resting = false;
   const int64_t first_written = hold.tokens / kPageTokens;
   for (int64_t page = first_written; page < hold.page_count(); ++page) {
     const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
@@ -188,7 +193,6 @@ void KvCache::release(KvHold& hold) {
     call_off([&](const KvBlock& block) {
       return !block.kept && block.users.size() == 1 && block.users[0] == &hold;
     });
-    hold_steps();
   }
   // The last first, so that a kept page is colder than the one that it builds upon.
   for (auto it = hold.blocks_.rbegin(); it != hold.blocks_.rend(); ++it) {
@@ -214,6 +218,7 @@ void KvCache::release(KvHold& hold) {
   hold.resting = false;
   ++hold.version;
   hold.cache_ = nullptr;
+  hold_steps();  // last: it may throw
 }
 
 void KvCache::free_block(KvBlock& block) {

@@ -35,10 +35,10 @@ struct KvHold;
 
 // One page of every layer, of one sequence or of several that begin with the same tokens.
 struct KvBlock {
-  int64_t index = 0;            // which page of its sequences it is
-  std::vector<KvPage> pages;    // [layer], as in the tables of its users
-  std::vector<KvHold*> users;   // any order
-  bool kept = false;            // stays when no one uses it
+  int64_t index = 0;           // which page of its sequences it is
+  std::vector<KvPage> pages;   // [layer], as in the tables of its users
+  std::vector<KvHold*> users;  // any order
+  bool kept = false;           // stays when no one uses it
 
  private:
   friend class KvCache;
@@ -63,7 +63,8 @@ struct KvHold {
   KvPageTable pages;    // [layer][page]
   int64_t tokens = 0;   // written so far
   int64_t version = 0;  // counts changes of `pages`
-  // No step will use it for a while: its pages leave the local tier before others' and stay out.
+  // No step uses it before the next `reserve`, which ends this: its pages leave the local tier
+  // before others' and stay out.
   bool resting = false;
 
   int64_t page_count() const { return pages.empty() ? 0 : std::ssize(pages[0]); }
@@ -72,7 +73,7 @@ struct KvHold {
 
  private:
   friend class KvCache;
-  KvCache* cache_ = nullptr;     // that it has pages of
+  KvCache* cache_ = nullptr;      // that it has pages of
   std::vector<KvBlock*> blocks_;  // [page]
   int64_t sole_ = 0;
   std::vector<int64_t> local_;   // [layer] pages in tier 0
@@ -192,10 +193,10 @@ class KvCache {
 
   DType dtype_;
   int64_t page_bytes_;
-  std::vector<KvBlock> blocks_;           // all there are
-  std::vector<KvBlock*> spare_blocks_;    // that are nobody's: as many as free pages
-  int64_t free_pages_;                    // of each layer
-  int64_t cold_pages_ = 0;                // kept blocks without a user
+  std::vector<KvBlock> blocks_;         // all there are
+  std::vector<KvBlock*> spare_blocks_;  // that are nobody's: as many as free pages
+  int64_t free_pages_;                  // of each layer
+  int64_t cold_pages_ = 0;              // kept blocks without a user
   KvBlock* coldest_ = nullptr;
   KvBlock* warmest_ = nullptr;
   std::function<void(KvBlock&)> evict_;

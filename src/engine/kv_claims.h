@@ -1,6 +1,6 @@
 // Whether sequences that share a KV cache can all come to their ends: the banker's algorithm
-// (Dijkstra, EWD 623) for pages. Pages are given out only while they can, so that no sequence has to
-// be thrown out, or computed again, for another one to go on: those that are refused wait.
+// (Dijkstra, EWD 623) for pages. Pages are given out only while they can, so that no sequence has
+// to be thrown out, or computed again, for another one to go on: those that are refused wait.
 #pragma once
 
 #include <cstdint>

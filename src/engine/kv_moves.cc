@@ -121,8 +121,7 @@ void KvCache::call_off(const std::function<bool(const KvBlock&)>& which) {
 void KvCache::make_places() {
   if (!tiered_ || mover_ == nullptr) return;
   int64_t wanted = std::ranges::count_if(holds_, [](const KvHold* hold) {
-    return !hold->resting &&
-           hold->page_count() * kPageTokens - hold->tokens <= kPageTokens / 2 + 1;
+    return !hold->resting && hold->page_count() * kPageTokens - hold->tokens <= kPageTokens / 2 + 1;
   });
   wanted = std::min(wanted, free_pages_);
   for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
@@ -258,8 +257,9 @@ int64_t KvCache::return_pages(int64_t layer, int64_t most) {
     move_block(*block, layer, 0);
   }
   if (moved == most || unused_local(layer) == nullptr) return moved;
-  int64_t wanted = spare - std::ssize(places.free[0]) -
-                   std::ranges::count_if(places.moves, [](const Move& m) { return m.to.tier != 0; });
+  int64_t wanted =
+      spare - std::ssize(places.free[0]) -
+      std::ranges::count_if(places.moves, [](const Move& m) { return m.to.tier != 0; });
   for (const KvHold* hold : holds_) {
     if (!hold->resting) wanted += hold->page_count() - hold->local_[static_cast<size_t>(layer)];
   }

@@ -1,7 +1,8 @@
 // Which tokens the kept pages of a KV cache are of: a tree whose nodes are whole pages, so that a
 // sequence adopts every page that its tokens begin with. A scope is a tree of its own: nothing of
-// one is ever found in another. Pages that no sequence uses are given up, longest unused first, when
-// the cache needs them; until then they lie in whatever tier they were moved to and are read there.
+// one is ever found in another. Pages that no sequence uses are given up, longest unused first,
+// when the cache needs them; until then they lie in whatever tier they were moved to and are read
+// there.
 #pragma once
 
 #include <array>
@@ -52,8 +53,8 @@ class KvPrefixCache {
   // The tree takes the pages of `hold` that `tokens`, all written, fill.
   void keep(Place& place, KvHold& hold, std::span<const TokenId> tokens);
 
-  // Equal for two sequences whose next pages are of the same tokens after the same tokens. None: the
-  // tokens do not fill it, or it would not get into the tree.
+  // Equal for two sequences whose next pages are of the same tokens after the same tokens. None:
+  // the tokens do not fill it, or it would not get into the tree.
   using PageKey = std::pair<const Node*, uint64_t>;
   std::optional<PageKey> next_page(const Place& place, std::span<const TokenId> tokens) const;
 

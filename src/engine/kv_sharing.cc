@@ -28,12 +28,10 @@ void KvCache::drop(KvBlock& block) {
   require(block.kept, "KV cache: a page is dropped that was not kept");
   block.kept = false;
   if (!block.users.empty()) return;
-  if (moving_ > 0) {
-    call_off([&block](const KvBlock& other) { return &other == &block; });
-    hold_steps();
-  }
+  if (moving_ > 0) call_off([&block](const KvBlock& other) { return &other == &block; });
   warm(block);
   free_block(block);
+  hold_steps();  // last: it may throw
 }
 
 // Joins the cold ones as the warmest of them.

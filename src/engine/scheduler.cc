@@ -48,6 +48,7 @@ struct Scheduler::State {
   void end_queued();
   void offer_queued();
   void fail_everything(const Error& error);
+  void give_up(const Error& error);
   void publish();
 };
 
@@ -58,7 +59,7 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options) {
   state_ = std::make_unique<State>(engine, options);
 }
 
-Scheduler::~Scheduler() { state_->fail_everything(shutting_down()); }
+Scheduler::~Scheduler() { state_->give_up(shutting_down()); }
 
 RequestId Scheduler::submit(ServingRequest request) {
   State& s = *state_;
@@ -92,8 +93,19 @@ void Scheduler::run() {
   try {
     while (s.read_inbox()) s.loop.step();
   } catch (const Error& error) {
-    s.fail_everything(error);
+    s.give_up(error);
     throw;
+  } catch (const std::exception& error) {
+    s.give_up(refusal(ErrorCode::kInternal, error.what(), {}));
+    throw;
+  }
+}
+
+void Scheduler::State::give_up(const Error& error) {
+  try {
+    fail_everything(error);
+  } catch (const Error&) {
+    // The same again: a lost GPU cannot take pages back either.
   }
 }
 

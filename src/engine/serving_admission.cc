@@ -114,14 +114,13 @@ bool ServingLoop::grant(ServingSequence& sequence, int64_t tokens) {
     return false;
   }
   try {
-    cache_.reserve(sequence.hold, tokens);
+    cache_.reserve(sequence.hold, tokens);  // ends its rest
+    return true;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kResourceExhausted) throw;
     sequence.fail(error);
     return false;
   }
-  sequence.hold.resting = false;
-  return true;
 }
 
 // Cannot happen while pages are given out as above; were it to, requests would wait for ever.
@@ -159,14 +158,16 @@ void ServingLoop::expire(std::chrono::steady_clock::time_point now) {
   }
 }
 
+// Everybody is told, whatever state the engine is in.
 void ServingLoop::fail_all(const Error& error) {
-  passes_.end_decode();
   for (const Sequence& s : running_) s->fail(error);
+  if (next_ != nullptr) {
+    next_->fail(error);
+    count_end(*next_);
+    next_.reset();
+  }
+  passes_.end_decode();
   retire();
-  if (next_ == nullptr) return;
-  next_->fail(error);
-  count_end(*next_);
-  next_.reset();
 }
 
 void ServingLoop::cancel_unstarted(QueuedRequest request) {

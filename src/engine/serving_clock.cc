@@ -61,7 +61,8 @@ void ServingClock::fill(ServingStats& stats, Clock::time_point now) const {
   const bool first = last_seconds_ == 0;
   const Recent& window = old || first ? recent_ : last_;
   const double seconds = old || first ? seconds_between(recent_.begin, now) : last_seconds_;
-  if (window.passes == 0 || seconds <= 0 || seconds_between(since_, now) > 2 * kWindowSeconds) return;
+  if (window.passes == 0 || seconds <= 0 || seconds_between(since_, now) > 2 * kWindowSeconds)
+    return;
   const auto passes = static_cast<double>(window.passes);
   stats.tokens_per_s = static_cast<double>(window.generated) / seconds;
   stats.prompt_per_s = static_cast<double>(window.prompt_rows) / seconds;

@@ -81,8 +81,8 @@ void ServingLoop::run_mixed() {
     if (rows_left == 0) break;
     if (!s->in_prefill() || !adopt_pages(*s)) continue;
     // Its next page may be under way already: it is adopted when it is there.
-    const auto page = prefixes_.next_page(*s->place, std::span(s->tokens()).first(
-                                                         static_cast<size_t>(s->prompt_tokens() - 1)));
+    const auto page = prefixes_.next_page(
+        *s->place, std::span(s->tokens()).first(static_cast<size_t>(s->prompt_tokens() - 1)));
     if (page && std::ranges::find(computed, *page) != computed.end()) continue;
     const int64_t rows = next_prefill_rows(s->prompt_tokens() - s->hold.tokens, rows_left);
     if (!grant(*s, s->hold.tokens + rows)) continue;
@@ -176,22 +176,24 @@ void ServingLoop::deliver(ServingSequence& sequence, TokenId token) {
 void ServingLoop::keep_pages(ServingSequence& sequence) {
   const std::span<const TokenId> tokens = sequence.tokens();
   const bool chosen_last = !sequence.ended() && !sequence.in_prefill();
-  const int64_t known =
-      std::min(sequence.hold.tokens, std::ssize(tokens) - (chosen_last ? 1 : 0));
+  const int64_t known = std::min(sequence.hold.tokens, std::ssize(tokens) - (chosen_last ? 1 : 0));
   prefixes_.keep(*sequence.place, sequence.hold, tokens.first(static_cast<size_t>(known)));
 }
 
 void ServingLoop::retire() {
-  if (std::ranges::none_of(running_, [](const Sequence& s) { return s->ended(); })) return;
+  const auto goes_on = [](const Sequence& s) { return !s->ended(); };
+  if (std::ranges::all_of(running_, goes_on)) return;
   settle();
-  std::erase_if(running_, [this](Sequence& sequence) {
-    if (!sequence->ended()) return false;
+  const auto over = std::stable_partition(running_.begin(), running_.end(), goes_on);
+  std::vector<Sequence> gone(std::make_move_iterator(over),
+                             std::make_move_iterator(running_.end()));
+  running_.erase(over, running_.end());
+  ++releases_;
+  for (const Sequence& sequence : gone) {
     count_end(*sequence);
     sequence->place.reset();
     cache_.release(sequence->hold);
-    ++releases_;
-    return true;
-  });
+  }
 }
 
 void ServingLoop::count_end(const ServingSequence& sequence) {

@@ -10,10 +10,8 @@ void ServingPasses::run(std::span<Part> parts) {
   for (Part& part : parts) {
     const KvHold& hold = part.sequence->hold;
     const std::vector<TokenId>& tokens = part.sequence->tokens();
-    batch.sequences.push_back({.pages = &hold.pages,
-                               .past = hold.tokens,
-                               .first_row = batch.rows(),
-                               .rows = part.rows});
+    batch.sequences.push_back(
+        {.pages = &hold.pages, .past = hold.tokens, .first_row = batch.rows(), .rows = part.rows});
     for (int64_t i = hold.tokens; i < hold.tokens + part.rows; ++i) {
       batch.tokens.push_back(tokens[static_cast<size_t>(i)]);
       batch.positions.push_back(static_cast<int32_t>(i));

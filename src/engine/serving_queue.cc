@@ -34,9 +34,9 @@ std::vector<QueuedRequest> ServingQueue::take_out(const Predicate& leaves) {
   std::vector<QueuedRequest> taken;
   for (auto client = turns_.begin(); client != turns_.end();) {
     std::deque<QueuedRequest>& requests = client->requests;
-    const auto kept = std::stable_partition(
-        requests.begin(), requests.end(),
-        [&](const QueuedRequest& request) { return !leaves(request); });
+    const auto kept =
+        std::stable_partition(requests.begin(), requests.end(),
+                              [&](const QueuedRequest& request) { return !leaves(request); });
     std::move(kept, requests.end(), std::back_inserter(taken));
     requests.erase(kept, requests.end());
     if (requests.empty()) {
@@ -57,8 +57,7 @@ std::optional<QueuedRequest> ServingQueue::remove(RequestId id) {
   return std::move(taken.front());
 }
 
-std::vector<QueuedRequest> ServingQueue::remove_expired(
-    std::chrono::steady_clock::time_point now) {
+std::vector<QueuedRequest> ServingQueue::remove_expired(std::chrono::steady_clock::time_point now) {
   return take_out([now](const QueuedRequest& request) {
     return request.request.deadline && *request.request.deadline <= now;
   });

@@ -22,10 +22,9 @@ int64_t most_tokens_of(const ServingRequest& request, const Engine& engine) {
 }  // namespace
 
 void check_serving_request(const ServingRequest& request, const Engine& engine) {
-  check_request({.prompt = request.prompt,
-                 .sampling = request.sampling,
-                 .max_tokens = request.max_tokens},
-                engine);
+  check_request(
+      {.prompt = request.prompt, .sampling = request.sampling, .max_tokens = request.max_tokens},
+      engine);
   StopMatcher{request.stop};  // refuses empty ones
   if (!request.stop.empty()) engine.tokenizer();
   if (request.top_logprobs < -1 || request.top_logprobs > kMostTopLogprobs) {

@@ -89,8 +89,8 @@ class World {
     const int64_t past = std::ssize(s.tokens);
     // To the end of a page, as `begin` has them, or some way.
     const int64_t rest = kPageTokens - past % kPageTokens;
-    const TokenId token = past % kPageTokens == 0 ? static_cast<TokenId>(random_() % 2)
-                                                  : s.tokens.back();
+    const TokenId token =
+        past % kPageTokens == 0 ? static_cast<TokenId>(random_() % 2) : s.tokens.back();
     const int64_t count = random_() % 2 == 0 ? rest : 1 + random_() % rest;
     const int64_t need = kv_pages_for(past + count) - s.hold.page_count();
     const int64_t kept = prefixes_->pages();
@@ -130,8 +130,8 @@ class World {
         for (int64_t page = 0; page < kv_pages_for(std::ssize(s.tokens)); ++page) {
           const std::byte* data = s.hold.pages[layer][static_cast<size_t>(page)].data;
           const auto expected = static_cast<std::byte>(mark(s, static_cast<int64_t>(layer), page));
-          ASSERT_TRUE(std::all_of(data, data + kPageBytes,
-                                  [&](std::byte b) { return b == expected; }))
+          ASSERT_TRUE(
+              std::all_of(data, data + kPageBytes, [&](std::byte b) { return b == expected; }))
               << "layer " << layer << ", page " << page;
           const auto [found, is_new] = places.emplace(data, std::pair(s.scope, page));
           ASSERT_EQ(found->second, std::pair(s.scope, page)) << "shared with another scope";

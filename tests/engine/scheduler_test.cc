@@ -5,73 +5,24 @@
 #include <gtest/gtest.h>
 
 #include <iostream>
-#include <random>
 
-#include "support/serving.h"
+#include "serving_requests.h"
 
 namespace dak {
 namespace {
 
+using test::alone;
 using test::Answer;
+using test::expect_all_pages_back;
+using test::expect_answers_as_alone;
+using test::expect_same;
+using test::prompt_of;
 using test::Serving;
 
 std::unique_ptr<Engine> make_engine(EngineOptions options) {
   options.context = options.context == 0 ? 256 : options.context;
-  return std::make_unique<Engine>(open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true),
-                                  options, cpu_tiers(1e9));
-}
-
-std::vector<TokenId> prompt_of(int64_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<TokenId> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(3 + static_cast<TokenId>(random() % 280));
-  return tokens;
-}
-
-GenerateResult alone(Engine& engine, const ServingRequest& request) {
-  Session session(engine);
-  return session.generate({.prompt = request.prompt,
-                           .sampling = request.sampling,
-                           .max_tokens = request.max_tokens,
-                           .stop = request.stop,
-                           .ignore_eos = request.ignore_eos});
-}
-
-void expect_same(const Answer& answer, const GenerateResult& expected) {
-  std::vector<TokenId> tokens = expected.tokens;
-  if (expected.reason == FinishReason::kEos) tokens.pop_back();
-  EXPECT_EQ(answer.tokens, tokens);
-  EXPECT_EQ(answer.text, expected.text);
-  EXPECT_EQ(answer.reason, expected.reason);
-  EXPECT_EQ(answer.generated_tokens, std::ssize(expected.tokens));
-  EXPECT_EQ(answer.ends, 1);
-}
-
-void expect_all_pages_back(const Scheduler& scheduler) {
-  const ServingStats stats = scheduler.stats();
-  EXPECT_EQ(stats.running, 0);
-  EXPECT_EQ(stats.queued, 0);
-  EXPECT_EQ(stats.kv_pages_free + stats.kv_pages_cached, stats.kv_pages_total);
-}
-
-// Prompts that begin alike, of all lengths and ways to choose.
-ServingRequest random_request(std::mt19937& random) {
-  const auto below = [&random](int64_t bound) {
-    return static_cast<int64_t>(random() % static_cast<uint64_t>(bound));
-  };
-  ServingRequest request;
-  request.prompt = prompt_of(1 + below(200), static_cast<uint32_t>(below(3)));
-  if (below(2) == 0) request.prompt.back() = 3 + static_cast<TokenId>(below(280));
-  request.sampling = {.temperature = below(2) == 0 ? 0.0f : 1.3f,
-                      .repetition_penalty = below(4) == 0 ? 1.2f : 1.0f,
-                      .seed = static_cast<uint64_t>(below(1000))};
-  request.max_tokens = below(4) == 0 ? 0 : 1 + below(60);
-  request.ignore_eos = below(2) == 0;
-  if (below(4) == 0) request.stop = {"e", "ab"};
-  if (below(3) == 0) request.top_logprobs = static_cast<int>(below(4));
-  request.client = fmt::format("client {}", below(3));
-  request.prefix_scope = fmt::format("key {}", below(2));
-  return request;
+  return std::make_unique<Engine>(
+      open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true), options, cpu_tiers(1e9));
 }
 
 TEST(Scheduler, EveryRequestGetsWhatItWouldGetAlone) {
@@ -80,30 +31,15 @@ TEST(Scheduler, EveryRequestGetsWhatItWouldGetAlone) {
   int64_t reused = 0;
   // Cache for all; for half of them; for hardly more than one. One tier, and two.
   for (const int64_t pages : {32, 12, 5}) {
-    const auto engine =
-        make_engine({.offload_ratio = 0.5, .kv_ratio = pages == 32 ? 0 : 0.6, .sequences = 8,
-                     .kv_tokens = pages * kPageTokens, .prefill_chunk = 96});
-    Serving serving(*engine);
-    serving.start();
-    std::mt19937 random(static_cast<uint32_t>(pages));
-    std::vector<ServingRequest> requests;
-    for (int i = 0; i < 60; ++i) {
-      requests.push_back(random_request(random));
-      serving.submit(requests.back());
-      if (random() % 8 == 0) serving.wait(static_cast<size_t>(i));
-    }
-    for (size_t i = 0; i < requests.size(); ++i) {
-      SCOPED_TRACE(fmt::format("{} pages, request {}", pages, i));
-      const Answer answer = serving.wait(i);
-      expect_same(answer, alone(*reference, requests[i]));
-      if (testing::Test::HasFailure()) return;
-    }
-    serving.stop();
-    expect_all_pages_back(serving.scheduler());
-    const ServingStats stats = serving.scheduler().stats();
-    EXPECT_EQ(stats.requests_finished, 60);
-    EXPECT_GT(stats.decode_passes, 0);
-    EXPECT_GT(stats.passes, stats.decode_passes);
+    const auto engine = make_engine({.offload_ratio = 0.5,
+                                     .kv_ratio = pages == 32 ? 0 : 0.6,
+                                     .sequences = 8,
+                                     .kv_tokens = pages * kPageTokens,
+                                     .prefill_chunk = 96});
+    SCOPED_TRACE(fmt::format("{} pages", pages));
+    const ServingStats stats =
+        expect_answers_as_alone(*engine, *reference, 60, static_cast<uint32_t>(pages));
+    if (testing::Test::HasFailure()) return;
     preemptions += stats.preemptions;
     reused += stats.reused_tokens;
   }
@@ -171,7 +107,8 @@ TEST(Scheduler, LogprobsAreOfTheUnmodifiedLogits) {
   ASSERT_EQ(answer.top.size(), 10u);
   for (size_t i = 0; i < 10; ++i) {
     ASSERT_EQ(answer.top[i].size(), 5u);
-    for (size_t k = 1; k < 5; ++k) EXPECT_GE(answer.top[i][k - 1].logprob, answer.top[i][k].logprob);
+    for (size_t k = 1; k < 5; ++k)
+      EXPECT_GE(answer.top[i][k - 1].logprob, answer.top[i][k].logprob);
     EXPECT_LE(answer.logprobs[i], answer.top[i][0].logprob);
     for (const TokenLogprob& entry : answer.top[i]) {
       if (entry.token != answer.tokens[i]) continue;
