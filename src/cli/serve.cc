@@ -192,7 +192,7 @@ int serve(Flags& flags) {
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
   Scheduler scheduler(engine, scheduling);
-  SchedulerGenerator generator(scheduler);
+  SchedulerGenerator generator(scheduler, engine);
   const Service service(engine, generator, service_options(flags, options, engine));
   app.serve(service, &http);
   shutdown.serving(&scheduler);

@@ -6,7 +6,7 @@
 namespace dak {
 namespace {
 
-using Kind = JsonNode::Kind;
+using NodeKind = JsonNode::Kind;
 
 constexpr size_t kMostStacks = 256;
 constexpr int kDeepestExpansion = 128;  // of alternatives within alternatives
@@ -76,7 +76,7 @@ void JsonAutomaton::compact(State& state) {
     for (uint32_t at = top; at != 0; at = cells_[at].parent) wanted.push_back(at);
   }
   std::ranges::sort(wanted);
-  wanted.erase(std::ranges::unique(wanted).begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   for (const uint32_t at : wanted) {
     moved[at] = static_cast<uint32_t>(kept.size());
     Cell cell = cells_[at];
@@ -120,9 +120,9 @@ uint32_t JsonAutomaton::next_part(Cell cell) {
 
 void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State& out) {
   const JsonNode& node = grammar_.node(id);
-  const bool any = node.kind == Kind::kAny;
+  const bool any = node.kind == NodeKind::kAny;
   switch (node.kind) {
-    case Kind::kOneOf:
+    case NodeKind::kOneOf:
       if (++depth_ > kDeepestExpansion) {
         depth_ = 0;
         throw_invalid("response_format", {}, {}, "has alternatives nested too deeply");
@@ -130,11 +130,11 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
       for (const NodeId child : node.children) begin_value(child, parent, byte, out);
       --depth_;
       return;
-    case Kind::kSequence: {
+    case NodeKind::kSequence: {
       const Cell cell{.type = Type::kSequence, .node = id, .parent = parent};
       return begin_value(node.children[0], next_part(cell), byte, out);
     }
-    case Kind::kText:
+    case NodeKind::kText:
       for (uint32_t i = 0; i < node.names.size(); ++i) {
         const uint32_t text = push({.type = Type::kText, .node = id, .name = i, .parent = parent});
         begin_text(id, i, text, byte, out);
@@ -143,14 +143,14 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
     default:
       break;
   }
-  if (byte == '{' && (any || node.kind == Kind::kObject)) {
+  if (byte == '{' && (any || node.kind == NodeKind::kObject)) {
     add(out, push({.type = Type::kObject, .phase = kFirst, .node = id, .parent = parent}));
-  } else if (byte == '[' && (any || node.kind == Kind::kArray)) {
+  } else if (byte == '[' && (any || node.kind == NodeKind::kArray)) {
     add(out, push({.type = Type::kArray, .phase = kFirst, .node = id, .parent = parent}));
-  } else if (byte == '"' && (any || node.kind == Kind::kString)) {
+  } else if (byte == '"' && (any || node.kind == NodeKind::kString)) {
     add(out, push({.type = Type::kString, .phase = kPlain, .parent = parent}));
   } else if ((byte == '-' || is_digit(byte)) &&
-             (any || node.kind == Kind::kInteger || node.kind == Kind::kNumber)) {
+             (any || node.kind == NodeKind::kInteger || node.kind == NodeKind::kNumber)) {
     const uint8_t phase = byte == '-' ? kMinus : byte == '0' ? kZero : kDigits;
     add(out, push({.type = Type::kNumber, .phase = phase, .node = id, .count = 1, .parent = parent}));
   } else if (any && (byte == 't' || byte == 'f' || byte == 'n')) {
@@ -163,7 +163,7 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
 void JsonAutomaton::begin_text(NodeId id, uint32_t name, uint32_t top, uint8_t byte, State& out) {
   constexpr std::string_view kWords[] = {"true", "false", "null"};
   const JsonNode& node = grammar_.node(id);
-  const std::string_view text = node.kind == Kind::kAny ? kWords[name] : node.names[name];
+  const std::string_view text = node.kind == NodeKind::kAny ? kWords[name] : node.names[name];
   Cell cell = cells_[top];
   if (static_cast<uint8_t>(text[cell.count]) != byte) return;
   if (++cell.count == text.size()) return add(out, cell.parent);
@@ -191,7 +191,7 @@ void JsonAutomaton::step_string(Cell cell, uint8_t byte, State& out) {
 }
 
 void JsonAutomaton::step_number(Cell cell, uint8_t byte, State& out) {
-  const bool whole = grammar_.node(cell.node).kind == Kind::kInteger;
+  const bool whole = grammar_.node(cell.node).kind == NodeKind::kInteger;
   const auto go = [&](uint8_t phase) {
     cell.count = phase == cell.phase ? cell.count + 1 : 1;
     cell.phase = phase;
@@ -244,7 +244,7 @@ bool JsonAutomaton::step_gap(Cell& cell, uint8_t byte, State& out) {
 
 void JsonAutomaton::begin_key(const Cell& cell, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
-  if (node.kind == Kind::kAny || node.names.empty()) {
+  if (node.kind == NodeKind::kAny || node.names.empty()) {
     Cell after = cell;
     after.phase = kColon;
     add(out, push({.type = Type::kString, .phase = kPlain, .parent = push(after)}));
@@ -262,7 +262,7 @@ void JsonAutomaton::begin_key(const Cell& cell, State& out) {
 
 void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
-  const bool free = node.kind == Kind::kAny || node.names.empty();
+  const bool free = node.kind == NodeKind::kAny || node.names.empty();
   if (cell.phase == kColon) {
     cell.phase = kBeforeValue;
     if (byte == ':') add(out, push(cell));
@@ -287,7 +287,7 @@ void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
       if (byte == '"') begin_key(cell, out);
       return;
     default: {
-      const NodeId child = node.kind == Kind::kAny ? cell.node : node.children[free ? 0 : cell.count];
+      const NodeId child = node.kind == NodeKind::kAny ? cell.node : node.children[free ? 0 : cell.count];
       cell.phase = kAfter;
       if (!free) ++cell.count;
       return begin_value(child, push(cell), byte, out);
@@ -299,7 +299,7 @@ void JsonAutomaton::begin_item(Cell cell, uint8_t byte, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
   cell.phase = kAfter;
   ++cell.count;
-  begin_value(node.kind == Kind::kAny ? cell.node : node.children[0], push(cell), byte, out);
+  begin_value(node.kind == NodeKind::kAny ? cell.node : node.children[0], push(cell), byte, out);
 }
 
 void JsonAutomaton::step_array(Cell cell, uint8_t byte, State& out) {

@@ -10,12 +10,11 @@
 namespace dak {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
 constexpr double kSampleSeconds = 0.9;
 constexpr int64_t kContextStep = 256;  // predictions are made for multiples of it
 
 OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t index,
-                      int64_t read_per_s) {
+                      int64_t read_per_s, const LinkStatus& link) {
   const Plan& plan = service.engine().plan();
   const Tier& tier = plan.tiers[index];
   const auto place = static_cast<TierIndex>(index);
@@ -30,7 +29,10 @@ OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t 
           {"other_bytes", std::max<int64_t>(
                               0, plan.bytes_in(place) - weights - stats.kv_bytes_total[index])},
           {"read_bytes_per_s", read_per_s},
-          {"limit_bytes_per_s", tier.read_bytes_per_s}};
+          {"limit_bytes_per_s", tier.read_bytes_per_s},
+          {"window_bytes", link.window_bytes},
+          {"delay_us", link.delay_us},
+          {"min_delay_us", link.min_delay_us}};
 }
 
 }  // namespace
@@ -70,8 +72,10 @@ std::string StateWatch::json(const Service& service, const Metrics& metrics, boo
   const double step = predicted_step(service, stats);
   const double work = stats.engine_seconds + stats.scheduler_seconds;
   OrderedJson tiers = OrderedJson::array();
+  const std::vector<LinkStatus> links = service.generator().links();
   for (size_t i = 0; i < service.engine().plan().tiers.size(); ++i) {
-    tiers.push_back(tier_json(service, stats, i, per_second_.read_bytes[i]));
+    const LinkStatus link = i < links.size() ? links[i] : LinkStatus();
+    tiers.push_back(tier_json(service, stats, i, per_second_.read_bytes[i], link));
   }
   const OrderedJson json{
       {"model", service.name()},

@@ -9,6 +9,7 @@
 
 #include "http_client.h"
 #include "scripted_generator.h"
+#include "server/load_generator.h"
 
 namespace dak {
 namespace {
@@ -356,6 +357,39 @@ TEST_F(AppTest, ToolCallsOfATemplateWithoutToolsAreText) {
   generator_->say({"<tool_call>", "x"});
   const Json json = Json::parse(post("/v1/chat/completions", "{" + kHi + "}").body);
   EXPECT_EQ(json["choices"][0]["message"]["content"], "<tool_call>x");
+}
+
+TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
+  AppOptions with_key;
+  with_key.keys.add("k", "test");
+  start(std::move(with_key));
+  LoadOptions load{.port = server_->port(), .key = "k", .requests = 30, .concurrency = 4};
+  load.prompt_tokens = {.low = 5, .high = 9};
+  load.output_tokens = {.low = 2, .high = 6};
+  load.vocabulary = ask_tokens(load, "hello you");
+  EXPECT_FALSE(load.vocabulary.empty());
+  for (const double rate : {0.0, 200.0}) {
+    load.rate_per_s = rate;
+    const std::vector<LoadResult> results = generate_load(load);
+    ASSERT_EQ(results.size(), 30U);
+    for (const LoadResult& result : results) {
+      EXPECT_EQ(result.error, "");
+      EXPECT_GE(result.prompt_tokens, 5);
+      EXPECT_LE(result.prompt_tokens, 9);
+      EXPECT_EQ(std::ssize(result.between_s), result.output_tokens - 1);
+      EXPECT_GT(result.first_s, 0);
+      EXPECT_GE(result.whole_s, result.first_s);
+    }
+    EXPECT_EQ(results.front().due_s, 0);
+    if (rate > 0) {
+      EXPECT_NEAR(results.back().due_s, 29 / rate, 20 / rate);
+    }
+  }
+  load.key = "wrong";
+  EXPECT_NE(generate_load(load)[0].error.find("401"), std::string::npos);
+  EXPECT_THROW(ask_tokens(load, "x"), Error);
+  load.port = 1;
+  EXPECT_THROW(ask_tokens(load, "x"), Error);
 }
 
 // Every connection reads a stream of its own; none may miss a token or see another's.

@@ -105,6 +105,28 @@ class OpenAiClientTest(unittest.TestCase):
         self.assertEqual([choice.index for choice in answer.choices], [0, 1])
         self.assertEqual(len(answer.choices[1].logprobs.tokens), 3)
 
+    def test_a_schema_is_kept(self):
+        schema = {"type": "object", "additionalProperties": False, "required": ["name", "age", "tags"],
+                  "properties": {"name": {"type": "string"}, "age": {"type": "integer"},
+                                 "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2}}}
+        form = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+        ask = [{"role": "user", "content": "Describe a person as JSON."}]
+        for seed in range(3):
+            answer = self.chat(messages=ask, response_format=form, max_completion_tokens=200, seed=seed,
+                               temperature=1.0)
+            if answer.choices[0].finish_reason == "length":
+                continue
+            person = json.loads(answer.choices[0].message.content)
+            self.assertEqual(list(person), ["name", "age", "tags"])
+            self.assertIsInstance(person["age"], int)
+            self.assertLessEqual(set(person["tags"]), {"a", "b"})
+        loose = self.chat(messages=ask, response_format={"type": "json_object"}, max_completion_tokens=8)
+        self.assertEqual(loose.choices[0].message.content[0], "{")
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.chat(response_format={"type": "json_schema", "json_schema": {
+                "name": "x", "schema": {"type": "string", "pattern": "a"}}})
+        self.assertEqual(caught.exception.param, "response_format")
+
     def test_errors_are_the_clients_own(self):
         with self.assertRaises(openai.NotFoundError):
             self.chat(model="another")

@@ -165,8 +165,8 @@ TEST(MessagesTest, WrongOnesNameTheirField) {
            {R"({"role":"user","content":"x","tool_calls":[]})", "messages[0].tool_calls"},
            {R"({"role":"user","content":"x","colour":1})", "messages[0].colour"},
            {R"("hi")", "messages[0]"}}) {
-    EXPECT_EQ(refused([&] { parse_chat_request(R"({"messages":[)" + message + "]}", {}); }), field)
-        << message;
+    const std::string body = R"({"messages":[)" + message + "]}";
+    EXPECT_EQ(refused([&] { parse_chat_request(body, {}); }), field) << message;
   }
   EXPECT_EQ(refused([] { parse_chat_request("{}", {}); }), "messages");
   EXPECT_EQ(refused([] { parse_chat_request(R"({"messages":[]})", {}); }), "messages");
