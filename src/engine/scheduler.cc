@@ -111,6 +111,7 @@ void Scheduler::State::give_up(const Error& error) {
 
 // Waits for work; false: drained.
 bool Scheduler::State::read_inbox() {
+  publish();
   {
     std::unique_lock lock(mutex);
     if (loop.idle() && queue.size() == 0 && cancelled.empty()) {

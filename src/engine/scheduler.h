@@ -105,6 +105,9 @@ struct ServingStats {
   int64_t passes = 0;
   int64_t decode_passes = 0;  // without prompt tokens
   TierTraffic traffic;        // weight and KV bytes read
+  // By tier, about once a second while there is work, since it waits for the steps in flight; zero
+  // on the CPU.
+  std::array<LinkStatus, kMaxTiers> links{};
 
   double engine_seconds = 0;     // inside passes: the engine's work and the choice of tokens
   double scheduler_seconds = 0;  // between passes while there was work

@@ -10,6 +10,8 @@ namespace {
 // Passes that fail one after the other before it is the engine's fault and not a request's.
 constexpr int64_t kMostFailedSteps = 3;
 
+constexpr std::chrono::seconds kLinkInterval{1};
+
 Error as_error(std::string_view what) {
   return {ErrorCode::kInternal,
           {.where = "pass", .field = {}, .value = {}, .problem = std::string(what), .fix = {}}};
@@ -43,6 +45,7 @@ void ServingLoop::step() {
     } else if (!running_.empty()) {
       decode();
     }
+    look_at_links();
     failed_steps_ = 0;
   } catch (const Error& error) {
     fail_pass(error);
@@ -50,6 +53,13 @@ void ServingLoop::step() {
     fail_pass(as_error(error.what()));
   }
   retire();
+}
+
+void ServingLoop::look_at_links() {
+  const auto now = ServingClock::Clock::now();
+  if (now - links_seen_ < kLinkInterval) return;
+  links_seen_ = now;
+  counts_.links = passes_.links();
 }
 
 // What is written of a sequence's pages is unknown, so that none of those in the pass goes on.

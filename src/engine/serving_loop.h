@@ -59,6 +59,7 @@ class ServingLoop {
   void count_end(const ServingSequence& sequence);
   void nothing_can_run();
   void fail_pass(const Error& error);
+  void look_at_links();
 
   Engine& engine_;
   ServingPasses passes_;
@@ -77,6 +78,7 @@ class ServingLoop {
   std::vector<ServingSequence*> ready_;
   std::vector<KvClaim> claims_;
   ServingClock clock_;
+  ServingClock::Clock::time_point links_seen_{};
   ServingStats counts_;
 };
 

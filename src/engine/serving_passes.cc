@@ -64,6 +64,15 @@ std::span<const TokenId> ServingPasses::finish() {
   return step.tokens;
 }
 
+std::array<LinkStatus, kMaxTiers> ServingPasses::links() const {
+  std::array<LinkStatus, kMaxTiers> links{};
+  if (engine_.cuda() == nullptr) return links;
+  for (size_t tier = 1; tier < engine_.plan().tiers.size(); ++tier) {
+    links[tier] = link_status(*engine_.cuda(), static_cast<TierIndex>(tier));
+  }
+  return links;
+}
+
 void ServingPasses::end_decode() {
   decoder_.reset();
   decoding_.clear();

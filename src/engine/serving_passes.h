@@ -42,6 +42,8 @@ class ServingPasses {
 
   // Since the start.
   const TierTraffic& traffic() const { return traffic_; }
+  // Waits for what is in flight. Zero on the CPU.
+  std::array<LinkStatus, kMaxTiers> links() const;
 
  private:
   Engine& engine_;

@@ -316,6 +316,26 @@ TEST(Scheduler, ACallerThatThrowsFailsItsRequestAlone) {
   EXPECT_EQ(serving.scheduler().stats().requests_failed, 1);
 }
 
+// Also while nothing more comes.
+TEST(Scheduler, StatsTellOfTheLastRequestsEnd) {
+  const auto engine = make_engine({.sequences = 2});
+  Serving serving(*engine);
+  serving.start();
+  const size_t request = serving.submit({.prompt = prompt_of(20, 1), .ignore_eos = true},
+                                        [&](const ServingEvent& event) {
+                                          if (event.generated_tokens == 3)
+                                            serving.scheduler().cancel(event.request);
+                                        });
+  EXPECT_EQ(serving.wait(request).reason, FinishReason::kCancelled);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (serving.scheduler().stats().running > 0 && std::chrono::steady_clock::now() < until) {
+    std::this_thread::yield();
+  }
+  const ServingStats stats = serving.scheduler().stats();
+  EXPECT_EQ(stats.running, 0);
+  EXPECT_EQ(stats.requests_cancelled, 1);
+}
+
 // Somebody else takes pages that were counted on: who cannot go on is told so, the other one ends,
 // and nobody waits for ever.
 TEST(Scheduler, RequestsThatRunOutOfPagesFail) {
