@@ -30,8 +30,10 @@ struct Flags {
 
 // Plain words, so that every tokenizer has several tokens for them.
 constexpr const char* kWords =
-    "The river runs past an old mill where two brothers ground corn for the whole valley. Each autumn "
-    "carts came down from seven villages, and while the stones turned, people talked about weather, "
+    "The river runs past an old mill where two brothers ground corn for the whole valley. Each "
+    "autumn "
+    "carts came down from seven villages, and while the stones turned, people talked about "
+    "weather, "
     "prices, weddings and the road to the sea. Nobody hurried: flour takes its time.";
 
 CountRange range_of(const std::string& text, std::string_view flag) {
@@ -54,7 +56,8 @@ OrderedRow quantiles(std::vector<double> values) {
   std::ranges::sort(values);
   OrderedRow row;
   for (const auto& [name, share] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}}) {
-    row[name] = values.empty() ? OrderedRow(nullptr) : OrderedRow(1000 * quantile_of(values, share));
+    row[name] =
+        values.empty() ? OrderedRow(nullptr) : OrderedRow(1000 * quantile_of(values, share));
   }
   return row;
 }
@@ -64,17 +67,18 @@ void print_table(const OrderedRow& rows, bool markdown) {
   const auto print = [&](const std::vector<std::string>& cells) {
     fmt::print("{}{}{}\n", markdown ? "| " : "", fmt::join(cells, separator), markdown ? " |" : "");
   };
-  print({"rate/s", "at a time", "answers", "errors", "output tokens/s", "TTFT p50 ms", "p99", "TPOT p50 ms",
-         "p99", "ITL p99 ms", "goodput/s"});
+  print({"rate/s", "at a time", "answers", "errors", "output tokens/s", "TTFT p50 ms", "p99",
+         "TPOT p50 ms", "p99", "ITL p99 ms", "goodput/s"});
   if (markdown) print(std::vector<std::string>(11, "---"));
   const auto cell = [](const OrderedRow& value, int digits) {
     return value.is_null() ? std::string("") : fmt::format("{:.{}f}", value.get<double>(), digits);
   };
   for (const OrderedRow& row : rows) {
-    print({cell(row["rate_per_s"], 2), row["concurrency"].dump(), row["answers"].dump(), row["errors"].dump(),
-           cell(row["output_tokens_per_s"], 1), cell(row["ttft_ms"]["p50"], 1), cell(row["ttft_ms"]["p99"], 1),
-           cell(row["tpot_ms"]["p50"], 2), cell(row["tpot_ms"]["p99"], 2), cell(row["itl_ms"]["p99"], 2),
-           cell(row["goodput_per_s"], 2)});
+    print({cell(row["rate_per_s"], 2), row["concurrency"].dump(), row["answers"].dump(),
+           row["errors"].dump(), cell(row["output_tokens_per_s"], 1),
+           cell(row["ttft_ms"]["p50"], 1), cell(row["ttft_ms"]["p99"], 1),
+           cell(row["tpot_ms"]["p50"], 2), cell(row["tpot_ms"]["p99"], 2),
+           cell(row["itl_ms"]["p99"], 2), cell(row["goodput_per_s"], 2)});
   }
 }
 
@@ -111,18 +115,23 @@ int run(const Flags& flags) {
     for (const int64_t concurrency : concurrencies) {
       load.rate_per_s = rate;
       load.concurrency = concurrency;
-      const LoadHooks hooks{
-          .on_done = [&](int64_t done) { line.show("requests", static_cast<double>(done) / static_cast<double>(load.requests)); },
-          .cancel = &interrupt.flag()};
+      const LoadHooks hooks{.on_done =
+                                [&](int64_t done) {
+                                  line.show("requests", static_cast<double>(done) /
+                                                            static_cast<double>(load.requests));
+                                },
+                            .cancel = &interrupt.flag()};
       const std::vector<LoadResult> results = generate_load(load, hooks);
       if (interrupt.flag()) return 128 + SIGINT;
-      OrderedRow row{{"rate_per_s", rate > 0 ? OrderedRow(rate) : OrderedRow(nullptr)},
-                     {"concurrency", concurrency > 0 ? OrderedRow(concurrency) : OrderedRow("any")}};
+      OrderedRow row{
+          {"rate_per_s", rate > 0 ? OrderedRow(rate) : OrderedRow(nullptr)},
+          {"concurrency", concurrency > 0 ? OrderedRow(concurrency) : OrderedRow("any")}};
       row.update(load_row(results, flags.targets));
       document["rows"].push_back(std::move(row));
     }
   }
-  const std::string text = document.dump(1, ' ', false, OrderedRow::error_handler_t::replace) + "\n";
+  const std::string text =
+      document.dump(1, ' ', false, OrderedRow::error_handler_t::replace) + "\n";
   if (flags.format == "json") {
     fmt::print("{}", text);
   } else {
@@ -158,7 +167,9 @@ OrderedRow load_row(const std::vector<LoadResult>& results, const LoadTargets& t
     const bool steady = targets.per_token_s <= 0 || step_s <= targets.per_token_s;
     good += quick && steady ? 1 : 0;
   }
-  const auto per_s = [end_s](int64_t count) { return end_s > 0 ? static_cast<double>(count) / end_s : 0; };
+  const auto per_s = [end_s](int64_t count) {
+    return end_s > 0 ? static_cast<double>(count) / end_s : 0;
+  };
   const auto answers = std::ssize(first);
   OrderedRow row{{"answers", answers},
                  {"errors", std::ssize(results) - answers},
@@ -178,18 +189,21 @@ OrderedRow load_row(const std::vector<LoadResult>& results, const LoadTargets& t
 Command add_bench_serve(CLI::App& bench) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = bench.add_subcommand(
-      "serve", "Load a server that runs already with streams of completions; prompts are random words");
+      "serve",
+      "Load a server that runs already with streams of completions; prompts are random words");
   command->add_option("--host", flags->load.host, "Where it runs (default: 127.0.0.1)");
   command->add_option("--port", flags->port, "Its port (default: 8000)");
   command->add_option("--api-key", flags->load.key, "Key to send");
   command->add_option("--model-name", flags->load.model, "Model to name (default: none)");
   command->add_option("--requests", flags->load.requests, "Requests of each row (default: 100)");
-  command->add_option("--concurrency", flags->concurrency,
-                      "Most at a time, a list (default: 8; no limit with --rate)")
+  command
+      ->add_option("--concurrency", flags->concurrency,
+                   "Most at a time, a list (default: 8; no limit with --rate)")
       ->delimiter(',');
   command->add_option("--rate", flags->rates, "Arrivals a second, exponentially apart, a list")
       ->delimiter(',');
-  command->add_option("--prompt-tokens", flags->prompt, "Tokens of a prompt: N or LOW-HIGH (default: 128)");
+  command->add_option("--prompt-tokens", flags->prompt,
+                      "Tokens of a prompt: N or LOW-HIGH (default: 128)");
   command->add_option("--output-tokens", flags->output_tokens,
                       "Tokens of an answer: N or LOW-HIGH (default: 64)");
   command->add_option("--shared-prefix", flags->load.shared_prefix,

@@ -64,9 +64,8 @@ int run_main(int argc, char** argv) {
 
   using AddCommand = dak::Command (*)(CLI::App&);
   std::vector<std::pair<CLI::App*, dak::Command>> commands;
-  for (const AddCommand add :
-       {dak::add_run, dak::add_plan, dak::add_probe, dak::add_inspect, dak::add_bench,
-        dak::add_serve}) {
+  for (const AddCommand add : {dak::add_run, dak::add_plan, dak::add_probe, dak::add_inspect,
+                               dak::add_bench, dak::add_serve}) {
     dak::Command command = add(app);
     commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(),
                           std::move(command));

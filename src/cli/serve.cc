@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/units.h"
-#include "cli/feedback_report.h"
 #include "cli/commands.h"
+#include "cli/feedback_report.h"
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
@@ -48,7 +48,7 @@ struct Flags {
 };
 
 constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
-constexpr int64_t kFullSequences = 8;                  // the KV cache's default room
+constexpr int64_t kFullSequences = 8;                 // the KV cache's default room
 constexpr int64_t kOtherFiles = 64;                   // beside connections
 
 std::chrono::milliseconds milliseconds(double seconds, std::string_view flag, bool may_be_zero) {
@@ -109,7 +109,8 @@ std::string default_name(const std::string& model) {
   return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
 }
 
-// The first signal lets answers end, the second does not. Of the server's thread, but for `serving`.
+// The first signal lets answers end, the second does not. Of the server's thread, but for
+// `serving`.
 class Shutdown {
  public:
   Shutdown(App& app, std::chrono::milliseconds patience) : app_(app), patience_(patience) {}
@@ -186,19 +187,19 @@ int serve(Flags& flags) {
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
   if (options.kv_tokens == 0) {
-    options.kv_tokens = std::min(kFullSequences, options.sequences) * planned_context(files.config, options);
+    options.kv_tokens =
+        std::min(kFullSequences, options.sequences) * planned_context(files.config, options);
   }
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
   Scheduler scheduler(engine, scheduling);
-  SchedulerGenerator generator(scheduler, engine);
+  SchedulerGenerator generator(scheduler);
   const Service service(engine, generator, service_options(flags, options, engine));
   app.serve(service, &http);
   shutdown.serving(&scheduler);
-  const std::string host = http.address().find(':') == std::string::npos
-                               ? http.address()
-                               : "[" + http.address() + "]";
+  const std::string host =
+      http.address().find(':') == std::string::npos ? http.address() : "[" + http.address() + "]";
   fmt::print("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n", service.name(),
              host, http.port());
   std::fflush(stdout);
@@ -230,27 +231,31 @@ Command add_serve(CLI::App& app) {
       app.add_subcommand("serve", "Serve a model over HTTP, with the API of OpenAI and a page");
   command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
   command->option_defaults()->group("Server");
-  command->add_option("--host", flags->host,
-                      "Address to listen at (default: 127.0.0.1, this machine alone; 0.0.0.0: all)");
+  command->add_option(
+      "--host", flags->host,
+      "Address to listen at (default: 127.0.0.1, this machine alone; 0.0.0.0: all)");
   command->add_option("--port", flags->port, "Port (default: 8000; 0: any free one)");
   command->add_option("--model-name", flags->model_name,
                       "What clients call the model (default: the file's name)");
-  command->add_option("--api-key", flags->keys,
-                      "Key that clients must send (repeatable); others see it in the list of "
-                      "processes: --api-key-file keeps it to itself")
+  command
+      ->add_option("--api-key", flags->keys,
+                   "Key that clients must send (repeatable); others see it in the list of "
+                   "processes: --api-key-file keeps it to itself")
       ->allow_extra_args(false);
   command->add_option("--api-key-file", flags->key_files, "File with a key a line (repeatable)")
       ->allow_extra_args(false);
-  command->add_option("--cors-origin", flags->cors_origins,
-                      "Web page origin that may use the API from a browser, or * (repeatable; "
-                      "default: none)")
+  command
+      ->add_option("--cors-origin", flags->cors_origins,
+                   "Web page origin that may use the API from a browser, or * (repeatable; "
+                   "default: none)")
       ->allow_extra_args(false);
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
   command->option_defaults()->group("Limits");
   command->add_option("--max-running", flags->max_running,
                       "Most requests side by side (default: 32)");
-  command->add_option("--kv-tokens", flags->kv_tokens,
-                      "Tokens that the KV cache holds over all requests (default: 8 times --context)");
+  command->add_option(
+      "--kv-tokens", flags->kv_tokens,
+      "Tokens that the KV cache holds over all requests (default: 8 times --context)");
   command->add_option("--max-queued", flags->max_queued,
                       "Most requests that wait; more are answered 429 (default: 1024)");
   command->add_option("--max-prompt-tokens", flags->max_prompt,

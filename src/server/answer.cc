@@ -69,7 +69,8 @@ void Answer::start(std::vector<ServingRequest> requests) {
       }
       if (over) generator_.cancel(id);
     } catch (const Error& error) {
-      exchange_->post([self = shared_from_this(), failure = api_error(error)] { self->fail(failure); });
+      exchange_->post(
+          [self = shared_from_this(), failure = api_error(error)] { self->fail(failure); });
       return;
     }
   }
@@ -111,8 +112,9 @@ void Answer::drain() {
   }
   if (overflowed) {
     ++metrics_.slow_readers;
-    return fail(ApiError(408, fmt::format("the client reads too slowly: more than {} tokens waited",
-                                          kMostPending), {}, "slow_reader"));
+    return fail(ApiError(
+        408, fmt::format("the client reads too slowly: more than {} tokens waited", kMostPending),
+        {}, "slow_reader"));
   }
   for (Event& event : events) {
     if (done_) return;
@@ -123,7 +125,8 @@ void Answer::drain() {
   out_.clear();
   const auto now = Clock::now();
   for (const Event& event : events) {
-    if (event.kind == ServingEvent::Kind::kToken) metrics_.delivery.observe(seconds(now - event.at));
+    if (event.kind == ServingEvent::Kind::kToken)
+      metrics_.delivery.observe(seconds(now - event.at));
   }
 }
 
@@ -148,7 +151,8 @@ void Answer::handle(Event& event) {
 
 void Answer::begin_stream() {
   streaming_ = true;
-  HttpResponse head{.content_type = "text/event-stream; charset=utf-8", .headers = options_.headers};
+  HttpResponse head{.content_type = "text/event-stream; charset=utf-8",
+                    .headers = options_.headers};
   head.headers.emplace_back("Cache-Control", "no-cache");
   head.headers.emplace_back("X-Accel-Buffering", "no");  // nginx would wait for more
   exchange_->start_stream(std::move(head), ": still at work\n\n");

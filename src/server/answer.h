@@ -1,6 +1,6 @@
-// One HTTP request's answer on its way from the engine to the client. The engine's thread appends to
-// a bounded queue and never waits; the server's thread formats and writes. A client that reads too
-// slowly fills the queue, and its request is cancelled.
+// One HTTP request's answer on its way from the engine to the client. The engine's thread appends
+// to a bounded queue and never waits; the server's thread formats and writes. A client that reads
+// too slowly fills the queue, and its request is cancelled.
 #pragma once
 
 #include <memory>
@@ -70,10 +70,10 @@ class Answer : public std::enable_shared_from_this<Answer> {
     std::optional<ToolCallParser> tools;
     Usage usage;
     std::vector<TokenPiece> unshown;  // pieces whose text is still held back
-    size_t text_chars = 0;  // shown so far
+    size_t text_chars = 0;            // shown so far
     size_t calls = 0;
-    bool begun = false;     // its role has been written
-    bool cut_off = false;   // ended by us: one call was wanted
+    bool begun = false;    // its role has been written
+    bool cut_off = false;  // ended by us: one call was wanted
     bool finished = false;
     Clock::time_point last_token;
   };

@@ -17,8 +17,8 @@ class ApiKeys {
   void add_file(const std::filesystem::path& path);
 
   bool empty() const { return keys_.empty(); }
-  // Which key an Authorization field ("Bearer KEY") holds. The time does not depend on how much of a
-  // key is right.
+  // Which key an Authorization field ("Bearer KEY") holds. The time does not depend on how much of
+  // a key is right.
   std::optional<size_t> find(std::string_view authorization) const;
 
  private:

@@ -11,8 +11,8 @@ namespace dak {
 namespace {
 
 constexpr std::string_view kModels = "/v1/models";
-constexpr std::string_view kGetRoutes[] = {"/",        "/health",      "/health/live", "/health/ready",
-                                           "/metrics", "/favicon.ico", "/state",       kModels};
+constexpr std::string_view kGetRoutes[] = {
+    "/", "/health", "/health/live", "/health/ready", "/metrics", "/favicon.ico", "/state", kModels};
 constexpr std::string_view kPostRoutes[] = {"/v1/chat/completions", "/v1/completions",
                                             "/v1/embeddings", "/tokenize", "/detokenize"};
 
@@ -46,7 +46,8 @@ std::string percent_decoded(std::string_view text) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
   };
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
+        digit(text[i + 2]) >= 0) {
       out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
       i += 2;
     } else {
@@ -59,7 +60,9 @@ std::string percent_decoded(std::string_view text) {
 void check_content_type(const HttpRequest& request) {
   // A page of another site can make a browser send other types without asking first.
   std::string type = request.content_type.substr(0, request.content_type.find(';'));
-  std::ranges::transform(type, type.begin(), [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+  std::ranges::transform(type, type.begin(), [](char c) {
+    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
   while (!type.empty() && type.back() == ' ') type.pop_back();
   if (type != "application/json") {
     throw ApiError(415, "the header must say Content-Type: application/json");
@@ -99,10 +102,11 @@ void App::add_headers(const HttpRequest& request, HttpResponse& response) const 
 
 void App::respond(const HttpRequest& request, Exchange& exchange, HttpResponse response) {
   const bool known = is_get(request.path) || among(kPostRoutes, request.path);
-  ++metrics_.requests[{known ? request.path.substr(0, kModels.size()) == kModels ? std::string(kModels)
-                                                                                 : request.path
-                             : "other",
-                       response.status}];
+  ++metrics_
+        .requests[{known ? request.path.substr(0, kModels.size()) == kModels ? std::string(kModels)
+                                                                             : request.path
+                         : "other",
+                   response.status}];
   add_headers(request, response);
   exchange.respond(std::move(response));
 }
@@ -145,12 +149,13 @@ void App::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange)
 HttpResponse App::answer_get(const std::string& path) {
   if (path == "/") {
     HttpResponse page{.content_type = "text/html; charset=utf-8", .body = std::string(page_html())};
-    page.headers = {{"Content-Security-Policy",
-                     "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src "
-                     "'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-                     "frame-ancestors 'none'"},
-                    {"Cache-Control", "no-cache"},
-                    {"Referrer-Policy", "no-referrer"}};
+    page.headers = {
+        {"Content-Security-Policy",
+         "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src "
+         "'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+         "frame-ancestors 'none'"},
+        {"Cache-Control", "no-cache"},
+        {"Referrer-Policy", "no-referrer"}};
     return page;
   }
   if (path == "/favicon.ico") return {.status = 204};
@@ -159,7 +164,8 @@ HttpResponse App::answer_get(const std::string& path) {
   if (path == "/metrics") {
     const HttpServer* http = http_;
     return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
-            .body = dak::metrics_text(service_, metrics_, http != nullptr ? &http->counters() : nullptr)};
+            .body = dak::metrics_text(service_, metrics_,
+                                      http != nullptr ? &http->counters() : nullptr)};
   }
   if (path == "/state") {
     const Service* service = service_;
@@ -171,8 +177,9 @@ HttpResponse App::answer_get(const std::string& path) {
 }
 
 HttpResponse App::health(bool live_only) const {
-  const std::string_view state =
-      draining_ ? "draining" : service_.load() == nullptr ? "loading" : "ready";
+  const std::string_view state = draining_                    ? "draining"
+                                 : service_.load() == nullptr ? "loading"
+                                                              : "ready";
   return {.status = live_only || state == "ready" ? 200 : 503,
           .body = fmt::format(R"({{"status":"{}"}})", state)};
 }
@@ -195,10 +202,10 @@ HttpResponse App::model_list(const std::string& path) const {
 void App::answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exchange, size_t key) {
   const Service& service = ready_service();
   if (request.path == "/v1/embeddings") {
-    throw ApiError(501,
-                   fmt::format("the model '{}' generates text: dak has no embedding models",
-                               service.name()),
-                   {}, "unsupported");
+    throw ApiError(
+        501,
+        fmt::format("the model '{}' generates text: dak has no embedding models", service.name()),
+        {}, "unsupported");
   }
   check_content_type(request);
   // With keys, neither turns nor cached prefixes are shared between them.
@@ -260,25 +267,28 @@ void App::generate(Prepare prepare, HttpRequest request, const std::shared_ptr<E
             said.usage.completion_tokens, said.first_token_s, said.seconds));
       };
     }
-    const auto answer = std::make_shared<Answer>(
-        std::move(prepared.writer), std::move(prepared.options), exchange, service.generator(),
-        metrics_, caller.received, std::move(report));
+    const auto answer =
+        std::make_shared<Answer>(std::move(prepared.writer), std::move(prepared.options), exchange,
+                                 service.generator(), metrics_, caller.received, std::move(report));
     answer->start(std::move(prepared.requests));
   };
-  worker_.add(guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
-    respond(*shared, *exchange, response);
-  }));
+  worker_.add(
+      guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
+        respond(*shared, *exchange, response);
+      }));
 }
 
-void App::compute(Compute function, HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+void App::compute(Compute function, HttpRequest request,
+                  const std::shared_ptr<Exchange>& exchange) {
   auto shared = std::make_shared<HttpRequest>(std::move(request));
   auto work = [this, function, shared, exchange] {
     HttpResponse response{.body = (ready_service().*function)(shared->body)};
     exchange->post([this, shared, exchange, response] { respond(*shared, *exchange, response); });
   };
-  worker_.add(guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
-    respond(*shared, *exchange, response);
-  }));
+  worker_.add(
+      guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
+        respond(*shared, *exchange, response);
+      }));
 }
 
 }  // namespace dak

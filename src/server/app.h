@@ -17,7 +17,7 @@
 namespace dak {
 
 struct AppOptions {
-  ApiKeys keys;  // none: open to all that reach the port
+  ApiKeys keys;                                      // none: open to all that reach the port
   std::vector<std::string> cors_origins;             // "*": any; empty: other pages may not ask
   std::function<void(const std::string&)> log = {};  // a line for each answer; may be unset
 };

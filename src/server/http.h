@@ -1,4 +1,5 @@
-// HTTP/1.1 on a socket, below any meaning: connections, limits, time-outs. One thread serves every connection.
+// HTTP/1.1 on a socket, below any meaning: connections, limits, time-outs. One thread serves every
+// connection.
 #pragma once
 
 #include <chrono>
@@ -20,7 +21,7 @@ struct HttpRequest {
   std::string content_type;
   std::string body;
   std::shared_ptr<void> body_lease;  // counts the body among HttpLimits::all_bodies_bytes
-  std::string peer;                                 // the client's address, without its port
+  std::string peer;                  // the client's address, without its port
   std::chrono::steady_clock::time_point received{};  // when its last byte came
 };
 

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -11,7 +12,6 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <atomic>
 #include <optional>
 #include <thread>
 #include <unordered_set>
@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kNever = Clock::time_point::max();
 constexpr auto kSweep = std::chrono::milliseconds(100);  // how often time-outs are looked at
-constexpr auto kLingerTime = std::chrono::seconds(2);        // for a client that is still sending
+constexpr auto kLingerTime = std::chrono::seconds(2);    // for a client that is still sending
 constexpr size_t kDiscardBytes = 4096;
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 
@@ -229,8 +229,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return reject(503, "too many large requests at a time; try again later");
     }
     *shared_.body_bytes += most;
-    body_lease_ = std::shared_ptr<void>(
-        nullptr, [all = shared_.body_bytes, most](void*) { *all -= most; });
+    body_lease_ =
+        std::shared_ptr<void>(nullptr, [all = shared_.body_bytes, most](void*) { *all -= most; });
     if (parser_->get()[http::field::expect] == "100-continue") {
       out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       send();
@@ -246,8 +246,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void read_failed(error_code error) {
     if (error == http::error::header_limit || error == http::error::buffer_overflow) {
       ++shared_.counters.malformed;
-      return reject(431, fmt::format("the header is longer than {} bytes",
-                                     shared_.limits.header_bytes));
+      return reject(431,
+                    fmt::format("the header is longer than {} bytes", shared_.limits.header_bytes));
     }
     if (error == http::error::body_limit) {
       ++shared_.counters.malformed;
@@ -302,18 +302,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
       if (got > 0) return;
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) return self->watch_client();
       self->half_closed_ = true;
-      // An end of input may mean that the client has left or that it only has no more to say. While a
-      // stream is written, writing tells; a client that waits for a whole answer counts as gone.
+      // An end of input may mean that the client has left or that it only has no more to say. While
+      // a stream is written, writing tells; a client that waits for a whole answer counts as gone.
       if (got < 0 || !self->streaming_) self->close();
     });
   }
 
   std::string head_of(const HttpResponse& response, std::string_view length) {
     if (shared_.stopping) keep_alive_ = false;
-    std::string head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", response.status,
-                                   std::string_view(http::obsolete_reason(
-                                       static_cast<http::status>(response.status))),
-                                   response.content_type);
+    std::string head = fmt::format(
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", response.status,
+        std::string_view(http::obsolete_reason(static_cast<http::status>(response.status))),
+        response.content_type);
     for (const auto& [name, value] : response.headers) {
       head += fmt::format("{}: {}\r\n", name, value);
     }

@@ -10,8 +10,8 @@ using NodeKind = JsonNode::Kind;
 
 constexpr size_t kMostStacks = 256;
 constexpr int kDeepestExpansion = 128;  // of alternatives within alternatives
-constexpr uint32_t kMostDigits = 20;      // before, and after the point: a number must come to its end
-constexpr uint8_t kNewLine = 128;         // a gap with a line break
+constexpr uint32_t kMostDigits = 20;  // before, and after the point: a number must come to its end
+constexpr uint8_t kNewLine = 128;     // a gap with a line break
 constexpr uint8_t kMostIndent = 32;
 
 // Phases.
@@ -152,7 +152,8 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
   } else if ((byte == '-' || is_digit(byte)) &&
              (any || node.kind == NodeKind::kInteger || node.kind == NodeKind::kNumber)) {
     const uint8_t phase = byte == '-' ? kMinus : byte == '0' ? kZero : kDigits;
-    add(out, push({.type = Type::kNumber, .phase = phase, .node = id, .count = 1, .parent = parent}));
+    add(out,
+        push({.type = Type::kNumber, .phase = phase, .node = id, .count = 1, .parent = parent}));
   } else if (any && (byte == 't' || byte == 'f' || byte == 'n')) {
     const uint32_t name = byte == 't' ? 0 : byte == 'f' ? 1 : 2;
     add(out, push({.type = Type::kText, .node = id, .name = name, .count = 1, .parent = parent}));
@@ -178,7 +179,8 @@ void JsonAutomaton::step_string(Cell cell, uint8_t byte, State& out) {
   } else if (cell.phase == kEscape) {
     if (byte == 'u') {
       cell.phase = kHex1;
-    } else if (std::string_view("\"\\/bfnrt").find(static_cast<char>(byte)) != std::string_view::npos) {
+    } else if (std::string_view("\"\\/bfnrt").find(static_cast<char>(byte)) !=
+               std::string_view::npos) {
       cell.phase = kPlain;
     } else {
       return;
@@ -224,8 +226,8 @@ void JsonAutomaton::step_number(Cell cell, uint8_t byte, State& out) {
   if (may_end_number(cell.phase)) step(cell.parent, byte, out);
 }
 
-// White space: one space, or a line break with what indents the next line. More would let a model that
-// likes white space go on for ever.
+// White space: one space, or a line break with what indents the next line. More would let a model
+// that likes white space go on for ever.
 bool JsonAutomaton::step_gap(Cell& cell, uint8_t byte, State& out) {
   const bool space = byte == ' ' || byte == '\t';
   if (byte == '\n' && cell.gap == 0) {
@@ -255,7 +257,11 @@ void JsonAutomaton::begin_key(const Cell& cell, State& out) {
     Cell after = cell;
     after.phase = kColon;
     after.count = i;
-    add(out, push({.type = Type::kText, .node = cell.node, .name = i, .count = 1, .parent = push(after)}));
+    add(out, push({.type = Type::kText,
+                   .node = cell.node,
+                   .name = i,
+                   .count = 1,
+                   .parent = push(after)}));
     if (node.required[i]) return;
   }
 }
@@ -287,7 +293,8 @@ void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
       if (byte == '"') begin_key(cell, out);
       return;
     default: {
-      const NodeId child = node.kind == NodeKind::kAny ? cell.node : node.children[free ? 0 : cell.count];
+      const NodeId child =
+          node.kind == NodeKind::kAny ? cell.node : node.children[free ? 0 : cell.count];
       cell.phase = kAfter;
       if (!free) ++cell.count;
       return begin_value(child, push(cell), byte, out);

@@ -1,5 +1,5 @@
-// Follows a JsonGrammar byte by byte. A state is a set of stacks, one for each way in which the bytes
-// so far can be read; stacks share their lower cells.
+// Follows a JsonGrammar byte by byte. A state is a set of stacks, one for each way in which the
+// bytes so far can be read; stacks share their lower cells.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ class JsonAutomaton {
   explicit JsonAutomaton(const JsonGrammar& grammar);  // outlives this
 
   State start() const { return {start_}; }
-  // What `state` is after `byte`; empty: the byte cannot come. Throws kInvalidArgument where there are
-  // too many ways to read the text.
+  // What `state` is after `byte`; empty: the byte cannot come. Throws kInvalidArgument where there
+  // are too many ways to read the text.
   State after(const State& state, uint8_t byte);
   bool may_end(const State& state) const;
   // Whether a stack is inside a string, where any character but a quote, a backslash or a control
@@ -36,7 +36,7 @@ class JsonAutomaton {
   struct Cell {
     Type type = Type::kEnd;
     uint8_t phase = 0;
-    uint8_t gap = 0;      // white space so far
+    uint8_t gap = 0;  // white space so far
     NodeId node = 0;
     uint32_t name = 0;    // kText: which literal
     uint32_t count = 0;   // bytes, items, properties or parts behind

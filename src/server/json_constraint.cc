@@ -55,7 +55,10 @@ std::string_view TokenTexts::bytes(TokenId token) const {
 }
 
 JsonConstraint::JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts)
-    : grammar_(std::move(grammar)), texts_(texts), automaton_(*grammar_), state_(automaton_.start()) {}
+    : grammar_(std::move(grammar)),
+      texts_(texts),
+      automaton_(*grammar_),
+      state_(automaton_.start()) {}
 
 void JsonConstraint::allow(std::span<uint64_t> bits) {
   JsonAutomaton::State inside, outside;

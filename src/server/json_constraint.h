@@ -1,4 +1,5 @@
-// Holds a request's answer to a grammar: which tokens may come next, by following each token's bytes.
+// Holds a request's answer to a grammar: which tokens may come next, by following each token's
+// bytes.
 #pragma once
 
 #include <memory>
@@ -10,12 +11,12 @@
 
 namespace dak {
 
-// A model's tokens as they are searched: in order of their bytes, so that what begins alike is followed
-// once.
+// A model's tokens as they are searched: in order of their bytes, so that what begins alike is
+// followed once.
 class TokenTexts {
  public:
-  // `texts`: bytes by id. `ends`: ids that end an answer. Special tokens are in neither: they are not
-  // text.
+  // `texts`: bytes by id. `ends`: ids that end an answer. Special tokens are in neither: they are
+  // not text.
   TokenTexts(const std::vector<std::string>& texts, const std::vector<bool>& special,
              std::vector<TokenId> ends);
   TokenTexts(const TokenTexts&) = delete;

@@ -11,13 +11,14 @@ constexpr int kDeepest = 64;
 constexpr size_t kMostAlternatives = 64;
 
 // Words that say nothing about which values are valid.
-constexpr std::string_view kNotes[] = {"$schema", "$id",     "$defs",      "definitions", "title", "description",
-                                       "default", "examples", "$comment", "deprecated",  "format", "readOnly",
-                                       "writeOnly"};
+constexpr std::string_view kNotes[] = {
+    "$schema",  "$id",      "$defs",      "definitions", "title",    "description", "default",
+    "examples", "$comment", "deprecated", "format",      "readOnly", "writeOnly"};
 
 }  // namespace
 
-// Makes nodes out of schemas; a part that is referred to is made once, so that it may refer to itself.
+// Makes nodes out of schemas; a part that is referred to is made once, so that it may refer to
+// itself.
 class SchemaReader {
  public:
   SchemaReader(JsonGrammar& grammar, const OrderedJson& root, std::string_view param)
@@ -66,8 +67,16 @@ class SchemaReader {
       if (!one.is_string()) fail(path + "/type", "holds other than strings");
       OrderedJson single = schema;
       // Words of one type mean nothing to the others.
-      if (one != "object") { single.erase("properties"); single.erase("required"); single.erase("additionalProperties"); }
-      if (one != "array") { single.erase("items"); single.erase("minItems"); single.erase("maxItems"); }
+      if (one != "object") {
+        single.erase("properties");
+        single.erase("required");
+        single.erase("additionalProperties");
+      }
+      if (one != "array") {
+        single.erase("items");
+        single.erase("minItems");
+        single.erase("maxItems");
+      }
       children.push_back(of_type(one.get<std::string>(), single, path, depth));
     }
     return one_of(std::move(children));
@@ -80,14 +89,17 @@ class SchemaReader {
   }
 
   [[noreturn]] void fail(std::string_view path, std::string_view problem) const {
-    throw ApiError(400, fmt::format("the schema{} {}", path.empty() ? "" : fmt::format(" at {}", printable(path)), problem),
+    throw ApiError(400,
+                   fmt::format("the schema{} {}",
+                               path.empty() ? "" : fmt::format(" at {}", printable(path)), problem),
                    param_, "unsupported");
   }
 
  private:
   void look(NodeId id, std::vector<int>& state) const {
     const JsonNode& node = grammar_.nodes_[id];
-    const bool empty = node.kind == JsonNode::Kind::kOneOf || node.kind == JsonNode::Kind::kSequence;
+    const bool empty =
+        node.kind == JsonNode::Kind::kOneOf || node.kind == JsonNode::Kind::kSequence;
     if (state[id] == 2 || !empty) return;
     if (state[id] == 1) fail("", "refers to itself without end");
     state[id] = 1;
@@ -109,7 +121,8 @@ class SchemaReader {
     if (!schema["$ref"].is_string()) fail(path + "/$ref", "is no string");
     const auto target = schema["$ref"].get<std::string>();
     expect_only(schema, {"$ref"}, path);
-    if (const auto found = references_.find(target); found != references_.end()) return found->second;
+    if (const auto found = references_.find(target); found != references_.end())
+      return found->second;
     if (!target.starts_with("#")) fail(path + "/$ref", "points elsewhere");
     const OrderedJson* found = &root_;
     try {
@@ -146,13 +159,15 @@ class SchemaReader {
     if (std::string_view(word) == "const") {
       node.names.push_back(schema[word].dump());
     } else {
-      if (!schema[word].is_array() || schema[word].empty()) fail(path + "/enum", "is no array of values");
+      if (!schema[word].is_array() || schema[word].empty())
+        fail(path + "/enum", "is no array of values");
       for (const OrderedJson& value : schema[word]) node.names.push_back(value.dump());
     }
     return add(std::move(node));
   }
 
-  NodeId of_type(const std::string& type, const OrderedJson& schema, const std::string& path, int depth) {
+  NodeId of_type(const std::string& type, const OrderedJson& schema, const std::string& path,
+                 int depth) {
     using Kind = JsonNode::Kind;
     if (type == "object") return object(schema, path, depth);
     if (type == "array") return array(schema, path, depth);
@@ -191,7 +206,9 @@ class SchemaReader {
     if (node.names.empty()) {
       const bool has = schema.contains("additionalProperties");
       if (has && schema["additionalProperties"] == false) return literal("{}");
-      node.children.push_back(has ? read(schema["additionalProperties"], path + "/additionalProperties", depth + 1) : add({}));
+      node.children.push_back(
+          has ? read(schema["additionalProperties"], path + "/additionalProperties", depth + 1)
+              : add({}));
     }
     return add(std::move(node));
   }
@@ -201,13 +218,15 @@ class SchemaReader {
     JsonNode node{.kind = JsonNode::Kind::kArray};
     const auto count = [&](const char* word, int64_t otherwise) {
       if (!schema.contains(word)) return otherwise;
-      if (!schema[word].is_number_unsigned() || schema[word] > INT32_MAX) fail(path + "/" + word, "is no count");
+      if (!schema[word].is_number_unsigned() || schema[word] > INT32_MAX)
+        fail(path + "/" + word, "is no count");
       return schema[word].get<int64_t>();
     };
     node.least = count("minItems", 0);
     node.most = count("maxItems", INT64_MAX);
     if (node.least > node.most) fail(path, "has minItems above maxItems");
-    node.children.push_back(schema.contains("items") ? read(schema["items"], path + "/items", depth + 1) : add({}));
+    node.children.push_back(
+        schema.contains("items") ? read(schema["items"], path + "/items", depth + 1) : add({}));
     return add(std::move(node));
   }
 
@@ -241,8 +260,8 @@ JsonGrammar JsonGrammar::of_calls(const OrderedJson& tools, std::string_view nam
     const OrderedJson& parameters = function.contains("parameters") ? function["parameters"] : any;
     SchemaReader reader(grammar, parameters, param);
     std::vector<NodeId> parts;
-    parts.push_back(reader.literal(fmt::format("{}{{\"name\": {}, \"{}\": ", before,
-                                               function.at("name").dump(), key)));
+    parts.push_back(reader.literal(
+        fmt::format("{}{{\"name\": {}, \"{}\": ", before, function.at("name").dump(), key)));
     parts.push_back(reader.read(parameters, ""));
     parts.push_back(reader.literal(fmt::format("}}{}", after)));
     calls.push_back(reader.sequence(std::move(parts)));

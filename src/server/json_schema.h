@@ -1,5 +1,5 @@
-// A JSON schema as a grammar: nodes that json_automaton.h follows byte by byte. The grammar is never
-// wider than the schema: what it accepts is valid. It may be narrower: properties come in the
+// A JSON schema as a grammar: nodes that json_automaton.h follows byte by byte. The grammar is
+// never wider than the schema: what it accepts is valid. It may be narrower: properties come in the
 // schema's order, and only those that it names.
 #pragma once
 
@@ -41,8 +41,8 @@ class JsonGrammar {
   static JsonGrammar object();
   // Throws ApiError (400) naming `param` and the part of the schema that it cannot express.
   static JsonGrammar of_schema(const OrderedJson& schema, std::string_view param);
-  // Calls of one of `tools` (all, or the one named), as {"name": ..., KEY: {...}}, between `before` and
-  // `after`.
+  // Calls of one of `tools` (all, or the one named), as {"name": ..., KEY: {...}}, between `before`
+  // and `after`.
   static JsonGrammar of_calls(const OrderedJson& tools, std::string_view name, std::string_view key,
                               std::string_view before, std::string_view after,
                               std::string_view param);

@@ -149,7 +149,8 @@ class Load {
   // std's distributions differ from library to library: a seed is to mean one load everywhere.
   double draw_share() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
   int64_t draw(CountRange range) {
-    return range.low + static_cast<int64_t>(random_() % static_cast<uint64_t>(range.high - range.low + 1));
+    return range.low +
+           static_cast<int64_t>(random_() % static_cast<uint64_t>(range.high - range.low + 1));
   }
   int32_t draw_token() { return options_.vocabulary[random_() % options_.vocabulary.size()]; }
 
@@ -204,7 +205,8 @@ class Load {
       Flight& flight = flights_[i];
       bool over = false;
       if ((polled[i].revents & POLLOUT) != 0) over = !send_more(flight);
-      if (!over && (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) over = !receive(flight, now);
+      if (!over && (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+        over = !receive(flight, now);
       if (!over && now - flight.due > options_.patience) {
         results_[flight.index].error = "took too long";
         over = true;
@@ -255,7 +257,8 @@ class Load {
     if (!event.contains("choices") || event["choices"].empty()) return;
     const Json& choice = event["choices"][0];
     const auto said = choice.find("text");
-    if (said == choice.end() || !said->is_string() || said->get_ref<const std::string&>().empty()) return;
+    if (said == choice.end() || !said->is_string() || said->get_ref<const std::string&>().empty())
+      return;
     if (flight.last == Clock::time_point()) {
       result.first_s = seconds(now - flight.due);
     } else {
@@ -268,9 +271,9 @@ class Load {
     Flight& flight = flights_[at];
     LoadResult& result = results_[flight.index];
     if (result.error.empty() && !flight.done) {
-      result.error = flight.reader.status() == 0
-                         ? "no answer"
-                         : fmt::format("{} {}", flight.reader.status(), printable(flight.body, 200));
+      result.error = flight.reader.status() == 0 ? "no answer"
+                                                 : fmt::format("{} {}", flight.reader.status(),
+                                                               printable(flight.body, 200));
     }
     close(flight.fd);
     flights_.erase(flights_.begin() + static_cast<ptrdiff_t>(at));
@@ -295,7 +298,8 @@ class Load {
 void check_range(CountRange range, std::string_view field) {
   constexpr int64_t kMost = int64_t{1} << 30;
   if (range.low < 1 || range.high < range.low || range.high > kMost) {
-    throw_invalid("load", field, fmt::format("{}-{}", range.low, range.high), "is no range of counts");
+    throw_invalid("load", field, fmt::format("{}-{}", range.low, range.high),
+                  "is no range of counts");
   }
 }
 
@@ -304,8 +308,10 @@ void check_range(CountRange range, std::string_view field) {
 std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHooks& hooks) {
   check_range(options.prompt_tokens, "prompt tokens");
   check_range(options.output_tokens, "output tokens");
-  if (options.requests < 1) throw_invalid("load", "requests", std::to_string(options.requests), "is no count");
-  if (!(options.rate_per_s >= 0)) throw_invalid("load", "rate", fmt::format("{}", options.rate_per_s), "is negative");
+  if (options.requests < 1)
+    throw_invalid("load", "requests", std::to_string(options.requests), "is no count");
+  if (!(options.rate_per_s >= 0))
+    throw_invalid("load", "rate", fmt::format("{}", options.rate_per_s), "is negative");
   if (options.rate_per_s == 0 && options.concurrency < 1) {
     throw_invalid("load", "concurrency", {}, "or a rate must be given");
   }
@@ -320,8 +326,8 @@ std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& t
     close(fd);
     fail(options, "cannot connect");
   }
-  const std::string out =
-      post_text(options, "/tokenize", R"({"add_special_tokens":false,"prompt":)" + json_string(text) + "}");
+  const std::string out = post_text(
+      options, "/tokenize", R"({"add_special_tokens":false,"prompt":)" + json_string(text) + "}");
   send(fd, out.data(), out.size(), MSG_NOSIGNAL);
   AnswerReader reader;
   std::string body;

@@ -14,7 +14,8 @@ namespace dak {
 // Seconds, in fixed buckets.
 class Histogram {
  public:
-  explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+  explicit Histogram(std::vector<double> bounds)
+      : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
   void observe(double value);
   int64_t count() const { return total_; }
   // Prometheus' cumulative buckets, sum and count.
@@ -31,10 +32,10 @@ struct Metrics {
   Metrics();
 
   std::map<std::pair<std::string, int>, int64_t> requests;  // by route and status
-  Histogram first_token;   // from the request's last byte to its first token
+  Histogram first_token;  // from the request's last byte to its first token
   Histogram between_tokens;
-  Histogram whole;         // from the request's last byte to the answer's end
-  Histogram delivery;      // from a token's choice to its bytes being handed to the socket
+  Histogram whole;     // from the request's last byte to the answer's end
+  Histogram delivery;  // from a token's choice to its bytes being handed to the socket
   int64_t slow_readers = 0;
   int64_t clients_gone = 0;
 };

@@ -72,8 +72,8 @@ AnswerWriter::AnswerWriter(Kind kind, std::string model,
 std::string AnswerWriter::head(bool chunk) const {
   std::string_view object = "text_completion";
   if (kind_ == Kind::kChat) object = chunk ? "chat.completion.chunk" : "chat.completion";
-  return fmt::format(R"({{"id":"{}","object":"{}","created":{},"model":{},"choices":[)", id_, object,
-                     created_, json_string(model_));
+  return fmt::format(R"({{"id":"{}","object":"{}","created":{},"model":{},"choices":[)", id_,
+                     object, created_, json_string(model_));
 }
 
 std::string_view AnswerWriter::bytes_of(TokenId token) const {

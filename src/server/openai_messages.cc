@@ -46,9 +46,10 @@ OrderedJson tool_calls_of(const JsonField& calls) {
       OrderedJson parsed = parse_ordered(text.string());
       if (parsed.is_object()) arguments = std::move(parsed);
     }
-    OrderedJson one{{"type", "function"},
-                    {"function",
-                     {{"name", function.at("name").string()}, {"arguments", std::move(arguments)}}}};
+    OrderedJson one{
+        {"type", "function"},
+        {"function",
+         {{"name", function.at("name").string()}, {"arguments", std::move(arguments)}}}};
     if (const auto id = call.find("id")) one["id"] = id->string();
     out.push_back(std::move(one));
   }

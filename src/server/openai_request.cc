@@ -39,7 +39,8 @@ SamplingParams sampling_of(const JsonField& body, bool& seed_given) {
   sampling.top_p = std::max(number_or(body, "top_p", 0, 1, 1), std::numeric_limits<float>::min());
   sampling.min_p = number_or(body, "min_p", 0, 1, 0);
   // -1 is off for others.
-  sampling.top_k = static_cast<int>(std::max<int64_t>(0, integer_or(body, "top_k", -1, 1 << 30, 0)));
+  sampling.top_k =
+      static_cast<int>(std::max<int64_t>(0, integer_or(body, "top_k", -1, 1 << 30, 0)));
   sampling.presence_penalty = number_or(body, "presence_penalty", -2, 2, 0);
   sampling.frequency_penalty = number_or(body, "frequency_penalty", -2, 2, 0);
   sampling.repetition_penalty = number_or(body, "repetition_penalty", 0.01, 100, 1);
@@ -123,11 +124,11 @@ constexpr std::string_view kHarmless[] = {"user",         "metadata",         "s
 
 void expect_known(const JsonField& body, std::initializer_list<std::string_view> own) {
   constexpr std::string_view kShared[] = {
-      "model",          "temperature",       "top_p",       "min_p",
-      "top_k",          "presence_penalty",  "seed",        "frequency_penalty",
-      "logit_bias",     "repetition_penalty", "n",          "max_tokens",
-      "stop",           "ignore_eos",        "stream",      "stream_options",
-      "logprobs",       "response_format"};
+      "model",      "temperature",        "top_p",  "min_p",
+      "top_k",      "presence_penalty",   "seed",   "frequency_penalty",
+      "logit_bias", "repetition_penalty", "n",      "max_tokens",
+      "stop",       "ignore_eos",         "stream", "stream_options",
+      "logprobs",   "response_format"};
   for (const auto& [key, value] : body.value().items()) {
     const auto is_key = [&key = key](std::string_view known) { return known == key; };
     if (std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
@@ -174,8 +175,8 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
   request.input.messages = messages_of(body.at("messages"), limits.messages);
   if (const auto extra = body.find("chat_template_kwargs")) {
     if (!extra->value().is_object()) extra->corrupt("must be an object");
-    for (const std::string_view own : {"messages", "tools", "add_generation_prompt", "bos_token",
-                                       "eos_token", "documents"}) {
+    for (const std::string_view own :
+         {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "documents"}) {
       if (const auto taken = extra->find(own)) taken->corrupt("is set by the server");
     }
     request.input.extra = ordered.at("chat_template_kwargs");
@@ -223,20 +224,23 @@ CompletionRequest completion_of(const JsonField& body, std::string_view text,
   if (const auto logprobs = body.find("logprobs")) {
     request.fields.top_logprobs = static_cast<int>(logprobs->integer(0, kMostLogprobs));
   }
-  if (const auto best = body.find("best_of"); best && best->integer(1, 1 << 20) != request.fields.n) {
+  if (const auto best = body.find("best_of");
+      best && best->integer(1, 1 << 20) != request.fields.n) {
     best->unsupported("must be n, if it is given", "leave it out");
   }
   expect_absent(body, "suffix", "put it into the prompt as the model expects it");
   request.echo = body.boolean_or("echo", false);
   if (request.echo && request.fields.top_logprobs >= 0) {
-    body.find("logprobs")->unsupported("are not given for the prompt", "leave out echo or logprobs");
+    body.find("logprobs")
+        ->unsupported("are not given for the prompt", "leave out echo or logprobs");
   }
   request.format = format_of(body, ordered_body(body, text));
   const JsonField prompt = body.at("prompt");
   read_prompts(prompt, request);
   const auto choices = std::ssize(request.prompts) * request.fields.n;
   if (choices > limits.choices) {
-    prompt.corrupt(fmt::format("asks for {} answers in all, more than {}", choices, limits.choices));
+    prompt.corrupt(
+        fmt::format("asks for {} answers in all, more than {}", choices, limits.choices));
   }
   return request;
 }

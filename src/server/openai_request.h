@@ -18,11 +18,11 @@
 namespace dak {
 
 struct RequestLimits {
-  int64_t choices = 16;          // n, times the number of prompts
-  int64_t prompt_tokens = 0;     // 0: the context
+  int64_t choices = 16;       // n, times the number of prompts
+  int64_t prompt_tokens = 0;  // 0: the context
   int64_t messages = 4096;
   int64_t stop_strings = 16;
-  int64_t stop_bytes = 1024;     // of each
+  int64_t stop_bytes = 1024;  // of each
 };
 
 struct ResponseFormat {

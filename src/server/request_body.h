@@ -15,7 +15,8 @@ namespace dak {
 Json parse_body(std::string_view body);
 
 // The same with members in the order in which they came, which templates and schemas show. Bounded:
-// finding a member takes time in proportion to their number, so objects with more than 1,000 are refused.
+// finding a member takes time in proportion to their number, so objects with more than 1,000 are
+// refused.
 OrderedJson parse_ordered(std::string_view text);
 
 // `parse` on the body's members; its errors become ApiError.

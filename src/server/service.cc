@@ -46,8 +46,10 @@ Service::Service(const Engine& engine, Generator& generator, ServiceOptions opti
 
 void Service::check_model(const std::string& model) const {
   if (model.empty() || model == options_.name) return;
-  throw ApiError(404, fmt::format("the model '{}' is not here; there is '{}'", printable(model), options_.name),
-                 "model", "model_not_found");
+  throw ApiError(
+      404,
+      fmt::format("the model '{}' is not here; there is '{}'", printable(model), options_.name),
+      "model", "model_not_found");
 }
 
 void Service::check_prompt(std::span<const TokenId> tokens, std::string_view param) const {
@@ -70,13 +72,15 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
 
 std::vector<TokenId> Service::chat_tokens(const ChatInput& input) const {
   if (engine_.chat_template() == nullptr) {
-    throw ApiError(400, fmt::format("the model '{}' has no chat template: use /v1/completions", options_.name),
-                   "messages", "unsupported");
+    throw ApiError(
+        400, fmt::format("the model '{}' has no chat template: use /v1/completions", options_.name),
+        "messages", "unsupported");
   }
   try {
     return engine_.chat_prompt(input);
   } catch (const Error& error) {
-    throw ApiError(400, "the model's chat template refuses this: " + error.info().problem, "messages");
+    throw ApiError(400, "the model's chat template refuses this: " + error.info().problem,
+                   "messages");
   }
 }
 
@@ -110,7 +114,8 @@ std::shared_ptr<const JsonGrammar> Service::grammar_of(const ResponseFormat& for
     case ResponseFormat::Kind::kJsonObject:
       return std::make_shared<JsonGrammar>(JsonGrammar::object());
     case ResponseFormat::Kind::kJsonSchema:
-      return std::make_shared<JsonGrammar>(JsonGrammar::of_schema(format.schema, "response_format"));
+      return std::make_shared<JsonGrammar>(
+          JsonGrammar::of_schema(format.schema, "response_format"));
   }
   return nullptr;
 }

@@ -14,7 +14,8 @@ constexpr double kSampleSeconds = 0.9;
 constexpr int64_t kContextStep = 256;  // predictions are made for multiples of it
 
 OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t index,
-                      int64_t read_per_s, const LinkStatus& link) {
+                      int64_t read_per_s) {
+  const LinkStatus& link = stats.links[index];
   const Plan& plan = service.engine().plan();
   const Tier& tier = plan.tiers[index];
   const auto place = static_cast<TierIndex>(index);
@@ -26,8 +27,8 @@ OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t 
           {"weight_bytes", weights},
           {"kv_bytes", stats.kv_bytes_total[index]},
           {"kv_used_bytes", stats.kv_bytes_used[index]},
-          {"other_bytes", std::max<int64_t>(
-                              0, plan.bytes_in(place) - weights - stats.kv_bytes_total[index])},
+          {"other_bytes",
+           std::max<int64_t>(0, plan.bytes_in(place) - weights - stats.kv_bytes_total[index])},
           {"read_bytes_per_s", read_per_s},
           {"limit_bytes_per_s", tier.read_bytes_per_s},
           {"window_bytes", link.window_bytes},
@@ -72,42 +73,39 @@ std::string StateWatch::json(const Service& service, const Metrics& metrics, boo
   const double step = predicted_step(service, stats);
   const double work = stats.engine_seconds + stats.scheduler_seconds;
   OrderedJson tiers = OrderedJson::array();
-  const std::vector<LinkStatus> links = service.generator().links();
   for (size_t i = 0; i < service.engine().plan().tiers.size(); ++i) {
-    const LinkStatus link = i < links.size() ? links[i] : LinkStatus();
-    tiers.push_back(tier_json(service, stats, i, per_second_.read_bytes[i], link));
+    tiers.push_back(tier_json(service, stats, i, per_second_.read_bytes[i]));
   }
-  const OrderedJson json{
-      {"model", service.name()},
-      {"status", draining ? "draining" : "ready"},
-      {"context", service.engine().context()},
-      {"tools", name(service.tools())},
-      {"tiers", std::move(tiers)},
-      {"queued", stats.queued},
-      {"running", stats.running},
-      {"preempted", stats.preempted},
-      {"sequences_per_pass", stats.sequences},
-      {"kv_pages",
-       {{"total", stats.kv_pages_total},
-        {"free", stats.kv_pages_free},
-        {"cached", stats.kv_pages_cached}}},
-      {"tokens_per_s", stats.tokens_per_s},
-      {"prompt_tokens_per_s", stats.prompt_per_s},
-      {"pass_seconds", stats.pass_seconds},
-      {"predicted_step_seconds", step},
-      {"predicted_tokens_per_s", step > 0 ? stats.sequences / step : 0},
-      {"scheduler_share", work > 0 ? stats.scheduler_seconds / work : 0},
-      {"requests",
-       {{"finished", stats.requests_finished},
-        {"failed", stats.requests_failed},
-        {"cancelled", stats.requests_cancelled},
-        {"preemptions", stats.preemptions},
-        {"slow_readers", metrics.slow_readers},
-        {"clients_gone", metrics.clients_gone}}},
-      {"tokens",
-       {{"prompt", stats.prompt_tokens},
-        {"reused", stats.reused_tokens},
-        {"generated", stats.generated_tokens}}}};
+  const OrderedJson json{{"model", service.name()},
+                         {"status", draining ? "draining" : "ready"},
+                         {"context", service.engine().context()},
+                         {"tools", name(service.tools())},
+                         {"tiers", std::move(tiers)},
+                         {"queued", stats.queued},
+                         {"running", stats.running},
+                         {"preempted", stats.preempted},
+                         {"sequences_per_pass", stats.sequences},
+                         {"kv_pages",
+                          {{"total", stats.kv_pages_total},
+                           {"free", stats.kv_pages_free},
+                           {"cached", stats.kv_pages_cached}}},
+                         {"tokens_per_s", stats.tokens_per_s},
+                         {"prompt_tokens_per_s", stats.prompt_per_s},
+                         {"pass_seconds", stats.pass_seconds},
+                         {"predicted_step_seconds", step},
+                         {"predicted_tokens_per_s", step > 0 ? stats.sequences / step : 0},
+                         {"scheduler_share", work > 0 ? stats.scheduler_seconds / work : 0},
+                         {"requests",
+                          {{"finished", stats.requests_finished},
+                           {"failed", stats.requests_failed},
+                           {"cancelled", stats.requests_cancelled},
+                           {"preemptions", stats.preemptions},
+                           {"slow_readers", metrics.slow_readers},
+                           {"clients_gone", metrics.clients_gone}}},
+                         {"tokens",
+                          {{"prompt", stats.prompt_tokens},
+                           {"reused", stats.reused_tokens},
+                           {"generated", stats.generated_tokens}}}};
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
@@ -145,11 +143,12 @@ void print_engine(std::string& out, const Service& service) {
                {{"{how=\"finished\"}", static_cast<double>(stats.requests_finished)},
                 {"{how=\"failed\"}", static_cast<double>(stats.requests_failed)},
                 {"{how=\"cancelled\"}", static_cast<double>(stats.requests_cancelled)}});
-  print_metric(out, "dak_kv_pages", "gauge", "Pages of the KV cache, of one layer.",
-               {{"{state=\"free\"}", static_cast<double>(stats.kv_pages_free)},
-                {"{state=\"cached\"}", static_cast<double>(stats.kv_pages_cached)},
-                {"{state=\"used\"}", static_cast<double>(stats.kv_pages_total - stats.kv_pages_free -
-                                                         stats.kv_pages_cached)}});
+  print_metric(
+      out, "dak_kv_pages", "gauge", "Pages of the KV cache, of one layer.",
+      {{"{state=\"free\"}", static_cast<double>(stats.kv_pages_free)},
+       {"{state=\"cached\"}", static_cast<double>(stats.kv_pages_cached)},
+       {"{state=\"used\"}",
+        static_cast<double>(stats.kv_pages_total - stats.kv_pages_free - stats.kv_pages_cached)}});
   std::vector<std::pair<std::string, double>> held, read;
   const Plan& plan = service.engine().plan();
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
@@ -182,7 +181,8 @@ std::string metrics_text(const Service* service, const Metrics& metrics, const H
   metrics.first_token.print(out, "dak_time_to_first_token_seconds",
                             "From a request's last byte to its first token.");
   metrics.between_tokens.print(out, "dak_inter_token_seconds", "Between an answer's tokens.");
-  metrics.whole.print(out, "dak_request_seconds", "From a request's last byte to the answer's end.");
+  metrics.whole.print(out, "dak_request_seconds",
+                      "From a request's last byte to the answer's end.");
   metrics.delivery.print(out, "dak_token_delivery_seconds",
                          "From a token's choice to its bytes being given to the socket.");
   print_metric(out, "dak_slow_readers_total", "counter",

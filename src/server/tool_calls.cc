@@ -32,7 +32,8 @@ size_t undecided(std::string_view text) {
   return text.size() - (last == std::string_view::npos ? 0 : last + 1);
 }
 
-// The JSON values of a text: one after the other, spaces or semicolons between. Empty: it is no JSON.
+// The JSON values of a text: one after the other, spaces or semicolons between. Empty: it is no
+// JSON.
 std::vector<OrderedJson> values_of(std::string_view text) {
   std::vector<OrderedJson> values;
   while (!(text = trimmed(text)).empty()) {

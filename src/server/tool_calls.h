@@ -25,8 +25,8 @@ struct ToolCall {
   std::string arguments;  // JSON text
 };
 
-// Divides an answer, piece by piece, into its text and its calls. What looks like a call and is none
-// (broken JSON, a name that is no tool's) is text.
+// Divides an answer, piece by piece, into its text and its calls. What looks like a call and is
+// none (broken JSON, a name that is no tool's) is text.
 class ToolCallParser {
  public:
   ToolCallParser(ToolFormat format, std::vector<std::string> names);
@@ -46,8 +46,8 @@ class ToolCallParser {
   ToolFormat format_;
   std::vector<std::string> names_;
   std::string held_;
-  bool inside_ = false;     // kHermes: after the opening tag
-  bool is_text_ = false;    // the others: the answer did not begin as a call
+  bool inside_ = false;   // kHermes: after the opening tag
+  bool is_text_ = false;  // the others: the answer did not begin as a call
   bool had_calls_ = false;
 };
 

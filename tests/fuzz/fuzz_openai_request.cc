@@ -1,5 +1,6 @@
-// The input is a request's body, read as each of the API's requests; what a response_format or tools hold
-// becomes a grammar, which the body itself is then followed through, and is searched for tool calls.
+// The input is a request's body, read as each of the API's requests; what a response_format or
+// tools hold becomes a grammar, which the body itself is then followed through, and is searched for
+// tool calls.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -37,7 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   attempt([&] {
     const dak::ChatRequest request = dak::parse_chat_request(body, {});
     if (!request.input.tools.is_null()) {
-      follow(dak::JsonGrammar::of_calls(request.input.tools, "", "arguments", "", "", "tools"), body);
+      follow(dak::JsonGrammar::of_calls(request.input.tools, "", "arguments", "", "", "tools"),
+             body);
     }
     if (!request.format.schema.is_null()) {
       follow(dak::JsonGrammar::of_schema(request.format.schema, "response_format"), body);

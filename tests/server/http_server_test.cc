@@ -1,6 +1,4 @@
 // The HTTP server on a real socket: what clients may do to it, and what it does to them.
-#include "server/http.h"
-
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -8,6 +6,7 @@
 
 #include "base/error.h"
 #include "http_client.h"
+#include "server/http.h"
 
 namespace dak {
 namespace {
@@ -54,7 +53,9 @@ class HttpServerTest : public testing::Test {
     });
     while (!done) std::this_thread::sleep_for(milliseconds(1));
   }
-  HttpClient client(int receive_buffer_bytes = 0) { return HttpClient(server_->port(), receive_buffer_bytes); }
+  HttpClient client(int receive_buffer_bytes = 0) {
+    return HttpClient(server_->port(), receive_buffer_bytes);
+  }
   void wait_for(const std::atomic<int>& counter, int value) {
     for (int i = 0; i < 1000 && counter < value; ++i) std::this_thread::sleep_for(milliseconds(10));
     EXPECT_GE(counter, value);
@@ -80,7 +81,8 @@ TEST_F(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
 TEST_F(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
   start();
   HttpClient one = client();
-  one.send("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+  one.send(
+      "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
   EXPECT_EQ(one.answer().body, "POST/a:abcde");
   one.send("POST /b HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_EQ(one.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -151,7 +153,9 @@ TEST_F(HttpServerTest, AllBodiesTogetherAreBounded) {
 }
 
 TEST_F(HttpServerTest, SlowClientsRunOutOfTime) {
-  start({.header_time = milliseconds(300), .body_time = milliseconds(300), .idle_time = milliseconds(300)});
+  start({.header_time = milliseconds(300),
+         .body_time = milliseconds(300),
+         .idle_time = milliseconds(300)});
   HttpClient header = client();
   HttpClient body = client();
   HttpClient idle = client();

@@ -1,5 +1,5 @@
-// Grammars made of schemas: what they accept, that all they produce is valid, and that a mask of tokens
-// is what following each token's bytes gives.
+// Grammars made of schemas: what they accept, that all they produce is valid, and that a mask of
+// tokens is what following each token's bytes gives.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -42,8 +42,10 @@ void expect(const std::string& schema, const std::vector<std::string>& good,
 }
 
 TEST(JsonGrammarTest, Values) {
-  expect(R"({"type":"integer"})", {"0", "-1", "42"}, {"", "-", "01", "1.5", "1e3", "+1", "\"1\"", " 1"});
-  expect(R"({"type":"number"})", {"0", "-0.5", "1e10", "2.25E-3"}, {"1.", ".5", "1e", "00", "NaN", "--1"});
+  expect(R"({"type":"integer"})", {"0", "-1", "42"},
+         {"", "-", "01", "1.5", "1e3", "+1", "\"1\"", " 1"});
+  expect(R"({"type":"number"})", {"0", "-0.5", "1e10", "2.25E-3"},
+         {"1.", ".5", "1e", "00", "NaN", "--1"});
   expect(R"({"type":"string"})", {R"("")", R"("a\n\u00e9\"")", "\"\xc3\xa9\""},
          {"\"", "\"\n\"", R"("\x")", R"("\u12g4")", "'a'"});
   expect(R"({"type":"boolean"})", {"true", "false"}, {"tru", "True", "truefalse"});
@@ -56,9 +58,10 @@ TEST(JsonGrammarTest, Objects) {
   expect(R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"string"},"ab":{}},
             "required":["b"],"additionalProperties":false})",
          {R"({"b":""})", R"({"a":1,"b":"x","ab":[1]})", "{\n  \"a\": 1,\n  \"b\": \"x\"\n}"},
-         {"{}", R"({"a":1})", R"({"b":"","a":1})", R"({"b":"","c":1})", R"({"a":1,})", R"({"b":""}})",
-          R"({"a":1 "b":""})", R"({,"b":""})", R"({"b":"","b":""})"});
-  expect(R"({"type":"object"})", {"{}", R"({"x":{"y":[null,{}]},"z":-1.5})"}, {"[]", "{\"x\"}", "{x:1}"});
+         {"{}", R"({"a":1})", R"({"b":"","a":1})", R"({"b":"","c":1})", R"({"a":1,})",
+          R"({"b":""}})", R"({"a":1 "b":""})", R"({,"b":""})", R"({"b":"","b":""})"});
+  expect(R"({"type":"object"})", {"{}", R"({"x":{"y":[null,{}]},"z":-1.5})"},
+         {"[]", "{\"x\"}", "{x:1}"});
   expect(R"({"type":"object","additionalProperties":{"type":"integer"}})", {R"({"x":1})"},
          {R"({"x":"1"})"});
 }
@@ -72,15 +75,17 @@ TEST(JsonGrammarTest, ArraysAndReferences) {
 }
 
 TEST(JsonGrammarTest, WhiteSpaceComesToAnEnd) {
-  expect("{}", {"[ 1 ]", "{\n    \"a\": 1\n}"}, {"[  1]", "[\n\n1]", "[\n" + std::string(100, ' ') + "1]"});
+  expect("{}", {"[ 1 ]", "{\n    \"a\": 1\n}"},
+         {"[  1]", "[\n\n1]", "[\n" + std::string(100, ' ') + "1]"});
 }
 
 TEST(JsonGrammarTest, WhatCannotBeHeldToIsRefused) {
   for (const char* schema :
        {R"({"type":"string","pattern":"a+"})", R"({"type":"integer","minimum":1})", R"({"not":{}})",
-        R"({"type":"colour"})", R"({"$ref":"#/nowhere"})", R"({"$ref":"http://x"})", R"({"oneOf":[{}]})",
-        R"({"allOf":[{},{}]})", R"({"type":"object","required":["x"]})", R"({"enum":[]})", "false",
-        R"({"type":"array","minItems":3,"maxItems":2})", R"({"anyOf":[{"$ref":"#"}]})",
+        R"({"type":"colour"})", R"({"$ref":"#/nowhere"})", R"({"$ref":"http://x"})",
+        R"({"oneOf":[{}]})", R"({"allOf":[{},{}]})", R"({"type":"object","required":["x"]})",
+        R"({"enum":[]})", "false", R"({"type":"array","minItems":3,"maxItems":2})",
+        R"({"anyOf":[{"$ref":"#"}]})",
         R"({"type":"array","items":{"type":"string","maxLength":3}})"}) {
     EXPECT_THROW(grammar_of(schema), ApiError) << schema;
   }
@@ -146,15 +151,16 @@ TEST(JsonConstraintTest, TheMaskIsWhatEachTokensBytesGive) {
   std::vector<std::string> texts{""};
   for (int i = 0; i < 900; ++i) {
     std::string text;
-    for (size_t length = 1 + random() % 5; text.size() < length;) text += kLetters[random() % kLetters.size()];
+    for (size_t length = 1 + random() % 5; text.size() < length;)
+      text += kLetters[random() % kLetters.size()];
     texts.push_back(text);
   }
   std::vector<bool> special(texts.size());
   special[5] = true;
   constexpr TokenId kEnd = 0;
   const TokenTexts tokens(texts, special, {kEnd});
-  const auto grammar = std::make_shared<JsonGrammar>(
-      grammar_of(R"({"type":"object","properties":{"a":{},"at":{"type":"string"},"e":{"enum":["1","true"]}}})"));
+  const auto grammar = std::make_shared<JsonGrammar>(grammar_of(
+      R"({"type":"object","properties":{"a":{},"at":{"type":"string"},"e":{"enum":["1","true"]}}})"));
   int tokens_drawn = 0;
   for (int walk = 0; walk < 30; ++walk) {
     JsonConstraint constraint(grammar, tokens);
@@ -166,8 +172,8 @@ TEST(JsonConstraintTest, TheMaskIsWhatEachTokensBytesGive) {
       for (size_t id = 0; id < texts.size(); ++id) {
         const bool set = (bits[id / 64] >> (id % 64) & 1) != 0;
         const Verdict wanted = verdict(*grammar, text + texts[id]);
-        const bool may = id == kEnd ? wanted == Verdict::kComplete
-                                    : !special[id] && wanted != Verdict::kRefused;
+        const bool may =
+            id == kEnd ? wanted == Verdict::kComplete : !special[id] && wanted != Verdict::kRefused;
         ASSERT_EQ(set, may) << text << " + " << texts[id];
         if (set) allowed.push_back(static_cast<TokenId>(id));
       }

@@ -1,5 +1,5 @@
-// Stands in for a scheduler: each request's answer tells whose it is and how far it has come, so that a
-// test sees any token that is lost, doubled or another's.
+// Stands in for a scheduler: each request's answer tells whose it is and how far it has come, so
+// that a test sees any token that is lost, doubled or another's.
 #pragma once
 
 #include <fmt/format.h>

@@ -20,7 +20,8 @@ Parsed parse(ToolFormat format, const std::string& answer, size_t piece) {
   Parsed parsed;
   const auto add = [&parsed](const ToolCallParser::Step& step) {
     parsed.text += step.text;
-    for (const ToolCall& call : step.calls) parsed.calls.push_back(call.name + " " + call.arguments);
+    for (const ToolCall& call : step.calls)
+      parsed.calls.push_back(call.name + " " + call.arguments);
   };
   for (size_t at = 0; at < answer.size(); at += piece) add(parser.push(answer.substr(at, piece)));
   add(parser.finish());
