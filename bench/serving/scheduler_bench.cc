@@ -79,6 +79,10 @@ Served serve(Engine& engine, const Case& c) {
   scheduler.drain(Clock::now() + std::chrono::hours(1));
   const Clock::time_point begin = Clock::now();
   scheduler.run();
+  if (between == 0) {
+    throw_invalid("TOKENS", {}, std::to_string(c.tokens), "is over before all sequences run",
+                  "give a larger one");
+  }
   const double steps = static_cast<double>(between) / static_cast<double>(c.sequences);
   return {.step_seconds = seconds_between(all_run, first_end) / steps,
           .total_seconds = seconds_between(begin, Clock::now()),

@@ -25,7 +25,7 @@ void check_serving_request(const ServingRequest& request, const Engine& engine) 
   check_request(
       {.prompt = request.prompt, .sampling = request.sampling, .max_tokens = request.max_tokens},
       engine);
-  StopMatcher{request.stop};  // refuses empty ones
+  const StopMatcher refuses_empty_ones(request.stop);
   if (!request.stop.empty()) engine.tokenizer();
   if (request.top_logprobs < -1 || request.top_logprobs > kMostTopLogprobs) {
     throw_invalid("request", "top_logprobs", std::to_string(request.top_logprobs),

@@ -130,8 +130,7 @@ class World {
         for (int64_t page = 0; page < kv_pages_for(std::ssize(s.tokens)); ++page) {
           const std::byte* data = s.hold.pages[layer][static_cast<size_t>(page)].data;
           const auto expected = static_cast<std::byte>(mark(s, static_cast<int64_t>(layer), page));
-          ASSERT_TRUE(
-              std::all_of(data, data + kPageBytes, [&](std::byte b) { return b == expected; }))
+          ASSERT_TRUE(data[0] == expected && std::memcmp(data, data + 1, kPageBytes - 1) == 0)
               << "layer " << layer << ", page " << page;
           const auto [found, is_new] = places.emplace(data, std::pair(s.scope, page));
           ASSERT_EQ(found->second, std::pair(s.scope, page)) << "shared with another scope";
@@ -159,15 +158,15 @@ class World {
 TEST(KvSharing, RandomUseLosesNothingAndMixesNothingUp) {
   int64_t found = 0;
   int64_t given_up = 0;
-  for (uint32_t seed = 0; seed < 100; ++seed) {
+  for (uint32_t seed = 0; seed < 50; ++seed) {
     World world(static_cast<double>(seed % 5) / 4, seed);
-    world.run(500);
+    world.run(400);
     found += world.found();
     given_up += world.given_up();
     if (testing::Test::HasFailure()) FAIL() << "seed " << seed;
   }
-  EXPECT_GT(found, 1000 * kPageTokens);
-  EXPECT_GT(given_up, 1000);
+  EXPECT_GT(found, 500 * kPageTokens);
+  EXPECT_GT(given_up, 500);
 }
 
 }  // namespace
