@@ -12,8 +12,8 @@ namespace dak {
 class ApiError : public std::runtime_error {
  public:
   // `param`: the field of the request that is wrong; `code`: for programs. Both may be empty.
-  ApiError(int status, std::string message, std::string param = {}, std::string code = {})
-      : std::runtime_error(std::move(message)),
+  ApiError(int status, const std::string& message, std::string param = {}, std::string code = {})
+      : std::runtime_error(message),
         status_(status),
         param_(std::move(param)),
         code_(std::move(code)) {}

@@ -113,7 +113,7 @@ class SchemaReader {
     for (const auto& [key, value] : schema.items()) {
       const auto is_key = [&key = key](std::string_view word) { return word == key; };
       if (std::ranges::any_of(words, is_key) || std::ranges::any_of(kNotes, is_key)) continue;
-      fail(path + "/" + key, "is a rule that dak cannot hold an answer to");
+      fail(fmt::format("{}/{}", path, key), "is a rule that dak cannot hold an answer to");
     }
   }
 
@@ -193,7 +193,7 @@ class SchemaReader {
     for (const auto& [key, value] : properties.items()) {
       node.names.push_back(OrderedJson(key).dump());
       node.required.push_back(false);
-      node.children.push_back(read(value, path + "/properties/" + key, depth + 1));
+      node.children.push_back(read(value, fmt::format("{}/properties/{}", path, key), depth + 1));
     }
     if (schema.contains("required")) {
       if (!schema["required"].is_array()) fail(path + "/required", "is no array");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "ops/attention.h"
@@ -54,7 +55,7 @@ void StateWatch::sample(const ServingStats& stats) {
 
 double StateWatch::predicted_step(const Service& service, const ServingStats& stats) {
   const auto& predict = service.options().predict;
-  const auto batch = static_cast<int64_t>(stats.sequences + 0.5);
+  const auto batch = static_cast<int64_t>(std::llround(stats.sequences));
   if (!predict || batch == 0 || stats.running == 0) return 0;
   const int64_t used = stats.kv_pages_total - stats.kv_pages_free - stats.kv_pages_cached;
   const int64_t tokens = used * kPageTokens / stats.running;
