@@ -247,9 +247,11 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
       .backend_bytes = options.device.backend == Backend::kCuda
-                           ? cuda_backend_bytes(
-                                 config, operands,
-                                 {.rows = rows, .sequences = options.sequences, .context = context})
+                           ? cuda_backend_bytes(config, operands,
+                                                {.rows = rows,
+                                                 .sequences = options.sequences,
+                                                 .context = context,
+                                                 .remote_kv = options.kv_ratio > 0})
                            : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
