@@ -120,8 +120,14 @@ class GpuCheck(unittest.TestCase):
                      "offload": [offload, {**offload, "bound_by": "link", "amplification": 1.25},
                                  {**offload, "way": "no multicast", "amplification": 2.0}]}}
 
+        cls.prefill = {"model": "test-30b", "rows": [
+            {"mode": "direct", "prompt_tokens": 2048, "offload_ratio": 0.3, "passes": 2, "ttft_s": 0.1,
+             "percent_of_bound": 87.5, "read_amplification": 1.0, "bound_by": "host link"},
+            {"mode": "direct", "prompt_tokens": 512, "offload_ratio": 0.0, "passes": 1, "ttft_s": 0.02,
+             "percent_of_bound": 61.0, "read_amplification": None, "bound_by": "compute"}]}
+
     def figures(self):
-        return self.module.figures([self.split], self.kernels, [self.decode])
+        return self.module.figures([self.split], self.kernels, [self.decode], [self.prefill])
 
     def test_fixed_windows_and_skipped_cells_do_not_count(self):
         steps = [value for name, _, value in self.figures() if name.startswith("decode step")]
@@ -134,7 +140,7 @@ class GpuCheck(unittest.TestCase):
     def test_matched_rows_give_eb(self):
         row = next(row for row in self.decode["rows"] if row["ratio_asked"] == 0.0125)
         decode = {**self.decode, "machine": {**self.decode["machine"], "matched_ratio": 0.0125}}
-        figures = self.module.figures([], {}, [decode])
+        figures = self.module.figures([], {}, [decode], [])
         self.assertIn(row["eb_percent_of_sum"], [value for name, _, value in figures if name.startswith("EB")])
 
     def test_prefetch_is_compared_at_the_same_budget(self):
@@ -146,7 +152,7 @@ class GpuCheck(unittest.TestCase):
 
     def test_kernels_alone(self):
         found = {}
-        for name, _, value in self.module.figures([], self.kernels, []):
+        for name, _, value in self.module.figures([], self.kernels, [], []):
             found.setdefault(name, []).append(value)
         self.assertEqual(found, {"attention, % of the bound": [98.5],
                                  "GEMM, nothing remote, % of cuBLASLt": [91.0],
@@ -154,8 +160,17 @@ class GpuCheck(unittest.TestCase):
                                  "GEMM, bytes read over the link / bytes there": [1.0, 1.25]})
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            self.module.print_targets(self.module.figures([], self.kernels, []))
+            self.module.print_targets(self.module.figures([], self.kernels, [], []))
         self.assertIn("1.25     1 of 2", out.getvalue())  # at most, so the worst is the largest
+
+    def test_prompts(self):
+        found = [value for name, _, value in self.figures() if name.startswith("prefill")]
+        self.assertEqual(found, [87.5, 61.0])
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.module.print_prefill(self.prefill)
+        self.assertRegex(out.getvalue(), r"2048 +30.00 +2 +100.0 +87.5 +1.000  host link")
+        self.assertRegex(out.getvalue(), r"512 +0.00 +1 +20.0 +61.0 +-  compute")
 
     def test_what_is_not_measured_is_said(self):
         out = io.StringIO()
