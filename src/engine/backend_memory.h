@@ -11,9 +11,10 @@
 namespace dak {
 
 struct BackendNeeds {
-  int64_t rows = 0;       // of the largest batch
-  int64_t sequences = 0;  // decoded side by side
-  int64_t context = 0;    // tokens of each
+  int64_t rows = 0;        // of the largest batch
+  int64_t sequences = 0;   // decoded side by side
+  int64_t context = 0;     // tokens of each
+  bool stages_kv = false;  // mode prefetch with remote KV pages: tables of where they are copied to
 };
 
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the

@@ -76,6 +76,7 @@ class KvCache {
   void use_mover(PageMover& mover) { mover_ = &mover; }
 
   DType dtype() const { return dtype_; }
+  int64_t layers() const { return std::ssize(layers_); }
   int64_t free_tokens() const { return free_pages_ * kPageTokens; }
 
   // Makes room for `tokens` tokens in all; throws kResourceExhausted, leaving `hold` as it was,
@@ -96,6 +97,11 @@ class KvCache {
   // Returns when no copy is under way, for whoever writes to pages without the steps' order.
   void finish_moves();
 
+  // All places of a layer in a tier, one behind the other.
+  std::span<const std::byte> pool(int64_t layer, TierIndex tier) const {
+    return layers_.at(static_cast<size_t>(layer)).pools.at(tier);
+  }
+
   // Pages of a hold in a tier, over all layers.
   static int64_t pages_in(const KvHold& hold, TierIndex tier);
 
@@ -108,6 +114,7 @@ class KvCache {
     int64_t mark = 0;
   };
   struct Layer {
+    std::array<std::span<const std::byte>, kMaxTiers> pools;
     std::array<std::vector<std::byte*>, kMaxTiers> free;  // places
     std::vector<Move> moves;
     KvHold* leaving = nullptr;  // whose pages last moved out, and in
