@@ -270,6 +270,22 @@ class PrefetchOrder {
     }
   }
 
+  // Of weights and pages; a spare copy is off or of a byte.
+  int64_t copied_bytes() const {
+    int64_t bytes = 0;
+    for (const Work& work : runtime.all) {
+      if (work.is_copy && !work.off) bytes += static_cast<int64_t>(work.size);
+    }
+    return bytes;
+  }
+  // That a pass reads now.
+  int64_t page_bytes() const {
+    int64_t bytes = 0;
+    for (const auto& [layer, ranges] : ranges_) {
+      for (const CopyRange& range : ranges) bytes += range.end - range.begin;
+    }
+    return bytes;
+  }
   int64_t copies() const { return std::ranges::count_if(runtime.all, &Work::is_copy); }
   const std::vector<Work>& recorded() const { return recorded_; }
   size_t stages() const { return cycle_.size(); }
@@ -430,6 +446,28 @@ TEST(PrefetchOrder, StepsCopyEachWeightOnceAndTheFirstOnesAhead) {
     // The second weight's copy is the first of the step and waits for nothing in it.
     const auto copy = std::ranges::find_if(order.recorded(), &Work::is_copy);
     EXPECT_TRUE(copy->after.empty());
+  }
+}
+
+TEST(PrefetchOrder, PassesAndStepsCopyEachPageOnce) {
+  std::mt19937 random(3);
+  for (size_t layers = 1; layers < 5; ++layers) {
+    PrefetchOrder order(2 * layers + 1, layers);
+    order.grow(random);
+    order.pass(0);
+    order.record(0);
+    for (int i = 0; i < 6; ++i) {
+      order.grow(random);
+      const auto weights = static_cast<int64_t>(order.stages() - layers);
+      // A pass after a step begins with what that has left, and leaves as much to the next.
+      int64_t before = order.copied_bytes();
+      order.pass(0);
+      EXPECT_EQ(order.copied_bytes() - before, weights * 8192 + order.page_bytes());
+      order.pass(0);
+      before = order.copied_bytes();
+      order.launch();
+      EXPECT_LE(order.copied_bytes() - before, (weights + 1) * 8192 + order.page_bytes());
+    }
   }
 }
 
