@@ -65,7 +65,7 @@ class Sampler {
   std::span<const float> penalised(std::span<const float> logits);
 
   SamplingParams params_;
-  uint64_t length_ = 0;                 // of the sequence: the prompt's tokens and those chosen
+  uint64_t length_ = 0;  // of the sequence: the prompt's tokens and those chosen
   struct Count {
     int32_t prompted = 0;
     int32_t generated = 0;
