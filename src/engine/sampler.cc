@@ -39,9 +39,11 @@ void SamplingParams::validate() const {
 Sampler::Sampler(const SamplingParams& params) : params_(params) { params_.validate(); }
 
 void Sampler::observe_prompt(std::span<const TokenId> tokens) {
-  for (const TokenId token : tokens) {
-    require(token >= 0, "token id out of range");
-    ++counts_[token].prompted;
+  if (params_.penalised()) {
+    for (const TokenId token : tokens) {
+      require(token >= 0, "token id out of range");
+      ++counts_[token].prompted;
+    }
   }
   length_ += tokens.size();
 }
@@ -55,7 +57,7 @@ TokenId Sampler::sample(std::span<const float> logits) {
 
 void Sampler::accept(TokenId token) {
   require(token >= 0, "token id out of range");
-  ++counts_[token].generated;
+  if (params_.penalised()) ++counts_[token].generated;
   ++length_;
 }
 

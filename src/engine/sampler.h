@@ -70,8 +70,8 @@ class Sampler {
     int32_t prompted = 0;
     int32_t generated = 0;
   };
-  // Of the tokens that there were. (As large as the vocabulary, hundreds of sequences that begin
-  // together wait for their zeros: 75 ms for 512 of 128,256.)
+  // Of the tokens that there were; kept for penalties alone. (As large as the vocabulary, hundreds
+  // of sequences that begin together wait for their zeros: 75 ms for 512 of 128,256.)
   std::unordered_map<TokenId, Count> counts_;
   std::vector<float> penalised_;  // logits after penalties, by token id
   TokenDrawer drawer_;

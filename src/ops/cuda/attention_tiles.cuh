@@ -91,8 +91,7 @@ __device__ void add_keys(const uint32_t (&query)[AttentionShape<kHeadSize>::kSte
     for (int step = 0; step < Shape::kSteps; step += 2) {
       uint32_t b[4];
       const int unit = min(step * 2 + lane / 8, Shape::kUnits - 1);
-      ptx::load_matrices(b,
-                         keys + (token * Shape::kUnits + kv_unit(token, unit, Shape::kUnits)) * 16);
+      ptx::load_matrices(b, keys + kv_place(token, unit, Shape::kUnits) * 16);
       ptx::Mma<T>::multiply(score, query[step], b[0], b[1]);
       if (step + 1 < Shape::kSteps) ptx::Mma<T>::multiply(odd, query[step + 1], b[2], b[3]);
     }
@@ -144,8 +143,7 @@ __device__ void add_values(const float (&weights)[4][2], const std::byte* values
     for (int pair = 0; pair < Shape::kUnits / 2; ++pair) {
       uint32_t b[4];
       const int unit = pair * 2 + lane / 16;
-      ptx::load_matrices_transposed(
-          b, values + (token * Shape::kUnits + kv_unit(token, unit, Shape::kUnits)) * 16);
+      ptx::load_matrices_transposed(b, values + kv_place(token, unit, Shape::kUnits) * 16);
       ptx::Mma<T>::multiply(state.values[pair * 2], a, b[0], b[1]);
       ptx::Mma<T>::multiply(state.values[pair * 2 + 1], a, b[2], b[3]);
     }
@@ -157,7 +155,7 @@ template <int kHeadSize>
 __device__ void clear_rows(std::byte* values, int begin, int end, int lane) {
   constexpr int kUnits = AttentionShape<kHeadSize>::kUnits;
   for (int i = lane; i < kHalfTokens * kUnits; i += 32) {
-    const int token = i / kUnits;
+    const int token = kv_token_at(i, kUnits);
     if (token < begin || token >= end) reinterpret_cast<uint4*>(values)[i] = uint4{};
   }
   __syncwarp();

@@ -10,7 +10,7 @@
 // few that the others have HBM to themselves; these are done when their runs are, not when a page
 // has come over the link.
 //
-// Pages are stored swizzled (kv_unit), so that one bulk copy of a head's keys or values lands in
+// Pages are stored swizzled (kv_place), so that one bulk copy of a head's keys or values lands in
 // shared memory free of bank conflicts. A warp loads its next keys while it multiplies values.
 // (Thread blocks of eight warps, one an SM: 65 % of the bound for 32 rows of 512 tokens, because
 // nothing was in flight while one ended and the next began.)
