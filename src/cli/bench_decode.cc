@@ -74,6 +74,7 @@ class DecodeRun {
     options.local_budget_bytes = cell.placement.budget_bytes;
     options.mode = cell.mode;
     options.window_bytes = cell.window_bytes;
+    if (cell.mode == AccessMode::kResident) options.kv_ratio = 0;
     return options;
   }
 
@@ -178,6 +179,7 @@ class DecodeRun {
     }
     measured.step_seconds = summarise(std::move(step_seconds));
     measured.feedback = feedback(engine, loop, cell, measured.step_seconds.median);
+    measured.kv_ratio = options_of(cell).kv_ratio;
     add(measured_row(cell, engine.plan(), measured, bench_, engine.load_seconds()));
   }
 

@@ -99,7 +99,8 @@ void BenchFlags::add_to(CLI::App& app) {
   app.add_option("--dtype", placement.dtype,
                  "Type to hold weights in: f32, f16, bf16 (default: as stored)");
   app.add_option("--kv-ratio", placement.kv_ratio,
-                 "Share of the KV cache in host memory, 0 to 1 (default: 0)");
+                 "Share of the KV cache in host memory, 0 to 1 (default: 0); resident keeps it all "
+                 "local");
   app.add_option("--kv-dtype", placement.kv_dtype, "Type of the KV cache (default: the weights')");
   app.add_flag("--synthetic{0}", placement.synthetic_seed,
                "Random weights, --synthetic=SEED for others: needs a config.json only");

@@ -12,6 +12,7 @@
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_rows.h"
+#include "cli/feedback_report.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
 
@@ -109,8 +110,11 @@ OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t to
   row["bound_s"] = forecast.bound_s;
   row["bound_by"] = forecast.bound_by;
   row["percent_of_bound"] = 100 * forecast.bound_s / seconds;
-  row["predicted_s"] = forecast.seconds;
-  const int64_t needed = remote_weight_bytes(plan, measured.stats.steps);
+  row["predicted_s"] = nullptr;
+  if (not_modelled(options).empty()) row["predicted_s"] = forecast.seconds;
+  // By kernels: a copy engine's reads are nobody's to count.
+  const bool counted = options.mode == AccessMode::kDirect;
+  const int64_t needed = counted ? remote_weight_bytes(plan, measured.stats.steps) : 0;
   row["link_bytes"] = nullptr;
   row["read_amplification"] = nullptr;
   if (measured.linked_bytes >= 0 && needed > 0) {

@@ -19,6 +19,7 @@ struct Column {
 };
 
 constexpr double kMilli = 1e3;
+constexpr double kPerGiga = 1e-9;
 constexpr std::string_view kNested = "feedback";  // an object: in JSON alone
 
 std::string tier_name(const OrderedRow& tier) { return tier["name"].get<std::string>(); }
@@ -35,6 +36,10 @@ std::vector<Column> number_columns(const OrderedRow& machine) {
   };
   for (const OrderedRow& tier : machine["tiers"]) {
     columns.push_back({tier_name(tier) + " GB/s", tier_field("gb_s", tier), 10, 1});
+  }
+  for (const OrderedRow& tier : machine["tiers"]) {
+    columns.push_back(
+        {"KV " + tier_name(tier) + " GB", tier_field("kv_bytes", tier), 10, 3, kPerGiga});
   }
   for (const OrderedRow& tier : machine["tiers"]) {
     columns.push_back({"KV " + tier_name(tier) + " GB/s", tier_field("kv_gb_s", tier), 10, 1});

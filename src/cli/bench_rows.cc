@@ -112,7 +112,7 @@ OrderedRow measured_row(const BenchCell& cell, const Plan& plan, const DecodeMea
   row["offload_ratio"] = plan.offload_ratio();
   row["hbm_used_bytes"] = plan.bytes_in(0);
   row["past_tokens"] = bench.past_tokens.value_or(0);
-  row["kv_ratio"] = bench.engine.kv_ratio;
+  row["kv_ratio"] = measured.kv_ratio;
   row["steps"] = step.count;
   row["tpot_s"] = tpot_s;
   row["tpot_min_s"] = step.min;

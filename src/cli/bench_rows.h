@@ -21,6 +21,7 @@ struct LinkMeasurement {
 };
 
 struct DecodeMeasurement {
+  double kv_ratio = 0;
   Summary step_seconds;
   TierTraffic traffic;                               // of all measured steps
   std::vector<std::optional<LinkMeasurement>> link;  // by tier

@@ -224,6 +224,9 @@ std::string plan_table(const Plan& plan, const Forecast& forecast) {
   if (plan.fixed.prefetch_bytes > 0) {
     text += fixed_row("prefetch buffers", plan.fixed.prefetch_bytes, tiers);
   }
+  if (plan.fixed.kv_buffer_bytes > 0) {
+    text += fixed_row("prefetch buffers, KV pages", plan.fixed.kv_buffer_bytes, tiers);
+  }
   if (plan.fixed.backend_bytes > 0) {
     text += fixed_row("schedules, partial sums", plan.fixed.backend_bytes, tiers);
   }

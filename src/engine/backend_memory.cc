@@ -101,7 +101,8 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
       cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, cut_rows, pages);
   const int64_t pieces = attention.value_bytes + 4 * attention.counters;
   tables += 2 * config.layers *
-            (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);
+            ((needs.stages_kv ? 2 : 1) * (needs.sequences * pages * 8 + 256) +
+             (kMaxTiers + cut_rows * runs) * 8 + 256);
   const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
   const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
                         split.partial_bytes + tables + pieces + kGraphBytes + kInputBytes +

@@ -15,6 +15,7 @@ struct BackendNeeds {
   int64_t sequences = 0;   // decoded side by side
   int64_t context = 0;     // tokens of each
   bool remote_kv = false;  // some KV pages are not local
+  bool stages_kv = false;  // and are copied ahead: tables of where to
 };
 
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the

@@ -31,9 +31,7 @@ Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId
   const bool penalties = std::ranges::any_of(
       samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
   choice_ = penalties || choose_ ? TokenChoice::kHost : TokenChoice::kDevice;
-  if (engine_.ctx_.backend == Backend::kCuda && std::ssize(holds_) <= kMaxGraphRows) {
-    prepare_graph();
-  }
+  if (engine_.ctx_.backend == Backend::kCuda) prepare_graph();
 }
 
 Decoder::~Decoder() {
@@ -84,14 +82,15 @@ void Decoder::prepare_graph() {
     entry.weight_traffic = difference(engine_.ctx_.traffic, kv_traffic_of(engine_.config_, batch_));
   }
   graph_ = entry.graph.get();
-  pages_told_.assign(holds_.size(), 0);
+  pages_told_.assign(holds_.size(), {0, 0});
 }
 
 void Decoder::tell_pages(bool all) {
   bool changed = all;
   for (size_t i = 0; i < holds_.size(); ++i) {
-    changed |= pages_told_[i] != holds_[i]->version;
-    pages_told_[i] = holds_[i]->version;
+    const std::pair now(holds_[i]->version, holds_[i]->tokens / kPageTokens);
+    changed |= pages_told_[i] != now;
+    pages_told_[i] = now;
   }
   if (!changed) return;
   Pass pass(engine_.config_, batch_, *engine_.workspace_);

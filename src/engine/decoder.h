@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -72,8 +73,10 @@ class Decoder {
   std::vector<KvHold*> holds_;
   std::vector<Sampler*> samplers_;
   ChooseFn choose_;
-  Batch batch_;                      // the next step; its tokens are the last ones read
-  std::vector<int64_t> pages_told_;  // versions of the holds
+  Batch batch_;  // the next step; its tokens are the last ones read
+  // Of each hold what the graph knows: its version, and its whole pages, which mode prefetch
+  // copies.
+  std::vector<std::pair<int64_t, int64_t>> pages_told_;
   TokenChoice choice_ = TokenChoice::kHost;
   DecodeGraph* graph_ = nullptr;
   std::span<const float> logits_;  // without a graph: of the step in flight

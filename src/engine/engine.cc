@@ -61,7 +61,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   if (options.device.backend == Backend::kCuda) {
     cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
-    prepare_access(plan_, *weights_, *cuda_);
+    prepare_access(plan_, *cache_, *weights_, *cuda_);
     mover_ = make_cuda_page_mover(*cuda_);
     cache_->use_mover(*mover_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {

@@ -63,9 +63,6 @@ struct EngineOptions {
 
 inline constexpr int64_t kDefaultContext = 8192;
 
-// More sequences than one reading of a weight serves are decoded without a graph.
-inline constexpr int64_t kMaxGraphRows = 64;
-
 // What the KV cache holds: as asked for, else as most of the weights are held.
 DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
 

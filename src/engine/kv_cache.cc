@@ -60,6 +60,7 @@ KvCache::KvCache(const ModelConfig& config, DType dtype, const KvRoom& room,
     for (size_t layer = 0; layer < room.size(); ++layer) {
       require(pages_of_layer(room[layer]) == free_pages_, "KV cache: layers differ in pages");
       std::vector<std::byte*>& free = layers_[layer].free[tier];
+      layers_[layer].pools[tier] = {data, static_cast<size_t>(room[layer][tier] * page_bytes_)};
       for (int64_t i = 0; i < room[layer][tier]; ++i, data += page_bytes_) free.push_back(data);
       std::ranges::reverse(free);  // the first place is handed out first
     }

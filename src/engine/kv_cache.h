@@ -108,6 +108,7 @@ class KvCache {
   void use_mover(PageMover& mover) { mover_ = &mover; }
 
   DType dtype() const { return dtype_; }
+  int64_t layers() const { return std::ssize(layers_); }
   int64_t free_tokens() const { return free_pages_ * kPageTokens; }
   // Of each layer.
   int64_t page_count() const { return std::ssize(blocks_); }
@@ -146,6 +147,11 @@ class KvCache {
   // Returns when no copy is under way, for whoever writes to pages without the steps' order.
   void finish_moves();
 
+  // All places of a layer in a tier, one behind the other.
+  std::span<const std::byte> pool(int64_t layer, TierIndex tier) const {
+    return layers_.at(static_cast<size_t>(layer)).pools.at(tier);
+  }
+
   // Pages of a hold in a tier, over all layers.
   static int64_t pages_in(const KvHold& hold, TierIndex tier);
 
@@ -157,6 +163,7 @@ class KvCache {
     int64_t mark = 0;
   };
   struct Layer {
+    std::array<std::span<const std::byte>, kMaxTiers> pools;
     std::array<std::vector<std::byte*>, kMaxTiers> free;  // places
     std::vector<Move> moves;
     KvHold* leaving = nullptr;  // whose pages last moved out, and in

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "base/units.h"
+#include "engine/access.h"
 #include "engine/backend_memory.h"
 #include "engine/engine.h"
 #include "engine/model_costs.h"
@@ -238,6 +239,8 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   const bool uva = options.mode == AccessMode::kUva;
   const DType kv_dtype = kv_cache_dtype(config, options);
   const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
+  const bool stages_kv = options.mode == AccessMode::kPrefetch && options.kv_ratio > 0;
+  const std::array<int64_t, 2> kv_buffers = kv_buffer_bytes(config, kv_dtype, kv_room);
   const FixedMemory fixed{
       .vector_bytes = vector_bytes_of(specs),
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
@@ -245,13 +248,15 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .kv_tokens = options.sequences == 1 && options.kv_tokens == 0 ? context : kv_tokens,
       .prefill_chunk = prefill_chunk,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
+      .kv_buffer_bytes = stages_kv ? kv_buffers[0] + kv_buffers[1] : 0,
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
       .backend_bytes = options.device.backend == Backend::kCuda
                            ? cuda_backend_bytes(config, operands,
                                                 {.rows = rows,
                                                  .sequences = options.sequences,
                                                  .context = context,
-                                                 .remote_kv = options.kv_ratio > 0})
+                                                 .remote_kv = options.kv_ratio > 0,
+                                                 .stages_kv = stages_kv})
                            : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));

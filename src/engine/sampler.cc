@@ -12,16 +12,6 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// Ids come from a tokenizer; this only keeps a bad one from growing the counts without bound.
-constexpr TokenId kMaxToken = 1 << 28;
-
-void count(std::vector<int32_t>& counts, TokenId token) {
-  require(token >= 0 && token < kMaxToken, "token id out of range");
-  const auto index = static_cast<size_t>(token);
-  if (index >= counts.size()) counts.resize(index + 1);
-  ++counts[index];
-}
-
 void check(bool valid, std::string_view field, double value, std::string_view problem,
            std::string_view fix) {
   if (!valid) throw_invalid("sampling", field, fmt::format("{}", value), problem, fix);
@@ -50,7 +40,10 @@ Sampler::Sampler(const SamplingParams& params) : params_(params) { params_.valid
 
 void Sampler::observe_prompt(std::span<const TokenId> tokens) {
   if (params_.penalised()) {
-    for (const TokenId token : tokens) count(prompt_counts_, token);
+    for (const TokenId token : tokens) {
+      require(token >= 0, "token id out of range");
+      ++counts_[token].prompted;
+    }
   }
   length_ += tokens.size();
 }
@@ -63,7 +56,8 @@ TokenId Sampler::sample(std::span<const float> logits) {
 }
 
 void Sampler::accept(TokenId token) {
-  if (params_.penalised()) count(generated_counts_, token);
+  require(token >= 0, "token id out of range");
+  if (params_.penalised()) ++counts_[token].generated;
   ++length_;
 }
 
@@ -71,15 +65,12 @@ void Sampler::accept(TokenId token) {
 // OpenAI's API reference.
 std::span<const float> Sampler::penalised(std::span<const float> logits) {
   penalised_.assign(logits.begin(), logits.end());
-  const size_t seen = std::max(prompt_counts_.size(), generated_counts_.size());
-  for (size_t i = 0; i < std::min(seen, penalised_.size()); ++i) {
-    const int32_t prompted = i < prompt_counts_.size() ? prompt_counts_[i] : 0;
-    const int32_t generated = i < generated_counts_.size() ? generated_counts_[i] : 0;
-    if (prompted == 0 && generated == 0) continue;
-    float& logit = penalised_[i];
+  for (const auto& [token, count] : counts_) {
+    if (static_cast<size_t>(token) >= penalised_.size()) continue;
+    float& logit = penalised_[static_cast<size_t>(token)];
     logit = logit < 0.0f ? logit * params_.repetition_penalty : logit / params_.repetition_penalty;
-    if (generated == 0) continue;
-    logit -= params_.frequency_penalty * static_cast<float>(generated);
+    if (count.generated == 0) continue;
+    logit -= params_.frequency_penalty * static_cast<float>(count.generated);
     logit -= params_.presence_penalty;
   }
   return penalised_;

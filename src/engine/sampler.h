@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/token_drawer.h"
@@ -65,9 +66,13 @@ class Sampler {
 
   SamplingParams params_;
   uint64_t length_ = 0;  // of the sequence: the prompt's tokens and those chosen
-  // By token id, grown on demand; kept for penalties alone.
-  std::vector<int32_t> prompt_counts_;
-  std::vector<int32_t> generated_counts_;
+  struct Count {
+    int32_t prompted = 0;
+    int32_t generated = 0;
+  };
+  // Of the tokens that there were; kept for penalties alone. (As large as the vocabulary, hundreds
+  // of sequences that begin together wait for their zeros: 75 ms for 512 of 128,256.)
+  std::unordered_map<TokenId, Count> counts_;
   std::vector<float> penalised_;  // logits after penalties, by token id
   TokenDrawer drawer_;
 };

@@ -124,6 +124,7 @@ int64_t whole_tiles_of(int64_t tiles, int clusters) {
 }
 
 int choose_token_tile(int64_t groups, int64_t tokens, int clusters) {
+  if (tokens <= 128) return 128;  // the other half of a tile would be empty
   const int64_t wide = groups * ceil_div(tokens, 256);
   const int64_t narrow = groups * ceil_div(tokens, 128);
   const int64_t whole = whole_tiles_of(wide, clusters);

@@ -50,6 +50,7 @@ class GatedDecoder final : public Model {
 
   Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const override {
     Pass pass(config_, batch, work);
+    pass.announce_kv(ctx);
     embedding(ctx, batch.tokens, *embedding_, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
     if (batch.logit_rows.empty()) return pass.logits;

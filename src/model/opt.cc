@@ -58,6 +58,7 @@ class Opt final : public Model {
 
   Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const override {
     Pass pass(config_, batch, work);
+    pass.announce_kv(ctx);
     embedding(ctx, batch.tokens, *embedding_, pass.hidden);
     add_positions(ctx, batch.positions, *positions_, kPositionOffset, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);

@@ -55,6 +55,13 @@ AttentionConfig Pass::enter_layer(int64_t i) {
   return attention_of(config, batch, i);
 }
 
+void Pass::announce_kv(OpContext& ctx) {
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const AttentionConfig attention = enter_layer(layer);
+    dak::announce_kv(ctx, attention, sequences);
+  }
+}
+
 TierTraffic kv_traffic_of(const ModelConfig& config, const Batch& batch) {
   TierTraffic traffic;
   std::vector<KvSequence> sequences;

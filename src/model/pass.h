@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "model/workspace.h"
 #include "ops/attention.h"
+#include "ops/context.h"
 #include "ops/heads.h"
 
 namespace dak {
@@ -28,6 +29,8 @@ struct Pass {
   Tensor last, last_normed, logits;  // as many rows as logits are wanted
 
   Heads heads() const { return {q, k, v}; }
+  // Says which pages every layer will read, before the first operation.
+  void announce_kv(OpContext& ctx);
 };
 
 // What the attention of every layer reads in this batch.

@@ -69,6 +69,11 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
   }
 }
 
+void announce_kv(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences) {
+  if (ctx.backend == Backend::kCuda) cuda::announce_kv(ctx, config, sequences);
+}
+
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out) {
   check_heads(q, config.heads, config.head_size);

@@ -56,6 +56,11 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out);
 
+// Says what the attention of a layer will read in the pass that begins, before its first operation:
+// mode prefetch copies remote pages ahead. Nothing in other modes.
+void announce_kv(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences);
+
 // Throws kInternal for a configuration or sequences that do not fit together or a batch of m rows.
 void check_attention(const AttentionConfig& config, std::span<const KvSequence> sequences,
                      int64_t m);

@@ -45,12 +45,15 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
 
 // Mode prefetch, to be chosen before the first operation. `cycle`: the weights that have remote
-// blocks, each once, in the order in which a forward pass multiplies with them (from any one on),
-// with the buffer that the remote blocks are copied to. The buffers are in local memory, hold the
-// largest weight that uses them, and like the weights outlive the backend.
+// blocks, and the layers that have remote places for KV pages, each once, in the order in which a
+// forward pass uses them (from any one on), with the buffer that the remote part is copied to. The
+// buffers are in local memory, hold the largest part that uses them, and like what is copied
+// outlive the backend. Pages of other places are read where they lie.
 struct PrefetchStage {
-  const TieredTensor* weight = nullptr;
+  const TieredTensor* weight = nullptr;  // null: KV pages
   size_t buffer = 0;
+  int64_t kv_layer = 0;
+  std::span<const std::byte> kv_pool = {};  // the layer's remote places
 };
 void use_prefetch(CudaBackend& backend, std::span<const PrefetchStage> cycle,
                   std::span<std::byte* const> buffers);

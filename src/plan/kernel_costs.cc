@@ -25,6 +25,12 @@ KernelCosts cuda_kernel_costs(bool reads_once) {
   if (!reads_once) return costs;
   // A GEMM alone reaches 500 to 755 TFLOP/s (gemm.json) of the 780 that cuBLASLt reaches on 8192^3;
   // whole prompts of Llama-3.1-8B give what is left of it with all that a layer does besides.
+  // Decode of many: four layers of OPT-30B and Llama-3.1-70B (many_*_4layers.json). Up to 192 rows
+  // have few tiles, and little to do in each.
+  costs.matmul.push_back(
+      {.rows = 128, .local_share = 0.95, .local_fixed_us = 60, .link_fixed_us = 25});
+  costs.matmul.push_back(
+      {.rows = 192, .local_share = 0.9, .local_fixed_us = 45, .link_fixed_us = 25});
   costs.matmul.push_back(
       {.rows = kAnyRows, .local_share = 0.9, .local_fixed_us = 10, .link_fixed_us = 12});
   costs.local_columns_per_reading = kAnyRows;

@@ -95,6 +95,7 @@ void to_json(nlohmann::json& json, const Plan& plan) {
             {"prefill_chunk", plan.fixed.prefill_chunk},
             {"activation_bytes", plan.fixed.activation_bytes},
             {"prefetch_bytes", plan.fixed.prefetch_bytes},
+            {"kv_buffer_bytes", plan.fixed.kv_buffer_bytes},
             {"uva_bytes", plan.fixed.uva_bytes},
             {"backend_bytes", plan.fixed.backend_bytes}}},
           {"tiers", nlohmann::json::array()},

@@ -61,13 +61,15 @@ struct FixedMemory {
   int64_t kv_tokens = 0;         // tokens it holds, over all sequences
   int64_t prefill_chunk = 0;     // most tokens of a prompt in one forward pass
   int64_t activation_bytes = 0;  // workspace of the largest batch
-  int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts are copied into
+  int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts of weights are copied into
+  int64_t kv_buffer_bytes = 0;   // and what remote KV pages are
   int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums
   int64_t backend_bytes = 0;     // a GPU backend's own: schedules, partial sums, tables, graphs
 
   // In tier 0.
   int64_t total_bytes() const {
-    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + uva_bytes + backend_bytes;
+    return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + kv_buffer_bytes +
+           uva_bytes + backend_bytes;
   }
 };
 

@@ -105,6 +105,34 @@ TEST(PlanModel, PrefetchBuffersComeOutOfTheBudget) {
                  {"prefetch buffers", std::to_string(half.smallest_local_budget_bytes)});
 }
 
+TEST(PlanModel, BuffersOfKvPagesComeOutOfTheBudget) {
+  EngineOptions options{.device = {.backend = Backend::kCuda},
+                        .offload_ratio = 0,
+                        .kv_ratio = 0.5,
+                        .context = 128,
+                        .sequences = 5,
+                        .mode = AccessMode::kPrefetch,
+                        .dtype = DType::kBF16};
+  const Plan prefetch = plan(options);
+  const ModelConfig config = open_model(kConfig, false).config;
+  // Two layers' remote pages: five of ten.
+  const int64_t page = 2 * kPageTokens * config.kv_rows() * 2;
+  EXPECT_GE(prefetch.fixed.kv_buffer_bytes, 2 * 5 * page);
+  EXPECT_LT(prefetch.fixed.kv_buffer_bytes, 2 * (5 * page + kArenaAlignment));
+  options.mode = AccessMode::kDirect;
+  EXPECT_EQ(plan(options).fixed.kv_buffer_bytes, 0);
+  EXPECT_GE(prefetch.bytes_in(0), plan(options).bytes_in(0) + prefetch.fixed.kv_buffer_bytes);
+}
+
+TEST(PlanModel, LogitsOfEverySequenceAreInTheBudget) {
+  EngineOptions options{.offload_ratio = 0, .context = 64, .sequences = 1, .dtype = DType::kBF16};
+  const Plan one = plan(options);
+  options.sequences = 500;
+  const int64_t vocabulary = open_model(kConfig, false).config.vocabulary;
+  EXPECT_GE(plan(options).fixed.activation_bytes,
+            one.fixed.activation_bytes + 499 * vocabulary * 4);
+}
+
 TEST(PlanModel, UvaMovesWholeMatricesAndPaysForCublas) {
   const Plan uva = plan({.device = {.backend = Backend::kCuda},
                          .offload_ratio = 0.5,

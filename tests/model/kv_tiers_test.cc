@@ -328,6 +328,58 @@ TEST_P(KvTiersEngine, ChoosesTheSameTokensAndReportsBytes) {
   }
 }
 
+// Graphs for one sequence and for three in turns, prompts in chunks between them, pages moving.
+std::vector<TokenId> tokens_in_turns(Engine& engine) {
+  std::vector<TokenId> all;
+  const auto append = [&](DecodeLoop& loop, int64_t steps) {
+    for (int64_t i = 0; i < steps; ++i) {
+      loop.run(1);
+      all.insert(all.end(), loop.last_tokens().begin(), loop.last_tokens().end());
+    }
+  };
+  for (int round = 0; round < 3; ++round) {
+    DecodeLoop two(engine, 2, 100 + 40 * round, 1);
+    append(two, 30);
+    two.run(40);  // with a step in flight
+    DecodeLoop::prefill(engine, 150, 1);
+    {
+      DecodeLoop one(engine, 1, 130, 2);
+      append(one, 70);
+    }
+    two.rewind();
+    append(two, 5);
+  }
+  return all;
+}
+
+TEST_P(KvTiersEngine, PrefetchedPagesGiveTheSameTokens) {
+  if (GetParam() == Backend::kCpu) GTEST_SKIP() << "the CPU reads every tier where it lies";
+  std::vector<TokenId> expected;
+  for (const char* model : {"llama_64", "mistral_128"}) {
+    expected.clear();
+    for (const double ratio : {0.0, 0.4, 0.9, 1.0}) {
+      for (const double weights : {0.0, 0.6}) {
+        const bool prefetch = ratio > 0;
+        Engine engine(open_model(config_of(model), false),
+                      {.device = {.backend = GetParam()},
+                       .offload_ratio = weights,
+                       .kv_ratio = ratio,
+                       .context = 320,
+                       .sequences = 3,
+                       .mode = prefetch ? AccessMode::kPrefetch : AccessMode::kDirect,
+                       .synthetic_seed = 1,
+                       .dtype = DType::kBF16,
+                       .prefill_chunk = 70},
+                      cpu_tiers(1e9));
+        EXPECT_EQ(engine.plan().fixed.kv_buffer_bytes > 0, prefetch);
+        const std::vector<TokenId> tokens = tokens_in_turns(engine);
+        if (expected.empty()) expected = tokens;
+        EXPECT_EQ(tokens, expected) << model << ", KV " << ratio << ", weights " << weights;
+      }
+    }
+  }
+}
+
 TEST_P(KvTiersEngine, ATierTooSmallIsSaidBeforeLoading) {
   try {
     Engine engine(open_model(config_of("llama_64"), false),

@@ -42,7 +42,7 @@ class LoadedModel {
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
       cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
-      prepare_access(plan_, *weights_, *cuda_);
+      prepare_access(plan_, *cache_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;
     ctx_.cuda = cuda_.get();

@@ -201,7 +201,7 @@ void launch_attention(const AttentionParams& params, cudaStream_t stream) {
   const LaunchShape shape{.blocks = static_cast<int>(params.kv.m * params.kv.heads),
                           .threads = kWarps * kLanes,
                           .shared_bytes = Shared::size_bytes(params.kv.head_size),
-                          .overlap_previous = true};
+                          .overlap_previous = params.overlap_previous};
   switch (params.kv.kv_dtype) {
     case DType::kF32:
       return launch(attention_kernel<float, false>, params, shape, stream);

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "ops/attention.h"
 #include "ops/context.h"
+#include "ops/cuda/kv_staging.h"
 #include "ops/embedding.h"
 #include "ops/heads.h"
 #include "ops/matmul.h"
@@ -40,6 +42,8 @@ void split_columns(OpContext& ctx, const Tensor& x, std::span<const Tensor> part
 void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows, const Tensor& out);
 void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
               const Tensor& k, const Tensor& v);
+void announce_kv(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences);
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out);
 void split_heads(OpContext& ctx, const AttentionConfig& config,
@@ -48,9 +52,10 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
 // What a recorded decode step reads: its next inputs, one row for each sequence.
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
                 const AttentionConfig& config, std::span<const KvSequence> sequences);
-// Brings the device's page table of this layer up to date for graphs that read it.
-void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
-                      std::span<const KvSequence> sequences);
+// Brings the device's page tables of this layer up to date for graphs that read them. What such a
+// graph has to copy of the layer's remote pages before, in mode prefetch.
+std::vector<CopyRange> refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                                        std::span<const KvSequence> sequences);
 const float* host_values(OpContext& ctx, const Tensor& x);
 std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx);
 

@@ -27,16 +27,19 @@ class CudaDecodeGraph final : public DecodeGraph {
     history_ = state.history;
     give_inputs_a_place();
     generation_ = backend_.generation();
-    graph_ = backend_.record([&] {
+    recording_ = backend_.record([&] {
       ctx_.traffic = {};
       forward();
       if (choice_ == TokenChoice::kDevice) record_choice(state);
     });
     require(!stale(), "recording a graph moved its buffers");
+    for (const RecordedKvCopies& copies : recording_.kv_copies) switch_spare_off(copies);
+    cuda_check(cudaGraphUpload(recording_.executable, backend_.stream()));
   }
   ~CudaDecodeGraph() override {
     cudaStreamSynchronize(backend_.stream());
-    if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+    if (recording_.executable != nullptr) cudaGraphExecDestroy(recording_.executable);
+    if (recording_.graph != nullptr) cudaGraphDestroy(recording_.graph);
     for (cudaEvent_t event : finished_events_) cudaEventDestroy(event);
     cudaEventDestroy(begun_);
   }
@@ -61,7 +64,10 @@ class CudaDecodeGraph final : public DecodeGraph {
 
   void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences) override {
     const bool lost = lost_inputs();
-    cuda::refresh_kv_pages(ctx_, config, sequences);
+    const std::vector<CopyRange> ranges = cuda::refresh_kv_pages(ctx_, config, sequences);
+    for (RecordedKvCopies& copies : recording_.kv_copies) {
+      if (copies.layer == config.layer) set_ranges(copies, at_most(ranges, copies.nodes.size()));
+    }
     if (!lost) inputs_epoch_ = backend_.input_epoch();
   }
 
@@ -75,7 +81,7 @@ class CudaDecodeGraph final : public DecodeGraph {
       from_ = begun_;
     }
     if (backend_.prefetcher() != nullptr) backend_.prefetcher()->prepare_launch();
-    cuda_check(cudaGraphLaunch(graph_, backend_.stream()));
+    cuda_check(cudaGraphLaunch(recording_.executable, backend_.stream()));
     if (choice_ == TokenChoice::kDevice) {
       backend_.count_step();
       backend_.forget_uploads({CudaBackend::kIds, CudaBackend::kPositions, CudaBackend::kKvRows});
@@ -120,6 +126,27 @@ class CudaDecodeGraph final : public DecodeGraph {
   }
 
  private:
+  // Steps that were launched keep their copies.
+  void set_ranges(RecordedKvCopies& copies, const std::vector<CopyRange>& ranges) {
+    const cudaGraphExec_t graph = recording_.executable;
+    for (size_t i = 0; i < copies.nodes.size(); ++i) {
+      const CopyRange wanted = i < ranges.size() ? ranges[i] : CopyRange();
+      if (wanted == copies.ranges[i]) continue;
+      const bool was_on = copies.ranges[i] != CopyRange();
+      const bool on = wanted != CopyRange();
+      if (on) backend_.prefetcher()->set_range(graph, copies, i, wanted);
+      if (on != was_on) cuda_check(cudaGraphNodeSetEnabled(graph, copies.nodes[i], on ? 1 : 0));
+      copies.ranges[i] = wanted;
+    }
+  }
+
+  void switch_spare_off(const RecordedKvCopies& copies) const {
+    for (size_t i = 0; i < copies.nodes.size(); ++i) {
+      if (copies.ranges[i] != CopyRange()) continue;
+      cuda_check(cudaGraphNodeSetEnabled(recording_.executable, copies.nodes[i], 0));
+    }
+  }
+
   // Whichever of them the pass reads.
   void give_inputs_a_place() {
     const auto rows = static_cast<size_t>(rows_);
@@ -166,7 +193,7 @@ class CudaDecodeGraph final : public DecodeGraph {
   uint64_t generation_ = 0;
   uint64_t inputs_epoch_ = 0;
   int32_t* history_ = nullptr;
-  cudaGraphExec_t graph_ = nullptr;
+  CudaBackend::Recording recording_;
   int64_t launched_ = 0;  // kDevice: as the device counts steps
   int64_t finished_ = 0;
   std::array<cudaEvent_t, 2 * kInFlight> finished_events_{};

@@ -144,6 +144,7 @@ struct AttentionParams {
   uint32_t* arrivals;  // [m, kv_heads, tiles, 1 + groups of a row], zero between launches
   LinkState* links;    // [kMaxTiers]
   std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
+  bool overlap_previous = true;  // not for the kernel: false where pages come by a copy before it
 };
 // Any page, on any GPU.
 void launch_attention(const AttentionParams& params, cudaStream_t stream);

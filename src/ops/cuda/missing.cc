@@ -62,6 +62,7 @@ void store_kv(OpContext&, const AttentionConfig&, std::span<const KvSequence>, c
               const Tensor&) {
   refuse();
 }
+void announce_kv(OpContext&, const AttentionConfig&, std::span<const KvSequence>) { refuse(); }
 void attention(OpContext&, const AttentionConfig&, std::span<const KvSequence>, const Tensor&,
                const Tensor&) {
   refuse();

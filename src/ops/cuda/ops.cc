@@ -145,14 +145,14 @@ int64_t pages_in_table(const AttentionConfig& config, const KvSequence& sequence
 }
 
 std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& config,
-                               std::span<const KvSequence> sequences) {
+                               std::span<const KvSequence> sequences, CudaBackend::Slot slot) {
   std::vector<std::byte*> table;
   for (const KvSequence& s : sequences) {
     for (const KvPage& page : s.pages) table.push_back(page.data);
     table.resize(table.size() +
                  static_cast<size_t>(pages_in_table(config, s) - std::ssize(s.pages)));
   }
-  return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
+  return backend.upload(slot, std::span<std::byte* const>(table), config.layer);
 }
 
 // Neighbouring rows of a batch that one launch of paged attention takes.
@@ -263,8 +263,9 @@ const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
 }
 
 KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
-                   std::span<const KvSequence> sequences, int64_t m) {
-  return {.pages = upload_pages(backend, config, sequences),
+                   std::span<const KvSequence> sequences, int64_t m,
+                   CudaBackend::Slot slot = CudaBackend::kKvPages) {
+  return {.pages = upload_pages(backend, config, sequences, slot),
           .rows = upload_rows(backend, config, sequences, m),
           .m = m,
           .heads = config.heads,
@@ -458,11 +459,20 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
   launch_split_heads(params, backend.stream());
 }
 
-void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
-               const Tensor& q, const Tensor& out) {
-  CudaBackend& backend = backend_of(ctx);
-  check_head_size(config);
-  AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0)),
+void announce_kv(OpContext& ctx, const AttentionConfig& config,
+                 std::span<const KvSequence> sequences) {
+  Prefetcher* prefetcher = backend_of(ctx).prefetcher();
+  if (prefetcher == nullptr) return;
+  std::optional<StagedKv> staged = prefetcher->staged(config, sequences);
+  if (staged) prefetcher->announce_kv(config.layer, std::move(staged->ranges));
+}
+
+namespace {
+
+void attend(CudaBackend& backend, const AttentionConfig& config,
+            std::span<const KvSequence> sequences, CudaBackend::Slot pages, bool waits,
+            const Tensor& q, const Tensor& out) {
+  AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0), pages),
                          .q = q.f32(),
                          .out = out.data,
                          .out_dtype = out.dtype,
@@ -473,7 +483,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .pieces = nullptr,
                          .arrivals = nullptr,
                          .links = backend.links().device_states(),
-                         .readers = {}};
+                         .readers = {},
+                         .overlap_previous = !waits};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());
@@ -482,11 +493,28 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
   params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
   params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
   if (has_prefill_tiles(config.head_size)) {
-    attend_prefill_tiles(backend, config, sequences, params.kv, q, out);
+    attend_prefill_tiles(backend, config, sequences, params.kv, waits, q, out);
   }
   for (const RowSlice& slice : slices_of(config, sequences)) {
     attend_slice(backend, config, slice, params);
   }
+}
+
+}  // namespace
+
+void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
+               const Tensor& q, const Tensor& out) {
+  CudaBackend& backend = backend_of(ctx);
+  check_head_size(config);
+  Prefetcher* prefetcher = backend.prefetcher();
+  const std::optional<StagedKv> staged =
+      prefetcher != nullptr ? prefetcher->staged(config, sequences) : std::nullopt;
+  if (!staged) {
+    return attend(backend, config, sequences, CudaBackend::kKvPages, /*waits=*/false, q, out);
+  }
+  const bool waits = prefetcher->acquire_kv(config.layer);
+  attend(backend, config, staged->sequences, CudaBackend::kSeenPages, waits, q, out);
+  prefetcher->release_kv(config.layer);
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
@@ -497,13 +525,17 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
   upload_rows(backend, config, sequences, std::ssize(tokens));
 }
 
-void refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
-                      std::span<const KvSequence> sequences) {
+std::vector<CopyRange> refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                                        std::span<const KvSequence> sequences) {
   CudaBackend& backend = backend_of(ctx);
-  upload_pages(backend, config, sequences);
+  upload_pages(backend, config, sequences, CudaBackend::kKvPages);
+  std::optional<StagedKv> staged;
+  if (backend.prefetcher() != nullptr) staged = backend.prefetcher()->staged(config, sequences);
+  if (staged) upload_pages(backend, config, staged->sequences, CudaBackend::kSeenPages);
   const bool tensor_cores =
       backend.kernels() != KernelKind::kPlain && on_tensor_cores(config.kv_dtype, config.head_size);
-  if (tensor_cores) upload_runs(backend, config, sequences);
+  if (tensor_cores) upload_runs(backend, config, staged ? staged->sequences : sequences);
+  return staged ? std::move(staged->ranges) : std::vector<CopyRange>();
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

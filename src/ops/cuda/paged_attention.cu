@@ -19,7 +19,7 @@ void launch_size(const AttentionParams& params, int sm_count, cudaStream_t strea
          {.blocks = sm_count * std::max(1, per_sm),
           .threads = kUnitWarps * 32,
           .shared_bytes = shared,
-          .overlap_previous = true},
+          .overlap_previous = params.overlap_previous},
          stream);
 }
 

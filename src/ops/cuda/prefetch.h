@@ -1,10 +1,12 @@
-// Mode prefetch: the copy engine brings the remote row blocks of each weight into buffers in local
-// memory, ahead of the matmul that reads them there. Copies run on a stream of their own in the
-// order in which a forward pass uses the weights. A copy begins as soon as the one before it has
-// ended and its buffer's last reader is done; a matmul waits for its own copy alone.
+// Mode prefetch: the copy engine brings the remote row blocks of each weight, and the remote KV
+// pages of each layer, into buffers in local memory, ahead of the operation that reads them there.
+// Copies run on a stream of their own in the order in which a forward pass uses them. A copy begins
+// as soon as the one before it has ended and its buffer's last reader is done; an operation waits
+// for its own copy alone.
 //
 // A recorded decode step finds its first weight staged, copies the others, and ends by copying the
-// first one again, for the next step: only the change of graphs interrupts the copies.
+// first one again, for the next step: only the change of graphs interrupts the copies. KV pages are
+// copied in the step that reads them, since the next step's are not known yet.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -17,13 +19,23 @@
 #include <vector>
 
 #include "memory/tiered_tensor.h"
+#include "ops/cuda/kv_staging.h"
 #include "ops/cuda_backend.h"
 
 namespace dak {
 
+// The copies of one layer's KV pages in a recorded step. A page list that changes needs no new
+// recording: copies are given other ranges, or switched off.
+struct RecordedKvCopies {
+  int64_t layer = 0;
+  std::vector<cudaGraphNode_t> nodes;  // of the graph that was recorded
+  std::vector<CopyRange> ranges;       // of each; empty: it copies nothing that is needed
+};
+inline constexpr size_t kLeastRecordedCopies = 8;  // of a layer
+
 class Prefetcher {
  public:
-  // `compute`: the stream of the matmuls. See use_prefetch for the rest.
+  // `compute`: the stream of the operations. See use_prefetch for the rest.
   Prefetcher(std::span<const PrefetchStage> cycle, std::span<std::byte* const> buffers,
              cudaStream_t compute);
   ~Prefetcher();
@@ -32,18 +44,31 @@ class Prefetcher {
 
   // The weight as the kernels see it: all local. `weight` itself when nothing of it is remote.
   const TieredTensor& staged(const TieredTensor& weight) const;
+  // The pages of a layer as attention sees them; nullopt when none of the layer is staged.
+  std::optional<StagedKv> staged(const AttentionConfig& config,
+                                 std::span<const KvSequence> sequences) const;
 
-  // Before the kernels that read the weight. True: they wait for a copy, and must not start early.
+  // What the pass that begins will read of a layer's pool. For every layer before the pass's first
+  // operation: copies run ahead.
+  void announce_kv(int64_t layer, std::vector<CopyRange> ranges);
+
+  // Before the kernels that read the weight, or the layer's pages. True: they wait for a copy, and
+  // must not start early.
   bool acquire(const TieredTensor& weight);
+  bool acquire_kv(int64_t layer);
   // After them.
   void release(const TieredTensor& weight);
+  void release_kv(int64_t layer);
 
   // Around a capture of the compute stream: the first before it begins, the others inside it.
   void prepare_recording();
   void begin_recording();
   void end_recording();
-  // After it, whether or not it came to an end.
-  void finish_recording();
+  // After it, whether or not it came to an end. The recorded copies of KV pages.
+  std::vector<RecordedKvCopies> finish_recording();
+  // Gives a copy of a recorded graph another range, which is not empty.
+  void set_range(cudaGraphExec_t graph, const RecordedKvCopies& copies, size_t copy,
+                 const CopyRange& range) const;
   // Before a recorded step is launched.
   void prepare_launch();
 
@@ -55,9 +80,14 @@ class Prefetcher {
     int64_t size_bytes;
   };
   struct Stage {
-    TieredTensor staged;
+    TieredTensor staged;  // of a weight
     size_t buffer;
     std::vector<Run> runs;
+    int64_t kv_layer = -1;          // of KV pages
+    KvPool pool = {};               // of them
+    bool announced = false;         // `ranges` are of the pass under way, which has not read them
+    std::vector<CopyRange> ranges;  // of the pool
+    bool is_kv() const { return kv_layer >= 0; }
   };
   // As of the work enqueued so far.
   struct Buffer {
@@ -67,11 +97,18 @@ class Prefetcher {
     bool pending = false;         // the compute stream has not waited for the copy
   };
 
+  void add_weight(const PrefetchStage& from);
+  void add_kv(const PrefetchStage& from);
   Buffer& buffer_of(size_t stage) { return buffers_[cycle_[stage].buffer]; }
   size_t after(size_t stage) const { return (stage + 1) % cycle_.size(); }
-  bool recorded_all() const;
+  std::optional<size_t> kv_stage(int64_t layer) const;
+  bool acquire_stage(size_t stage);
+  void release_stage(size_t stage);
+  bool carries() const { return first_ && !cycle_[*first_].is_kv(); }
   void free_all();
   void copy(size_t stage);
+  void copy_ranges(const Stage& stage, std::byte* buffer);
+  void record_ranges(const Stage& stage, std::byte* buffer);
   void copy_ahead(bool after_compute);
   void restart(size_t stage);
   void settle();
@@ -84,13 +121,16 @@ class Prefetcher {
   cudaEvent_t join_ = nullptr;
   std::vector<Stage> cycle_;
   std::unordered_map<const RowBlock*, size_t> stage_of_;
+  std::unordered_map<int64_t, size_t> kv_stage_of_;  // by layer
   std::vector<Buffer> buffers_;
   size_t next_copy_ = 0;
 
   bool recording_ = false;
-  bool first_again_ = false;  // the recording has copied its first weight for the next step
-  std::optional<size_t>
-      first_;  // that a recorded step uses; none: it uses none or was not recorded
+  size_t to_record_ = 0;  // stages that the recording has yet to copy
+  // That a recorded step uses; none: it uses none or was not recorded. A weight is staged when the
+  // step begins and again when it ends.
+  std::optional<size_t> first_;
+  std::vector<RecordedKvCopies> recorded_kv_;
   std::vector<Buffer> before_recording_;
   size_t next_before_recording_ = 0;
 };

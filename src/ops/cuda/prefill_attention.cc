@@ -31,7 +31,7 @@ int64_t item_bytes(const AttentionConfig& config) { return config.page_bytes() /
 }  // namespace
 
 void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
-                          std::span<const KvSequence> sequences, const KvParams& kv,
+                          std::span<const KvSequence> sequences, const KvParams& kv, bool waits,
                           const Tensor& q, const Tensor& out) {
   const PrefillSchedule schedule = make_prefill_schedule(config, sequences);
   if (schedule.units == 0) return;
@@ -69,7 +69,8 @@ void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
       .slots = static_cast<int32_t>(slots),
       .readers = backend.gemm_readers(),
       .tiers = 0,
-      .tier = {}};
+      .tier = {},
+      .overlap_previous = !waits};
   for (int tier = 1; tier < kMaxTiers; ++tier) {
     if (schedule.fetches[static_cast<size_t>(tier)].back().end > 0) {
       params.tier[params.tiers++] = tier;

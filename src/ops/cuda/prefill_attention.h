@@ -17,9 +17,10 @@ inline bool takes_prefill_tiles(const AttentionConfig& config, const KvSequence&
   return sequence.rows >= kPrefillLeastRows && has_prefill_tiles(config.head_size);
 }
 
-// Those sequences of the batch that do; `kv` is of the whole batch.
+// Those sequences of the batch that do; `kv` is of the whole batch. `waits`: for a copy that is
+// enqueued, so that the kernel must not start early.
 void attend_prefill_tiles(CudaBackend& backend, const AttentionConfig& config,
-                          std::span<const KvSequence> sequences, const KvParams& kv,
+                          std::span<const KvSequence> sequences, const KvParams& kv, bool waits,
                           const Tensor& q, const Tensor& out);
 
 }  // namespace dak::cuda

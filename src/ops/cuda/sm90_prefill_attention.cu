@@ -16,7 +16,7 @@ void launch_size(const PrefillParams& params, int sm_count, cudaStream_t stream)
          {.blocks = blocks,
           .threads = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
-          .overlap_previous = true},
+          .overlap_previous = params.overlap_previous},
          stream);
 }
 

@@ -19,9 +19,10 @@ struct PrefillParams {
   LinkState* links;
   int32_t groups;  // segments x KV heads
   int32_t slots;
-  int32_t readers;          // thread blocks of each tier that copy to the ring, at most
-  int32_t tiers;            // with items
-  int32_t tier[kMaxTiers];  // which
+  int32_t readers;               // thread blocks of each tier that copy to the ring, at most
+  int32_t tiers;                 // with items
+  int32_t tier[kMaxTiers];       // which
+  bool overlap_previous = true;  // not for the kernel: false where pages come by a copy before it
 };
 
 // on_tensor_cores() pages with has_prefill_tiles(), with sm_90a.

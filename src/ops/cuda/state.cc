@@ -159,7 +159,8 @@ void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {
   for (const Slot slot : slots) uploads_[slot].host.clear();
 }
 
-cudaGraphExec_t CudaBackend::record(const std::function<void()>& enqueue) {
+CudaBackend::Recording CudaBackend::record(const std::function<void()>& enqueue) {
+  Recording recording;
   cudaGraph_t graph = nullptr;
   if (prefetcher_ != nullptr) prefetcher_->prepare_recording();
   cuda_check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
@@ -176,14 +177,13 @@ cudaGraphExec_t CudaBackend::record(const std::function<void()>& enqueue) {
     throw;
   }
   recording_ = false;
-  if (prefetcher_ != nullptr) prefetcher_->finish_recording();
+  if (prefetcher_ != nullptr) recording.kv_copies = prefetcher_->finish_recording();
   cuda_check(cudaStreamEndCapture(stream_, &graph));
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
+  const cudaError_t status = cudaGraphInstantiate(&recording.executable, graph, 0);
+  if (status != cudaSuccess) cudaGraphDestroy(graph);
   cuda_check(status);
-  cuda_check(cudaGraphUpload(executable, stream_));
-  return executable;
+  recording.graph = graph;
+  return recording;
 }
 
 CudaBackend::StepState CudaBackend::step_state(int64_t m) {

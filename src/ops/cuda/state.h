@@ -66,7 +66,8 @@ class CudaBackend {
     kDraws,
     kKvPages,
     kKvRuns = 1 << 20,
-    kPrefillPlan = 1 << 21
+    kPrefillPlan = 1 << 21,
+    kSeenPages = 1 << 22  // where attention sees pages, if not where they lie
   };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
@@ -85,8 +86,13 @@ class CudaBackend {
   // Kernels changed what these slots hold: the next upload sends in any case.
   void forget_uploads(std::initializer_list<Slot> slots);
 
-  // Runs `enqueue` with the stream recording instead of running.
-  cudaGraphExec_t record(const std::function<void()>& enqueue);
+  // What `enqueue` does with the stream recording instead of running. The caller's to destroy.
+  struct Recording {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    std::vector<RecordedKvCopies> kv_copies;
+  };
+  Recording record(const std::function<void()>& enqueue);
 
   // For launch_advance; room for `m` rows.
   struct StepState {
@@ -161,7 +167,7 @@ class CudaBackend {
   GemmWorkspace gemm_workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
-  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; the last three + layer
+  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; the last four + layer
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
