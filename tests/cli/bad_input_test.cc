@@ -458,7 +458,15 @@ std::vector<Case> cases() {
                  {"192.0.2.1", "cannot listen", "--host"}),
       serve_case("serve_key", {"--api-key", "a b"}, {"--api-key", "visible"}),
       serve_case("serve_key_file", {"--api-key-file", "/nonexistent/keys"}, {"/nonexistent/keys"}),
-      serve_case("serve_keys_that_are_none", {"--api-key-file", "/dev/null"}, {"holds no key"}),
+      {"serve_keys_that_are_none",
+       [](const fs::path& folder) {
+         write(folder / "keys", "# none yet\n\n");
+         return Arguments{"serve",          kGguf.string(),
+                          "--device",       "cpu",
+                          "--port",         "0",
+                          "--api-key-file", (folder / "keys").string()};
+       },
+       {"keys", "holds no key"}},
       serve_case("serve_timeout", {"--header-timeout", "0"}, {"--header-timeout"}),
       serve_case("serve_drain", {"--drain-timeout", "-1"}, {"--drain-timeout", "-1"}),
       serve_case("serve_body", {"--max-body", "many"}, {"--max-body", "many"}),

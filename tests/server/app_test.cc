@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "http_client.h"
@@ -20,6 +23,29 @@ using std::chrono::milliseconds;
 const Engine& tiny_engine() {
   static const Engine kEngine(open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true),
                               {.threads = 1, .context = 256}, cpu_tiers(1e9));
+  return kEngine;
+}
+
+// The same model with a template that takes tools.
+const Engine& tiny_tool_engine() {
+  static const Engine kEngine = [] {
+    namespace fs = std::filesystem;
+    const fs::path folder = fs::path(testing::TempDir()) / fmt::format("dak-tools-{}", getpid());
+    fs::copy(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", folder);
+    fs::copy_file(std::string(DAK_SOURCE_DIR) + "/tests/fuzz/corpus/jinja/Qwen-Qwen3-0.6B.jinja",
+                  folder / "chat_template.jinja");
+    // Tools make long prompts.
+    std::ifstream stream(folder / "config.json");
+    Json config = Json::parse(stream);
+    config["max_position_embeddings"] = 4096;
+    std::ofstream(folder / "config.json") << config;
+    const ModelFiles files = open_model(folder, true);
+    struct Removed {
+      fs::path folder;
+      ~Removed() { fs::remove_all(folder); }
+    } removed{folder};
+    return Engine(files, {.threads = 1, .context = 4096}, cpu_tiers(1e9));
+  }();
   return kEngine;
 }
 
@@ -45,7 +71,8 @@ std::vector<Json> events_of(const std::string& body, bool with_done = true) {
 class AppTest : public testing::Test {
  protected:
   void start(AppOptions options = {}, const HttpLimits& limits = {},
-             std::chrono::microseconds pace = milliseconds(1), bool ready = true) {
+             std::chrono::microseconds pace = milliseconds(1), bool ready = true,
+             const Engine& engine = tiny_engine()) {
     app_ = std::make_unique<App>(std::move(options));
     server_ = std::make_unique<HttpServer>(
         "127.0.0.1", 0, limits,
@@ -54,8 +81,7 @@ class AppTest : public testing::Test {
         },
         App::refusal);
     generator_ = std::make_unique<ScriptedGenerator>(pace);
-    service_ =
-        std::make_unique<Service>(tiny_engine(), *generator_, ServiceOptions{.name = "tiny"});
+    service_ = std::make_unique<Service>(engine, *generator_, ServiceOptions{.name = "tiny"});
     if (ready) app_->serve(*service_, server_.get());
     server_->start();
   }
@@ -401,6 +427,48 @@ TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
   EXPECT_THROW(ask_tokens(load, "x"), Error);
   load.port = 1;
   EXPECT_THROW(ask_tokens(load, "x"), Error);
+}
+
+TEST_F(AppTest, ToolCallsWholeAndStreamed) {
+  start({}, {}, milliseconds(5), true, tiny_tool_engine());
+  const std::string fields = kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}}])";
+  const std::string call = R"({"name": "f", "arguments": {"x": 1}})";
+  generator_->say({"Let me", " look.\n<tool", "_call>\n" + call, "\n</tool_call>\n<tool_call>",
+                   call, "</tool_call>", "", ""});
+  const Json whole = Json::parse(post("/v1/chat/completions", "{" + fields + "}").body);
+  const Json& message = whole["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "Let me look.");
+  ASSERT_EQ(message["tool_calls"].size(), 2U);
+  EXPECT_EQ(message["tool_calls"][1]["function"]["name"], "f");
+  EXPECT_EQ(message["tool_calls"][1]["function"]["arguments"], R"({"x":1})");
+  EXPECT_EQ(whole["choices"][0]["finish_reason"], "tool_calls");
+  EXPECT_EQ(generator_->last_request.constraint, nullptr);
+
+  std::string text, reason;
+  std::vector<int> indices;
+  for (const Json& event :
+       events_of(post("/v1/chat/completions", "{" + fields + R"(,"stream":true})").body)) {
+    const Json& choice = event["choices"][0];
+    text += choice["delta"].value("content", "");
+    if (choice["delta"].contains("tool_calls")) {
+      indices.push_back(choice["delta"]["tool_calls"][0]["index"]);
+    }
+    if (!choice["finish_reason"].is_null()) reason = choice["finish_reason"];
+  }
+  EXPECT_EQ(text, "Let me look.");
+  EXPECT_EQ(indices, (std::vector<int>{0, 1}));
+  EXPECT_EQ(reason, "tool_calls");
+
+  const Json one = Json::parse(
+      post("/v1/chat/completions", "{" + fields + R"(,"parallel_tool_calls":false})").body);
+  EXPECT_EQ(one["choices"][0]["message"]["tool_calls"].size(), 1U);
+  EXPECT_EQ(one["choices"][0]["finish_reason"], "tool_calls");
+
+  post("/v1/chat/completions", "{" + fields + R"(,"tool_choice":"required"})");
+  EXPECT_NE(generator_->last_request.constraint, nullptr);
+  refused(
+      post("/v1/chat/completions", "{" + fields + R"(,"response_format":{"type":"json_object"}})"),
+      400);
 }
 
 // Every connection reads a stream of its own; none may miss a token or see another's.
