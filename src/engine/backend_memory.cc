@@ -72,7 +72,7 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   }
   const int64_t pages = kv_pages_for(needs.context);
   // Rows that attention cuts into runs: one of each sequence, or few.
-  const int64_t runs = ceil_div(pages, cuda::kRunPages);
+  const int64_t runs = cuda::kv_runs_for(pages);
   const int64_t cut_rows = std::max(
       needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
   const cuda::AttentionPieces attention =

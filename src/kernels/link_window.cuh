@@ -78,8 +78,10 @@ __device__ inline uint32_t epoch_samples(uint32_t window_units) {
 }
 
 // One thread of reader `rank` of `readers`; returns once the issuing thread has finished.
+// `chunk_bytes`: what a copy that the mailbox counts as one sample has.
 __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, uint32_t rank,
-                                          uint32_t readers) {
+                                          uint32_t readers,
+                                          uint32_t chunk_bytes = kWindowUnitBytes) {
   const uint64_t start_ns = ptx::global_time_ns();
   const uint32_t start_cycles = ptx::cycle_count();
   atomicAdd(&link.active_readers, 1u);
@@ -99,7 +101,7 @@ __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, u
         atomicAdd(&link.active_readers, 1u);
       }
     }
-    const uint32_t window_units = load_volatile(link.window_bytes) / kWindowUnitBytes;
+    const uint32_t window_units = load_volatile(link.window_bytes) / chunk_bytes;
     const uint64_t elapsed_ns = ptx::global_time_ns() - start_ns;
     uint32_t sharers = max(load_volatile(link.active_readers), 1u);
     // The other readers are starting too: do not take their shares before they register.
@@ -117,7 +119,7 @@ __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, u
         min_delay = box.min_delay;
         atomicMin(&link.min_delay_cycles, min_delay);
       }
-      atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * kWindowUnitBytes);
+      atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * chunk_bytes);
       const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
       const unsigned long long before = atomicAdd(&link.epoch, added);
       if ((before + added) >> 48 >= epoch_samples(window_units)) {

@@ -543,7 +543,8 @@ TEST_P(CudaKernels, AttentionIsCloseToFp64) {
           attention_config(12, 1, 32, dtype), attention_config(6, 2, 64, dtype),
           attention_config(4, 1, 80, dtype, 100), attention_config(8, 1, 96, dtype),
           attention_config(2, 1, 256, dtype, 1), attention_config(3, 3, 128, dtype, 64),
-          attention_config(16, 2, 128, dtype)}) {
+          attention_config(16, 2, 128, dtype), attention_config(71, 1, 64, dtype),
+          attention_config(40, 2, 128, dtype), attention_config(36, 1, 256, dtype)}) {
       for (const std::vector<SequenceShape>& shapes : batches) {
         std::vector<float> naive;
         std::vector<double> exact;
@@ -578,7 +579,8 @@ TEST_P(CudaKernels, AttentionOverALongSequenceIsCloseToFp64) {
 }
 
 TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
-  for (const auto& [heads, window] : {std::pair<int64_t, int64_t>{4, 0}, {24, 0}, {4, 1500}}) {
+  for (const auto& [heads, window] :
+       {std::pair<int64_t, int64_t>{4, 0}, {24, 0}, {142, 0}, {4, 1500}}) {
     const AttentionConfig c = attention_config(heads, 2, 64, DType::kBF16, window);
     const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}, {18000, 1}, {2100, 1}};
     const std::vector<float> together = run_attention(c, shapes, all_local, GetParam());
@@ -603,12 +605,15 @@ TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
 // Query heads that share a KV head share its bytes.
 TEST_F(CudaOps, AttentionReadsARemotePageOnce) {
   if (const std::string reason = no_gpu(KernelKind::kTma); !reason.empty()) GTEST_SKIP() << reason;
-  const AttentionConfig c = attention_config(16, 2, 128, DType::kBF16);
-  int64_t read_bytes = 0;
-  run_attention(
-      c, {{5000, 1}, {64, 1}, {1023, 1}}, [](int64_t page) -> TierIndex { return page % 3 == 1; },
-      KernelKind::kTma, &read_bytes);
-  EXPECT_EQ(read_bytes, (26 + 1 + 5) * c.page_bytes());  // of 79, 2 and 16 pages
+  for (const int64_t heads : {2, 16, 42, 128}) {  // 1, 8, 21 and 64 to a KV head
+    const AttentionConfig c = attention_config(heads, 2, 128, DType::kBF16);
+    int64_t read_bytes = 0;
+    run_attention(
+        c, {{5000, 1}, {64, 1}, {1023, 1}}, [](int64_t page) -> TierIndex { return page % 3 == 1; },
+        KernelKind::kTma, &read_bytes);
+    // Of 79, 2 and 16 pages. The second's last page has one token: half of it is read.
+    EXPECT_EQ(read_bytes, (26 + 5) * c.page_bytes() + c.page_bytes() / 2) << heads << " heads";
+  }
 }
 
 }  // namespace

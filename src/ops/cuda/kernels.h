@@ -134,15 +134,20 @@ struct AttentionParams {
   void* out;       // [m, heads, head_size] of out_dtype
   DType out_dtype;
   // On tensor cores only:
-  int32_t tiles;       // of kTileHeads query heads for each KV head
-  int32_t tile_heads;  // query heads in the fullest
+  int32_t group_tiles;  // of kTileHeads query heads for each KV head
+  int32_t tiles;        // of those, that share what is read: a pass
+  int32_t passes;
+  int32_t tile_heads;  // query heads in the fullest tile
   // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
   // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
   const uint64_t* runs;
-  int32_t piece_room;  // runs of a row
-  float* pieces;       // [m, kv_heads, tiles, piece_room, tile_heads (head_size + 2)]
-  uint32_t* arrivals;  // [m, kv_heads, tiles, 1 + groups of a row], zero between launches
-  LinkState* links;    // [kMaxTiers]
+  int32_t part_room;     // parts of a row
+  int32_t group_room;    // groups of runs of a row
+  int32_t arrival_room;  // AttentionPieces::arrivals
+  float* pieces;         // [m, kv_heads, group_tiles, part_room, piece_floats]
+  uint32_t*
+      arrivals;      // [m, kv_heads, group_tiles, arrival_room, kMergeWarps], zero between launches
+  LinkState* links;  // [kMaxTiers]
   std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
 };
 // Any page, on any GPU.

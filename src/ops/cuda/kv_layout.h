@@ -20,42 +20,74 @@ constexpr int kv_unit(int token, int unit, int units) {
   return unit < units / 8 * 8 ? (unit & ~7) | ((unit ^ token) & 7) : unit;
 }
 
-// Attention's runs: a sequence's pages are cut at every kRunPages-th, whatever is seen of them; a
-// rest shorter than that belongs to the run before it. One thread block reads a run, so that a tier
-// is read evenly when whole runs lie in it. Batches with one row for each sequence are cut, and
-// others of no more than kMostCutRows rows and kMostCutRuns rows x runs; the rest have rows enough
-// to be busy.
+// Attention's runs: a sequence's pages are cut at every kRunPages-th, whatever is seen of them, so
+// that a tier is read evenly when whole runs lie in it. Batches with one row for each sequence are
+// cut, and others of no more than kMostCutRows rows and kMostCutRuns rows x runs; the rest have
+// rows enough to be busy.
 inline constexpr int kRunPages = 16;
 inline constexpr int64_t kMostCutRows = 64;
 inline constexpr int64_t kMostCutRuns = 2048;
-// The last run of so many pages.
-constexpr int64_t last_run(int64_t pages) {
-  return pages < 2 * kRunPages ? 0 : pages / kRunPages - 1;
-}
-// A run of a row; bit i of `remote`: its page i, of up to 2 kRunPages - 1, is not local.
+constexpr int64_t kv_runs_for(int64_t pages) { return (pages + kRunPages - 1) / kRunPages; }
+// A run of a row; bit i of `remote`: its page i is not local.
 constexpr uint64_t run_entry(int64_t row, int64_t run, uint32_t remote) {
   return uint64_t{remote} << 32 | static_cast<uint64_t>(row) << 16 | static_cast<uint64_t>(run);
 }
 inline constexpr int64_t kMostRunRows = 1 << 16;  // and runs of a row
+
+// Short rows are cut finer, so that one alone keeps a GPU busy: a run into parts of 4, 8 or 16
+// pages, which add up to it in order. By how many pages the row's token has behind it, itself
+// included, and nothing else, so that no bit depends on the batch.
+inline constexpr int kLeastPartPages = 4;
+inline constexpr int64_t kPartsOfShortRow = 192;  // over the KV heads, at most
+constexpr int part_pages(int64_t pages, int64_t kv_heads) {
+  int part = kLeastPartPages;
+  while (part < kRunPages && pages * kv_heads > kPartsOfShortRow * part) part *= 2;
+  return part;
+}
+// Parts of a row of up to `pages` pages.
+constexpr int64_t most_parts(int64_t pages, int64_t kv_heads) {
+  int64_t most = kv_runs_for(pages);
+  for (int part = kLeastPartPages; part < kRunPages; part *= 2) {
+    const int64_t longest = kPartsOfShortRow * part / kv_heads;
+    const int64_t taken = pages < longest ? pages : longest;
+    const int64_t parts = (taken + part - 1) / part;
+    if (parts > most) most = parts;
+  }
+  return most;
+}
+
 // What a row's runs leave is summed up in groups of so many, then the groups.
 inline constexpr int kGroupRuns = 16;
+// Query heads are multiplied 8 at a time; up to 8 such tiles share what is read of a KV head.
 inline constexpr int kTileHeads = 8;
+constexpr int most_pass_tiles(int64_t head_size) { return head_size <= 128 ? 8 : 4; }
+// Warps that sum up, each its share of a piece's values, with counters of its own.
+inline constexpr int kMergeWarps = 2;
+// A piece: values [tile_heads, head_size], then for each of these warps its largest score and its
+// sum of weights, [tile_heads] each.
+constexpr int64_t piece_floats(int64_t tile_heads, int64_t head_size) {
+  return tile_heads * (head_size + 2 * kMergeWarps);
+}
 
-// What `rows` rows of up to `pages` pages each leave of their runs.
+// What `rows` rows of up to `pages` pages each leave of their parts.
 struct AttentionPieces {
-  int64_t runs;  // of a row
+  int64_t parts;     // of a row
+  int64_t arrivals;  // counters of a row's KV head and tile: the whole, its groups, its runs
   int64_t value_bytes;
-  int64_t counters;  // of 4 bytes
+  int64_t counters;  // of 4 bytes, in all
 };
 constexpr AttentionPieces attention_pieces(int64_t heads, int64_t kv_heads, int64_t head_size,
                                            int64_t rows, int64_t pages) {
   const int64_t group = heads / kv_heads;
   const int64_t tile_heads = group < kTileHeads ? group : kTileHeads;
   const int64_t places = rows * kv_heads * ((group + kTileHeads - 1) / kTileHeads);
-  const int64_t runs = (pages + kRunPages - 1) / kRunPages;
-  return {.runs = runs,
-          .value_bytes = places * runs * tile_heads * (head_size + 2) * 4,
-          .counters = places * (1 + (runs + kGroupRuns - 1) / kGroupRuns)};
+  const int64_t parts = most_parts(pages, kv_heads);
+  const int64_t runs = kv_runs_for(pages);
+  const int64_t arrivals = 1 + (runs + kGroupRuns - 1) / kGroupRuns + runs;
+  return {.parts = parts,
+          .arrivals = arrivals,
+          .value_bytes = places * parts * piece_floats(tile_heads, head_size) * 4,
+          .counters = places * arrivals * kMergeWarps};
 }
 
 }  // namespace dak::cuda

@@ -158,17 +158,14 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
 bool is_cut(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
   int64_t most = 0;
   for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
-  const int64_t runs = (most + kRunPages - 1) / kRunPages;
+  const int64_t runs = kv_runs_for(most);
   if (m >= kMostRunRows || runs >= kMostRunRows) return false;
   return m <= std::ssize(sequences) || (m <= kMostCutRows && m * runs <= kMostCutRuns);
 }
 
-// Pages of a run, its row's last run taken for as long as it can be.
 std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
   const auto first = static_cast<size_t>(run * kRunPages);
-  const size_t left = sequence.pages.size() - first;
-  constexpr size_t kWhole = kRunPages;
-  return sequence.pages.subspan(first, left < 2 * kWhole ? left : kWhole);
+  return sequence.pages.subspan(first, std::min<size_t>(kRunPages, sequence.pages.size() - first));
 }
 
 // AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
@@ -178,8 +175,8 @@ const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
   int64_t room = 0;
   for (const KvSequence& s : sequences) {
     for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
-      room += (pages_in_table(config, s) + kRunPages - 1) / kRunPages;
-      for (int64_t run = 0; run * kRunPages < std::ssize(s.pages); ++run) {
+      room += kv_runs_for(pages_in_table(config, s));
+      for (int64_t run = 0; run < kv_runs_for(std::ssize(s.pages)); ++run) {
         uint32_t remote = 0;
         TierIndex tier = 0;
         uint32_t bit = 1;
@@ -252,6 +249,18 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .dtype = table.dtype,
                     .add = add},
                    backend.stream());
+}
+
+// Tiles of query heads, shared out evenly over as few passes as there can be.
+void set_tiles(const AttentionConfig& config, AttentionParams& params) {
+  const int64_t group = config.heads / config.kv_heads;
+  const int64_t tiles = (group + kTileHeads - 1) / kTileHeads;
+  const int64_t most = most_pass_tiles(config.head_size);
+  const int64_t passes = (tiles + most - 1) / most;
+  params.group_tiles = static_cast<int32_t>(tiles);
+  params.passes = static_cast<int32_t>(passes);
+  params.tiles = static_cast<int32_t>((tiles + passes - 1) / passes);
+  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -396,10 +405,14 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .q = q.f32(),
                          .out = out.data,
                          .out_dtype = out.dtype,
+                         .group_tiles = 0,
                          .tiles = 0,
+                         .passes = 0,
                          .tile_heads = 0,
                          .runs = nullptr,
-                         .piece_room = 0,
+                         .part_room = 0,
+                         .group_room = 0,
+                         .arrival_room = 0,
                          .pieces = nullptr,
                          .arrivals = nullptr,
                          .links = backend.links().device_states(),
@@ -408,9 +421,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());
   }
-  const int64_t group = config.heads / config.kv_heads;
-  params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
-  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
+  set_tiles(config, params);
   if (is_cut(config, sequences, params.kv.m)) {
     params.runs = upload_runs(backend, config, sequences);
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
@@ -418,7 +429,9 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
     const AttentionPieces need =
         attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
-    params.piece_room = static_cast<int32_t>(need.runs);
+    params.part_room = static_cast<int32_t>(need.parts);
+    params.group_room = static_cast<int32_t>((kv_runs_for(most) + kGroupRuns - 1) / kGroupRuns);
+    params.arrival_room = static_cast<int32_t>(need.arrivals);
     const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;

@@ -7,18 +7,13 @@ namespace {
 template <typename T, int kHeadSize>
 void launch_size(const AttentionParams& params, int sm_count, cudaStream_t stream) {
   using Shape = AttentionShape<kHeadSize>;
-  constexpr size_t shared = AttentionShared<kHeadSize>::kBytes;
   cuda_check(cudaFuncSetAttribute(paged_attention_kernel<T, kHeadSize>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shared)));
-  // As many as run at once; each takes units until none is left.
-  constexpr size_t kMultiprocessorBytes = 227 * 1024;
-  const int per_sm =
-      std::min(Shape::kBlocks, static_cast<int>(kMultiprocessorBytes / (shared + 1024)));
+                                  static_cast<int>(Shape::kSharedBytes)));
   launch(paged_attention_kernel<T, kHeadSize>, params,
-         {.blocks = sm_count * std::max(1, per_sm),
-          .threads = kUnitWarps * 32,
-          .shared_bytes = shared,
+         {.blocks = sm_count,
+          .threads = Shape::kThreads,
+          .shared_bytes = Shape::kSharedBytes,
           .overlap_previous = true},
          stream);
 }

@@ -1,0 +1,242 @@
+// Attention's sums: what warps leave of a part, parts of a run, runs of a row, always in that order
+// and each with its neighbours in theirs, whoever computed them.
+//
+// The warps that do so have the unit's values shared out among them: lane l of warp w takes values
+// 4 (32 (kMergeWarps i + w) + l) .. + 3 of [heads, head_size], i = 0, 1, .., and every warp has its
+// own counters, so that none waits for another.
+#pragma once
+
+#include "kernels/element.cuh"
+#include "kernels/ptx/math.cuh"
+#include "ops/cuda/attention_ring.cuh"
+
+namespace dak::cuda {
+
+template <int kHeadSize>
+struct MergeState {
+  static constexpr int kQuads = kHeadSize / 4;  // of a head's values
+  static constexpr int kShares = (kTileHeads * kQuads + 32 * kMergeWarps - 1) / (32 * kMergeWarps);
+  float4 values[kShares] = {};
+  float most[kShares];
+  float sum[kShares] = {};
+
+  __device__ MergeState() {
+    for (float& value : most) value = -INFINITY;
+  }
+  static __device__ int quad(int share, int warp, int lane) {
+    return 32 * (kMergeWarps * share + warp) + lane;
+  }
+  __device__ void add(int share, float other_most, float other_sum, float4 other) {
+    if (other_sum == 0) return;  // no token was seen
+    const float both = fmaxf(most[share], other_most);
+    const float keep = ptx::exp2_approx(most[share] - both);
+    const float take = ptx::exp2_approx(other_most - both);
+    most[share] = both;
+    sum[share] = sum[share] * keep + other_sum * take;
+    values[share].x = values[share].x * keep + other.x * take;
+    values[share].y = values[share].y * keep + other.y * take;
+    values[share].z = values[share].z * keep + other.z * take;
+    values[share].w = values[share].w * keep + other.w * take;
+  }
+  __device__ void add(const MergeState& other) {
+#pragma unroll
+    for (int i = 0; i < kShares; ++i) add(i, other.most[i], other.sum[i], other.values[i]);
+  }
+};
+
+// Where one tile of a row's KV head keeps its pieces and counters.
+struct MergePlace {
+  float* pieces;       // [parts, floats]
+  uint32_t* arrivals;  // [arrivals, kMergeWarps]
+  int64_t floats;
+  int heads;
+  int warp;
+  int lane;
+};
+
+template <int kHeadSize>
+__device__ void store_piece(const MergePlace& place, int32_t part,
+                            const MergeState<kHeadSize>& state) {
+  using State = MergeState<kHeadSize>;
+  float* piece = place.pieces + part * place.floats;
+  float* scalars = piece + place.heads * (kHeadSize + 2 * place.warp);
+#pragma unroll
+  for (int i = 0; i < State::kShares; ++i) {
+    const int quad = State::quad(i, place.warp, place.lane);
+    const int head = quad / State::kQuads;
+    if (head >= place.heads) continue;
+    reinterpret_cast<float4*>(piece)[quad] = state.values[i];
+    if (place.lane != 0 && quad % State::kQuads != 0) continue;
+    scalars[head] = state.most[i];
+    scalars[place.heads + head] = state.sum[i];
+  }
+}
+
+// `count` pieces, each `stride` after the one before.
+template <int kHeadSize>
+__device__ MergeState<kHeadSize> sum_pieces(const MergePlace& place, int32_t first, int32_t count,
+                                            int32_t stride) {
+  using State = MergeState<kHeadSize>;
+  constexpr int kAtOnce = 4;  // on their way together
+  __syncwarp();
+  State state;
+  for (int32_t begin = 0; begin < count; begin += kAtOnce) {
+    State pieces[kAtOnce];
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      const float* piece = place.pieces + (first + (begin + n) * stride) * place.floats;
+      const float* scalars = piece + place.heads * (kHeadSize + 2 * place.warp);
+#pragma unroll
+      for (int i = 0; i < State::kShares; ++i) {
+        const int quad = State::quad(i, place.warp, place.lane);
+        const int head = quad / State::kQuads;
+        if (begin + n >= count || head >= place.heads) continue;
+        pieces[n].values[i] = __ldcg(reinterpret_cast<const float4*>(piece) + quad);
+        pieces[n].most[i] = __ldcg(scalars + head);
+        pieces[n].sum[i] = __ldcg(scalars + place.heads + head);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) state.add(pieces[n]);
+  }
+  __syncwarp();
+  return state;
+}
+
+// True for the last of `count` to come, who then sees what the others stored before.
+__device__ inline bool arrive_last(const MergePlace& place, int32_t counter, int32_t count) {
+  uint32_t* word = place.arrivals + counter * kMergeWarps + place.warp;
+  __threadfence();
+  __syncwarp();
+  int last = 0;
+  if (place.lane == 0) {
+    last = atomicAdd(word, 1u) + 1 == static_cast<uint32_t>(count);
+    if (last != 0) *word = 0;
+    __threadfence();
+  }
+  return __shfl_sync(0xffffffffu, last, 0) != 0;
+}
+
+// What several thread blocks have of a row is summed up by whoever brings the last piece: the parts
+// of a run, the runs of a group, the groups. (One level would take 1 us for every few pieces of a
+// long row.) False: others are still to come.
+template <int kHeadSize>
+__device__ bool sum_row(const AttentionParams& p, const AttentionUnit& unit,
+                        const MergePlace& place, MergeState<kHeadSize>& state) {
+  constexpr int32_t kRunHalves = kRunPages * kPageHalves;
+  const int32_t first_seen = unit.begin / kHalfTokens;
+  const int32_t last_seen = (unit.end + kHalfTokens - 1) / kHalfTokens;
+  const int32_t run = unit.run();
+  const int32_t first_part = max(first_seen, run * kRunHalves) / unit.part_halves;
+  const int32_t last_part = (min(last_seen, (run + 1) * kRunHalves) - 1) / unit.part_halves;
+  const int32_t part = unit.first_half / unit.part_halves;
+  const int32_t first_run = first_seen / kRunHalves;
+  const int32_t runs = (last_seen - 1) / kRunHalves - first_run + 1;
+  if (part > first_part || (unit.last_half - 1) / unit.part_halves < last_part) {
+    store_piece<kHeadSize>(place, part, state);
+    const int32_t counter = 1 + p.group_room + run - first_run;
+    if (!arrive_last(place, counter, last_part - first_part + 1)) return false;
+    state = sum_pieces<kHeadSize>(place, first_part, last_part - first_part + 1, 1);
+  }
+  if (runs == 1) return true;
+  const int32_t run_parts = kRunHalves / unit.part_halves;
+  const int32_t group = (run - first_run) / kGroupRuns;
+  const int32_t group_run = first_run + group * kGroupRuns;
+  const int32_t group_runs = min(runs - group * kGroupRuns, kGroupRuns);
+  store_piece<kHeadSize>(place, run * run_parts, state);
+  if (!arrive_last(place, 1 + group, group_runs)) return false;
+  state = sum_pieces<kHeadSize>(place, group_run * run_parts, group_runs, run_parts);
+  const int32_t groups = (runs + kGroupRuns - 1) / kGroupRuns;
+  if (groups == 1) return true;
+  store_piece<kHeadSize>(place, group_run * run_parts, state);
+  if (!arrive_last(place, 0, groups)) return false;
+  state = sum_pieces<kHeadSize>(place, first_run * run_parts, groups, kGroupRuns * run_parts);
+  return true;
+}
+
+template <int kHeadSize>
+__device__ void store_output(const AttentionParams& p, const AttentionUnit& unit, int tile,
+                             const MergePlace& place, const MergeState<kHeadSize>& state) {
+  using State = MergeState<kHeadSize>;
+  const int64_t out =
+      (int64_t{unit.row} * p.kv.heads + unit.first_head + tile * kTileHeads) * kHeadSize;
+#pragma unroll
+  for (int i = 0; i < State::kShares; ++i) {
+    const int quad = State::quad(i, place.warp, place.lane);
+    if (quad / State::kQuads >= place.heads) continue;
+    const float4& values = state.values[i];
+    const int64_t at = out + quad * 4;
+    store_element(p.out, at, p.out_dtype, values.x / state.sum[i]);
+    store_element(p.out, at + 1, p.out_dtype, values.y / state.sum[i]);
+    store_element(p.out, at + 2, p.out_dtype, values.z / state.sum[i]);
+    store_element(p.out, at + 3, p.out_dtype, values.w / state.sum[i]);
+  }
+}
+
+// What the warps of a tile leave of a part, in their order; gives their places back.
+template <int kHeadSize>
+__device__ MergeState<kHeadSize> sum_states(AttentionShared<kHeadSize>& shared, int first_warp,
+                                            int streams, uint32_t phase, const MergePlace& place) {
+  using State = MergeState<kHeadSize>;
+  using Shape = AttentionShape<kHeadSize>;
+  State state;
+  for (int warp = first_warp; warp < first_warp + streams; ++warp) {
+    ptx::mbarrier_wait(&shared.state_full[warp], phase);
+    const float* from = shared.states[warp];
+#pragma unroll
+    for (int i = 0; i < State::kShares; ++i) {
+      const int quad = State::quad(i, place.warp, place.lane);
+      const int head = quad / State::kQuads;
+      if (head >= place.heads) continue;
+      state.add(i, from[kTileHeads * Shape::kHeadStride + head],
+                from[kTileHeads * (Shape::kHeadStride + 1) + head],
+                *reinterpret_cast<const float4*>(from + head * Shape::kHeadStride +
+                                                 quad % State::kQuads * 4));
+    }
+    __syncwarp();
+    if (place.lane == 0) ptx::mbarrier_arrive(&shared.state_empty[warp]);
+  }
+  return state;
+}
+
+// One of the warps that sum up.
+template <int kHeadSize>
+__device__ void merge_units(const AttentionParams& p, AttentionShared<kHeadSize>& shared, int warp,
+                            int lane) {
+  const int streams = warp_share<kHeadSize>(p.tiles, 0).streams;
+  const int64_t floats = piece_floats(p.tile_heads, kHeadSize);
+  StatePosition states;
+  UnitPosition slot;
+  ptx::grid_dependency_wait();  // the kernel before may be this one
+  for (;; slot.advance()) {
+    ptx::mbarrier_wait(&shared.unit_full[slot.stage], slot.phase);
+    const AttentionUnit unit = shared.units[slot.stage];
+    if (unit.heads == 0) return;
+    for (int tile = 0; tile < p.tiles; ++tile) {
+      const int64_t at = (int64_t{unit.row} * p.kv.kv_heads + unit.kv_head) * p.group_tiles +
+                         unit.first_tile + tile;
+      const MergePlace place{.pieces = p.pieces + at * p.part_room * floats,
+                             .arrivals = p.arrivals + at * p.arrival_room * kMergeWarps,
+                             .floats = floats,
+                             .heads = max(min(unit.heads - tile * kTileHeads, kTileHeads), 0),
+                             .warp = warp,
+                             .lane = lane};
+      // A unit of several parts has one tile.
+      MergeState<kHeadSize> state =
+          sum_states<kHeadSize>(shared, tile * streams, streams, states.phase, place);
+      for (int32_t part = unit.first_half / unit.part_halves + 1;
+           part * unit.part_halves < unit.last_half; ++part) {
+        states.advance();
+        state.add(sum_states<kHeadSize>(shared, tile * streams, streams, states.phase, place));
+      }
+      if (place.heads == 0) continue;
+      if (p.runs != nullptr && !sum_row<kHeadSize>(p, unit, place, state)) continue;
+      store_output<kHeadSize>(p, unit, tile, place, state);
+    }
+    states.advance();
+    __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(&shared.unit_empty[slot.stage]);
+  }
+}
+
+}  // namespace dak::cuda
