@@ -77,7 +77,7 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
       needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
   const cuda::AttentionPieces attention =
       cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, cut_rows, pages);
-  const int64_t pieces = attention.value_bytes + 4 * attention.counters;
+  const int64_t pieces = attention.value_bytes() + 4 * attention.counters();
   tables += 2 * config.layers *
             (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);
   const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;

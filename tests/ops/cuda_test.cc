@@ -602,6 +602,21 @@ TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
   }
 }
 
+// Batches with runs enough to keep all multiprocessors busy take them whole, others in parts.
+TEST_P(CudaKernels, AttentionOfABatchHasTheBitsOfEachRowAlone) {
+  const AttentionConfig c = attention_config(64, 64, 16, DType::kBF16);
+  std::vector<SequenceShape> shapes;
+  for (int64_t i = 0; i < 24; ++i) shapes.push_back({i * 97 + 40, 1});
+  const std::vector<float> together = run_attention(c, shapes, all_local, GetParam());
+  std::vector<float> alone;
+  for (const SequenceShape& shape : shapes) {
+    const auto part = run_attention(c, {shape}, all_local, GetParam());
+    alone.insert(alone.end(), part.begin(), part.end());
+  }
+  EXPECT_TRUE(same_bits(alone, together));
+  EXPECT_TRUE(same_bits(run_attention(c, shapes, all_remote, GetParam()), together));
+}
+
 // Query heads that share a KV head share its bytes.
 TEST_F(CudaOps, AttentionReadsARemotePageOnce) {
   if (const std::string reason = no_gpu(KernelKind::kTma); !reason.empty()) GTEST_SKIP() << reason;

@@ -40,7 +40,7 @@ struct AttentionShape {
   static constexpr uint32_t kControlBytes = 6 * 1024;
   static constexpr uint32_t kRoom =
       227 * 1024 - 128 - kControlBytes - kWarps * kStateFloats * sizeof(float);
-  static constexpr uint32_t kStages = kRoom / kStageBytes < 32 ? kRoom / kStageBytes : 32;
+  static constexpr int kStages = kRoom / kStageBytes < 32 ? kRoom / kStageBytes : 32;
   static constexpr uint32_t kInFlight =
       kInFlightBytes / kStageBytes < kStages ? kInFlightBytes / kStageBytes : kStages - 1;
   static_assert(kInFlight >= 2);
@@ -51,7 +51,10 @@ struct AttentionShape {
     uint32_t stage;
     uint32_t phase;
   };
-  static __device__ Place place(uint32_t n) { return {n % kStages, n / kStages & 1}; }
+  static __device__ Place place(uint32_t n) {
+    constexpr uint32_t kAll = kStages;
+    return {n % kAll, n / kAll & 1};
+  }
 };
 
 template <int kHeadSize>
@@ -61,8 +64,8 @@ struct AttentionShared {
   float states[Shape::kWarps][Shape::kStateFloats];
   AttentionUnit units[kUnitSlots];  // without heads: there are no more
   AttentionUnit found[32];
-  ptx::Barrier keys_full[Shape::kStages];
-  ptx::Barrier values_full[Shape::kStages];
+  const std::byte* pages[2][32];  // of a unit and the next
+  ptx::Barrier full[Shape::kStages];
   ptx::Barrier empty[Shape::kStages];
   ptx::Barrier unit_full[kUnitSlots];
   ptx::Barrier unit_empty[kUnitSlots];
@@ -75,9 +78,8 @@ struct AttentionShared {
 
   // One thread, before a __syncthreads.
   __device__ void init() {
-    for (uint32_t i = 0; i < Shape::kStages; ++i) {
-      ptx::mbarrier_init(&keys_full[i], 1);
-      ptx::mbarrier_init(&values_full[i], 1);
+    for (int i = 0; i < Shape::kStages; ++i) {
+      ptx::mbarrier_init(&full[i], 1);
       ptx::mbarrier_init(&empty[i], Shape::kWarps);
     }
     for (int i = 0; i < kUnitSlots; ++i) {
@@ -108,7 +110,9 @@ __device__ WarpShare warp_share(int tiles, int warp) {
   return {.tile = warp / streams, .stream = warp % streams, .streams = streams};
 }
 
-// The warp that fills the ring.
+// The warp that fills the ring. Everything but the finding of units and pages is the same in all
+// lanes, and lane 0 issues copies: what differs between lanes could not be in uniform registers,
+// which copies want. (One lane alone took 0.7 us for half a page, 24 GB/s.)
 template <int kHeadSize>
 class RingFiller {
  public:
@@ -120,30 +124,29 @@ class RingFiller {
         shared_(shared),
         stages_(stages),
         finder_(params, share),
+        query_stages_(query_stages_of(params.tiles)),
         reader_(share.tier > 0),
         lane_(lane),
         policy_(ptx::policy_evict_first()) {}
 
   __device__ void run() {
+    int buffer = 0;
     while (!finder_.done()) {
       AttentionUnit own;
       uint32_t left = finder_.find(lane_, own);
       shared_.found[lane_] = own;
       __syncwarp();
-      const std::byte* pages = left != 0 ? load_pages(shared_.found[__ffs(left) - 1], 0) : nullptr;
+      if (left != 0) shared_.pages[buffer][lane_] = page_of(shared_.found[__ffs(left) - 1], 0);
       while (left != 0) {
         const AttentionUnit& unit = shared_.found[__ffs(left) - 1];
         left &= left - 1;
-        const std::byte* next = left != 0 ? load_pages(shared_.found[__ffs(left) - 1], 0) : nullptr;
+        // On its way while this unit's pages are copied.
+        const std::byte* next = left != 0 ? page_of(shared_.found[__ffs(left) - 1], 0) : nullptr;
         post(&unit);
         add_queries(unit);
-        for (int32_t half = unit.first_half; half < unit.last_half; ++half) {
-          const int32_t page = half / kPageHalves - unit.first_half / kPageHalves;
-          if (page % 32 == 0 && page > 0 && half % kPageHalves == 0) pages = load_pages(unit, page);
-          add_half(unit, half,
-                   __shfl_sync(0xffffffffu, reinterpret_cast<uint64_t>(pages), page % 32));
-        }
-        pages = next;
+        add_pages(unit, shared_.pages[buffer]);
+        buffer ^= 1;
+        shared_.pages[buffer][lane_] = next;
       }
       __syncwarp();
     }
@@ -153,8 +156,8 @@ class RingFiller {
   }
 
  private:
-  // Lane l's: the unit's page `from` + l.
-  __device__ const std::byte* load_pages(const AttentionUnit& unit, int32_t from) const {
+  // The lane's: the unit's page `from` + lane.
+  __device__ const std::byte* page_of(const AttentionUnit& unit, int32_t from) const {
     const int32_t page = unit.first_half / kPageHalves + from + lane_;
     return page * kPageHalves < unit.last_half ? p_.kv.pages[unit.first_page + page] : nullptr;
   }
@@ -176,147 +179,164 @@ class RingFiller {
   // What the kernels before have written is there from here on: so are the first unit's queries,
   // whose places were kept.
   __device__ void start() {
-    if (reader_ && lane_ == 0) {  // must not take from their window
+    if (reader_) {  // must not take from their window
       while (issued_ != shared_.mailbox.samples) {
       }
       shared_.mailbox.idle = 1;
     }
-    __syncwarp();
     ptx::grid_dependency_wait();
     started_ = true;
-    if (next_ > 0 && lane_ == 0) copy_queries(shared_.units[0], 0);
-    __syncwarp();
+    if (next_ > 0) copy_queries(shared_.units[0], 0);
   }
 
-  // One lane: until the n-th stage is free.
-  __device__ void wait_free(uint32_t n) {
-    const auto at = Shape::place(n);
-    if (!reader_) {
-      ptx::mbarrier_wait(&shared_.empty[at.stage], at.phase ^ 1);
-      const uint32_t early = started_ ? 0 : query_stages_of(p_.tiles);  // not on their way yet
-      if (n < Shape::kInFlight + early) return;
-      const auto old = Shape::place(n - Shape::kInFlight);
-      ptx::mbarrier_wait(&shared_.values_full[old.stage], old.phase);
-      return;
-    }
-    // The stage's previous arrivals must have been timed too, or their phase could be overtaken.
+  // Until the next stage is free, and few enough copies are on their way.
+  __device__ void wait_local() {
+    ptx::mbarrier_wait(&shared_.empty[at_.stage], at_.phase ^ 1);
+    const uint32_t early = started_ ? 0 : query_stages_;  // not on their way yet
+    if (next_ < Shape::kInFlight + early) return;
+    ptx::mbarrier_wait(&shared_.full[oldest_.stage], oldest_.phase);
+  }
+  __device__ void wait_reader(bool remote) {
     ReaderMailbox& box = shared_.mailbox;
-    while (n - box.arrived_stages >= Shape::kStages ||
-           !ptx::mbarrier_test_wait(&shared_.empty[at.stage], at.phase ^ 1)) {
+    // The stage's previous arrivals must have been timed too, or their phase could be overtaken.
+    while (next_ - box.arrived_stages >= Shape::kStages ||
+           !ptx::mbarrier_test_wait(&shared_.empty[at_.stage], at_.phase ^ 1)) {
       if (issued_ == box.samples) box.idle = 1;
     }
     box.idle = 0;
+    if (!remote || issued_ - box.samples < max(box.quota, 1u)) return;
+    box.limited = ++held_back_;
+    while (issued_ - box.samples >= max(box.quota, 1u)) {
+    }
+  }
+
+  __device__ void advance() {
+    if (reader_) shared_.issued_stages = next_ + 1;
+    if (next_ >= Shape::kInFlight) oldest_.advance();
+    at_.advance();
+    ++next_;
   }
 
   __device__ void add_queries(const AttentionUnit& unit) {
-    const int count = query_stages_of(p_.tiles);
     if (!started_ && next_ > 0) start();
-    if (lane_ == 0) {
-      for (int i = 0; i < count; ++i) {
-        wait_free(next_ + i);
-        shared_.issue_cycles[Shape::place(next_ + i).stage] = 0;
+    const uint32_t first = at_.stage;
+#pragma unroll 1
+    for (int i = 0; i < query_stages_; ++i) {
+      if (reader_) {
+        wait_reader(false);
+        shared_.issue_cycles[at_.stage] = 0;
+      } else {
+        wait_local();
       }
-      shared_.issued_stages = next_ + count;
-      if (started_) copy_queries(unit, next_);
+      advance();
     }
-    next_ += count;
+    if (started_) copy_queries(unit, first);
     __syncwarp();
   }
 
-  __device__ void copy_queries(const AttentionUnit& unit, uint32_t n) const {
+  __device__ void copy_queries(const AttentionUnit& unit, uint32_t stage) const {
     const float* q = p_.q + (int64_t{unit.row} * p_.kv.heads + unit.first_head) * kHeadSize;
-    for (int i = 0; i < query_stages_of(p_.tiles); ++i) {
-      const auto at = Shape::place(n + i);
-      const int heads =
-          max(min(unit.heads - i * kStageTiles * kTileHeads, kStageTiles * kTileHeads), 0);
-      const auto bytes = static_cast<uint32_t>(heads * kHeadSize) * 4;
-      ptx::mbarrier_arrive_expect_tx(&shared_.keys_full[at.stage], bytes);
-      if (bytes > 0) {
-        ptx::bulk_copy(stages_ + at.stage * Shape::kStageBytes,
-                       q + int64_t{i} * kStageTiles * kTileHeads * kHeadSize, bytes,
-                       &shared_.keys_full[at.stage], policy_);
+    int32_t heads = unit.heads;
+#pragma unroll 1
+    for (int i = 0; i < query_stages_; ++i) {
+      const int32_t these = max(min(heads, kStageTiles * kTileHeads), 0);
+      const auto bytes = static_cast<uint32_t>(these * kHeadSize) * 4;
+      if (lane_ == 0) {
+        ptx::mbarrier_arrive_expect_tx(&shared_.full[stage], bytes);
+        if (bytes > 0) {
+          ptx::bulk_copy(stages_ + stage * Shape::kStageBytes, q, bytes, &shared_.full[stage],
+                         policy_);
+        }
       }
-      ptx::mbarrier_arrive(&shared_.values_full[at.stage]);
+      q += kStageTiles * kTileHeads * kHeadSize;
+      heads -= kStageTiles * kTileHeads;
+      if (++stage == Shape::kStages) stage = 0;
     }
   }
 
-  __device__ void add_half(const AttentionUnit& unit, int32_t half, uint64_t page) {
-    if (!started_ && (next_ >= Shape::kStages || (half + 1) * kHalfTokens > unit.fresh)) start();
-    if (lane_ == 0) {
-      wait_free(next_);
-      const bool remote = reader_ && unit.is_remote(half);
-      const auto at = Shape::place(next_);
-      const int64_t head_bytes = kKvPageTokens * kHeadSize * 2;
-      const std::byte* keys = reinterpret_cast<const std::byte*>(page) + unit.kv_head * head_bytes +
-                              half % kPageHalves * Shape::kTileBytes;
-      if (remote) wait_for_window();
-      shared_.issue_cycles[at.stage] = remote ? ptx::cycle_count() | 1 : 0;
-      copy(at.stage, keys, 0, &shared_.keys_full[at.stage]);
-      copy(at.stage, keys + p_.kv.kv_heads * head_bytes, 1, &shared_.values_full[at.stage]);
-      if (remote) issued_ += 2;
-      shared_.issued_stages = next_ + 1;
-    }
-    ++next_;
+  __device__ void add_pages(const AttentionUnit& unit, const std::byte** pages) {
+    const int32_t first_page = unit.first_half / kPageHalves;
+    const int32_t last_half = unit.last_half;
+    const int32_t whole_halves = unit.fresh / kHalfTokens;  // of earlier passes
+    const int64_t head_bytes = kKvPageTokens * kHeadSize * 2;
+    const int64_t offset = unit.kv_head * head_bytes;
+    const int64_t values = p_.kv.kv_heads * head_bytes;
     __syncwarp();
-  }
-
-  __device__ void wait_for_window() {
-    ReaderMailbox& box = shared_.mailbox;
-    if (issued_ - box.samples + 2 <= max(box.quota, 2u)) return;
-    box.limited = held_back_ += 2;
-    while (issued_ - box.samples + 2 > max(box.quota, 2u)) {
+    for (int32_t half = unit.first_half; half < last_half; ++half) {
+      const int32_t page = half / kPageHalves - first_page;
+      if (page % 32 == 0 && page > 0 && half % kPageHalves == 0) {  // of a row that is not cut
+        __syncwarp();
+        pages[lane_] = page_of(unit, page);
+        __syncwarp();
+      }
+      if (!started_ && (next_ >= Shape::kStages || half >= whole_halves)) start();
+      if (reader_) {
+        const bool remote = unit.is_remote(half);
+        wait_reader(remote);
+        shared_.issue_cycles[at_.stage] = remote ? ptx::cycle_count() | 1 : 0;
+        if (remote) ++issued_;
+      } else {
+        wait_local();
+      }
+      const std::byte* keys = pages[page % 32] + offset + half % kPageHalves * Shape::kTileBytes;
+      std::byte* stage = stages_ + at_.stage * Shape::kStageBytes;
+      ptx::Barrier* full = &shared_.full[at_.stage];
+      if (lane_ == 0) {
+        ptx::mbarrier_arrive_expect_tx(full, Shape::kStageBytes);
+        ptx::bulk_copy(stage, keys, Shape::kTileBytes, full, policy_);
+        ptx::bulk_copy(stage + Shape::kTileBytes, keys + values, Shape::kTileBytes, full, policy_);
+      }
+      advance();
     }
-  }
-
-  __device__ void copy(uint32_t stage, const std::byte* source, int which,
-                       ptx::Barrier* full) const {
-    ptx::mbarrier_arrive_expect_tx(full, Shape::kTileBytes);
-    ptx::bulk_copy(stages_ + stage * Shape::kStageBytes + which * Shape::kTileBytes, source,
-                   Shape::kTileBytes, full, policy_);
+    __syncwarp();
   }
 
   const AttentionParams& p_;
   AttentionShared<kHeadSize>& shared_;
   std::byte* stages_;
   UnitFinder finder_;
+  int query_stages_;
   bool reader_;
   int lane_;
   uint64_t policy_;
   bool started_ = false;
-  uint32_t next_ = 0;  // stage, counted from the first
+  uint32_t next_ = 0;  // stages so far
+  RingPosition<Shape::kStages> at_;
+  RingPosition<Shape::kStages> oldest_;  // that may still be on its way
   UnitPosition slot_;
-  uint32_t issued_ = 0;  // remote copies; these two are lane 0's
+  uint32_t issued_ = 0;  // remote stages
   uint32_t held_back_ = 0;
 };
 
-// One thread of a reader: times remote copies as they arrive, in order.
+// One thread of a reader: times remote stages as they arrive, in order, and shares the times with
+// the other readers of its link. (With a thread of its own for that in the same warp, one of the
+// two could wait for ever.)
 template <int kHeadSize>
-__device__ void time_arrivals(AttentionShared<kHeadSize>& shared) {
+__device__ void time_arrivals(AttentionShared<kHeadSize>& shared, WindowControl control) {
   using Shape = AttentionShape<kHeadSize>;
   ReaderMailbox& box = shared.mailbox;
+  RingPosition<Shape::kStages> at;
   uint32_t samples = 0;
   uint32_t delay_sum = 0;
   uint32_t min_delay = UINT32_MAX;
+  control.step(false);
   for (uint32_t n = 0;; ++n) {
     while (n == shared.issued_stages) {
-      if (shared.no_more != 0 && n == shared.issued_stages) {
-        box.finished = 1;
-        return;
-      }
+      if (shared.no_more != 0 && n == shared.issued_stages) return control.step(true);
+      control.step(false);
     }
-    const auto at = Shape::place(n);
     const uint32_t issued = shared.issue_cycles[at.stage];
     if (issued != 0) {
-      for (ptx::Barrier* full : {&shared.keys_full[at.stage], &shared.values_full[at.stage]}) {
-        while (!ptx::mbarrier_test_wait(full, at.phase)) {
-        }
-        const uint32_t delay = ptx::cycle_count() - issued;
-        box.delay_sum = delay_sum += delay;
-        box.min_delay = min_delay = min(min_delay, delay);
-        box.samples = ++samples;
+      while (!ptx::mbarrier_test_wait(&shared.full[at.stage], at.phase)) {
       }
+      const uint32_t delay = ptx::cycle_count() - issued;
+      box.delay_sum = delay_sum += delay;
+      box.min_delay = min_delay = min(min_delay, delay);
+      box.samples = ++samples;
+      if (samples % 8 == 0) control.step(false);
     }
     box.arrived_stages = n + 1;
+    at.advance();
   }
 }
 

@@ -46,8 +46,8 @@ struct MergeState {
 
 // Where one tile of a row's KV head keeps its pieces and counters.
 struct MergePlace {
-  float* pieces;       // [parts, floats]
-  uint32_t* arrivals;  // [arrivals, kMergeWarps]
+  float* pieces;       // [n, floats]
+  uint32_t* arrivals;  // [n, kMergeWarps]
   int64_t floats;
   int heads;
   int warp;
@@ -121,36 +121,41 @@ __device__ inline bool arrive_last(const MergePlace& place, int32_t counter, int
 // of a run, the runs of a group, the groups. (One level would take 1 us for every few pieces of a
 // long row.) False: others are still to come.
 template <int kHeadSize>
-__device__ bool sum_row(const AttentionParams& p, const AttentionUnit& unit,
-                        const MergePlace& place, MergeState<kHeadSize>& state) {
+__device__ bool sum_row(const AttentionParams& p, const AttentionUnit& unit, MergePlace place,
+                        MergeState<kHeadSize>& state) {
   constexpr int32_t kRunHalves = kRunPages * kPageHalves;
   const int32_t first_seen = unit.begin / kHalfTokens;
   const int32_t last_seen = (unit.end + kHalfTokens - 1) / kHalfTokens;
   const int32_t run = unit.run();
-  const int32_t first_part = max(first_seen, run * kRunHalves) / unit.part_halves;
-  const int32_t last_part = (min(last_seen, (run + 1) * kRunHalves) - 1) / unit.part_halves;
-  const int32_t part = unit.first_half / unit.part_halves;
   const int32_t first_run = first_seen / kRunHalves;
   const int32_t runs = (last_seen - 1) / kRunHalves - first_run + 1;
-  if (part > first_part || (unit.last_half - 1) / unit.part_halves < last_part) {
-    store_piece<kHeadSize>(place, part, state);
-    const int32_t counter = 1 + p.group_room + run - first_run;
-    if (!arrive_last(place, counter, last_part - first_part + 1)) return false;
-    state = sum_pieces<kHeadSize>(place, first_part, last_part - first_part + 1, 1);
+  const int32_t first_part = max(first_seen, run * kRunHalves) / unit.part_halves;
+  const int32_t parts =
+      (min(last_seen, (run + 1) * kRunHalves) - 1) / unit.part_halves - first_part + 1;
+  if (unit.shared_run >= 0 && parts > 1) {
+    const MergePlace shared{
+        .pieces = p.part_pieces + int64_t{unit.shared_run} * kRunParts * place.floats,
+        .arrivals = p.part_arrivals + unit.shared_run * kMergeWarps,
+        .floats = place.floats,
+        .heads = place.heads,
+        .warp = place.warp,
+        .lane = place.lane};
+    store_piece<kHeadSize>(shared, unit.first_half / unit.part_halves - first_part, state);
+    if (!arrive_last(shared, 0, parts)) return false;
+    state = sum_pieces<kHeadSize>(shared, 0, parts, 1);
   }
   if (runs == 1) return true;
-  const int32_t run_parts = kRunHalves / unit.part_halves;
   const int32_t group = (run - first_run) / kGroupRuns;
   const int32_t group_run = first_run + group * kGroupRuns;
   const int32_t group_runs = min(runs - group * kGroupRuns, kGroupRuns);
-  store_piece<kHeadSize>(place, run * run_parts, state);
+  store_piece<kHeadSize>(place, run, state);
   if (!arrive_last(place, 1 + group, group_runs)) return false;
-  state = sum_pieces<kHeadSize>(place, group_run * run_parts, group_runs, run_parts);
+  state = sum_pieces<kHeadSize>(place, group_run, group_runs, 1);
   const int32_t groups = (runs + kGroupRuns - 1) / kGroupRuns;
   if (groups == 1) return true;
-  store_piece<kHeadSize>(place, group_run * run_parts, state);
+  store_piece<kHeadSize>(place, group_run, state);
   if (!arrive_last(place, 0, groups)) return false;
-  state = sum_pieces<kHeadSize>(place, first_run * run_parts, groups, kGroupRuns * run_parts);
+  state = sum_pieces<kHeadSize>(place, first_run, groups, kGroupRuns);
   return true;
 }
 
@@ -215,8 +220,8 @@ __device__ void merge_units(const AttentionParams& p, AttentionShared<kHeadSize>
     for (int tile = 0; tile < p.tiles; ++tile) {
       const int64_t at = (int64_t{unit.row} * p.kv.kv_heads + unit.kv_head) * p.group_tiles +
                          unit.first_tile + tile;
-      const MergePlace place{.pieces = p.pieces + at * p.part_room * floats,
-                             .arrivals = p.arrivals + at * p.arrival_room * kMergeWarps,
+      const MergePlace place{.pieces = p.pieces + at * p.run_room * floats,
+                             .arrivals = p.arrivals + at * (1 + p.group_room) * kMergeWarps,
                              .floats = floats,
                              .heads = max(min(unit.heads - tile * kTileHeads, kTileHeads), 0),
                              .warp = warp,

@@ -212,8 +212,7 @@ __device__ void multiply_units(const AttentionParams& p, AttentionShared<kHeadSi
     uint32_t query[Shape::kSteps][4];
     for (int i = 0; i < query_stages; ++i, ++first) {
       const auto at = Shape::place(first);
-      ptx::mbarrier_wait(&shared.keys_full[at.stage], at.phase);
-      ptx::mbarrier_wait(&shared.values_full[at.stage], at.phase);
+      ptx::mbarrier_wait(&shared.full[at.stage], at.phase);
       if (share.tile / kStageTiles == i) {
         const std::byte* q = stages + at.stage * Shape::kStageBytes;
         const int tile = share.tile % kStageTiles;
@@ -235,9 +234,8 @@ __device__ void multiply_units(const AttentionParams& p, AttentionShared<kHeadSi
         const int begin = max(unit.begin - own * kHalfTokens, 0);
         const int end = min(unit.end - own * kHalfTokens, kHalfTokens);
         float weights[4][2];
-        ptx::mbarrier_wait(&shared.keys_full[at.stage], at.phase);
+        ptx::mbarrier_wait(&shared.full[at.stage], at.phase);
         add_keys<T, kHeadSize>(query, keys, begin, end, lane, state, weights);
-        ptx::mbarrier_wait(&shared.values_full[at.stage], at.phase);
         if (begin > 0 || end < kHalfTokens) {
           clear_rows<kHeadSize>(values, begin, end, lane);
           ptx::fence_proxy_async();  // the zeros before the next copy

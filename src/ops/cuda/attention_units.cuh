@@ -20,10 +20,11 @@ struct AttentionUnit {
   int32_t end;
   int32_t first_half;  // half pages of the unit
   int32_t last_half;   // one past it
-  int32_t part_halves;
+  int32_t shared_run;  // its run is shared out by parts, as number so many of all; -1: it is not
   int32_t first_page;  // of the sequence, in the page table
   int32_t fresh;       // tokens of earlier passes
   uint32_t remote;     // pages that are not local; bit 0 is the run's first
+  int32_t part_halves;
 
   __device__ int32_t run() const { return first_half / (kRunPages * kPageHalves); }
   __device__ bool is_remote(int32_t half) const {
@@ -36,6 +37,7 @@ struct UnitShare {
   int32_t tier;
   int32_t first;
   int32_t stride;
+  int32_t first_block;  // of those that take this tier's
 };
 
 // The first thread blocks are readers of the tiers that have runs; the others share the rest.
@@ -44,10 +46,12 @@ __device__ inline UnitShare share_of(const AttentionParams& p, int32_t block, in
   for (int32_t tier = 1; p.runs != nullptr && tier < kMaxTiers; ++tier) {
     if (p.runs[tier] == 0) continue;
     const int32_t readers = p.readers[static_cast<size_t>(tier)];
-    if (block < begin + readers) return {.tier = tier, .first = block - begin, .stride = readers};
+    if (block < begin + readers) {
+      return {.tier = tier, .first = block - begin, .stride = readers, .first_block = begin};
+    }
     begin += readers;
   }
-  return {.tier = 0, .first = block - begin, .stride = blocks - begin};
+  return {.tier = 0, .first = block - begin, .stride = blocks - begin, .first_block = begin};
 }
 
 // Walks the units of one thread block; one warp.
@@ -64,12 +68,14 @@ class UnitFinder {
       entries_ = p_.runs + kMaxTiers;
       for (int32_t tier = 0; tier < share.tier; ++tier) entries_ += p_.runs[tier];
       runs_ = static_cast<int32_t>(p_.runs[share.tier]);
-      // Runs are enough to keep all busy, or else their parts. (Warps that take several tiles add
-      // up one part at a time.)
-      constexpr int32_t kRunsOfABlock = 8;
-      whole_ = p_.tiles == 1 && runs_ * per_run_ >= kRunsOfABlock * stride_;
     }
-    total_ = runs_ * per_run_ * (p_.runs == nullptr || whole_ ? 1 : kRunPages / kLeastPartPages);
+    total_ = runs_ * per_run_;
+    whole_ = total_;
+    if (p_.runs != nullptr && p_.tiles == 1) {
+      whole_ = total_ / stride_ * stride_;  // then what is left over, by parts
+      first_shared_ = share.first_block;
+      total_ = whole_ + (total_ - whole_) * kRunParts;
+    }
   }
 
   // The lane's one of the next 32 candidates; returns which lanes have one. All zero and done():
@@ -84,8 +90,14 @@ class UnitFinder {
  private:
   // False: the row sees nothing of it, or belongs to no sequence.
   __device__ bool make(int32_t index, AttentionUnit& unit) const {
-    const int32_t part = index / (runs_ * per_run_);  // the first of all runs come first
-    index -= part * runs_ * per_run_;
+    int32_t part = 0;
+    unit.shared_run = -1;
+    if (index >= whole_) {
+      const int32_t shared = (total_ - whole_) / kRunParts;
+      part = (index - whole_) / shared;  // the first of all runs come first
+      index -= part * shared;
+      unit.shared_run = first_shared_ + index - whole_;
+    }
     const int32_t run = index / per_run_;
     const int32_t place = index - run * per_run_;
     const uint64_t entry = entries_ == nullptr ? run_entry(run, 0, 0) : entries_[run];
@@ -105,12 +117,11 @@ class UnitFinder {
     unit.fresh = row.fresh;
     unit.remote = static_cast<uint32_t>(entry >> 32);
     if (entries_ == nullptr) return true;
-    const int32_t pages = (unit.end + 63) / 64;
-    unit.part_halves = part_pages(pages, static_cast<int32_t>(p_.kv.kv_heads)) * kPageHalves;
-    const auto from =
-        static_cast<int32_t>(entry & 0xffff) * kRunPages * kPageHalves + part * unit.part_halves;
-    const int32_t length = whole_ ? kRunPages * kPageHalves : unit.part_halves;
-    if (part * unit.part_halves >= kRunPages * kPageHalves) return false;
+    constexpr int32_t kRunHalves = kRunPages * kPageHalves;
+    unit.part_halves = part_pages(p_.group_tiles) * kPageHalves;
+    const int32_t from =
+        static_cast<int32_t>(entry & 0xffff) * kRunHalves + part * unit.part_halves;
+    const int32_t length = unit.shared_run < 0 ? kRunHalves : unit.part_halves;
     unit.first_half = max(unit.first_half, from);
     unit.last_half = min(unit.last_half, from + length);
     return unit.first_half < unit.last_half;
@@ -124,7 +135,8 @@ class UnitFinder {
   int32_t per_run_;  // units
   int32_t runs_;
   int32_t total_;
-  bool whole_ = true;
+  int32_t whole_;  // the first so many are whole runs
+  int32_t first_shared_ = 0;
 };
 
 }  // namespace dak::cuda

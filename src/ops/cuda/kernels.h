@@ -141,13 +141,14 @@ struct AttentionParams {
   // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
   // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
   const uint64_t* runs;
-  int32_t part_room;     // parts of a row
-  int32_t group_room;    // groups of runs of a row
-  int32_t arrival_room;  // AttentionPieces::arrivals
-  float* pieces;         // [m, kv_heads, group_tiles, part_room, piece_floats]
-  uint32_t*
-      arrivals;      // [m, kv_heads, group_tiles, arrival_room, kMergeWarps], zero between launches
-  LinkState* links;  // [kMaxTiers]
+  int32_t run_room;    // of a row
+  int32_t group_room;  // groups of runs of a row
+  // All counters are zero between launches.
+  float* pieces;            // [m, kv_heads, group_tiles, run_room, piece_floats]
+  uint32_t* arrivals;       // [m, kv_heads, group_tiles, 1 + group_room, kMergeWarps]
+  float* part_pieces;       // [kMostBlocks, kRunParts, piece_floats]
+  uint32_t* part_arrivals;  // [kMostBlocks, kMergeWarps]
+  LinkState* links;         // [kMaxTiers]
   std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
 };
 // Any page, on any GPU.

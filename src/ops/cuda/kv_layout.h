@@ -34,27 +34,14 @@ constexpr uint64_t run_entry(int64_t row, int64_t run, uint32_t remote) {
 }
 inline constexpr int64_t kMostRunRows = 1 << 16;  // and runs of a row
 
-// Short rows are cut finer, so that one alone keeps a GPU busy: a run into parts of 4, 8 or 16
-// pages, which add up to it in order. By how many pages the row's token has behind it, itself
-// included, and nothing else, so that no bit depends on the batch.
-inline constexpr int kLeastPartPages = 4;
-inline constexpr int64_t kPartsOfShortRow = 192;  // over the KV heads, at most
-constexpr int part_pages(int64_t pages, int64_t kv_heads) {
-  int part = kLeastPartPages;
-  while (part < kRunPages && pages * kv_heads > kPartsOfShortRow * part) part *= 2;
-  return part;
-}
-// Parts of a row of up to `pages` pages.
-constexpr int64_t most_parts(int64_t pages, int64_t kv_heads) {
-  int64_t most = kv_runs_for(pages);
-  for (int part = kLeastPartPages; part < kRunPages; part *= 2) {
-    const int64_t longest = kPartsOfShortRow * part / kv_heads;
-    const int64_t taken = pages < longest ? pages : longest;
-    const int64_t parts = (taken + part - 1) / part;
-    if (parts > most) most = parts;
-  }
-  return most;
-}
+// A run adds up from parts of so many pages, in their order. Runs that do not share out evenly over
+// the thread blocks are shared out by parts, so that one short row, too, keeps a GPU busy. With
+// more query heads to a KV head than one tile, a run is one part: those who sum up have room for
+// one tile's values.
+inline constexpr int kPartPages = 4;
+constexpr int part_pages(int64_t group_tiles) { return group_tiles == 1 ? kPartPages : kRunPages; }
+inline constexpr int kRunParts = kRunPages / kPartPages;
+inline constexpr int kMostBlocks = 192;  // thread blocks of attention; an H200 has 132 SMs
 
 // What a row's runs leave is summed up in groups of so many, then the groups.
 inline constexpr int kGroupRuns = 16;
@@ -69,25 +56,34 @@ constexpr int64_t piece_floats(int64_t tile_heads, int64_t head_size) {
   return tile_heads * (head_size + 2 * kMergeWarps);
 }
 
-// What `rows` rows of up to `pages` pages each leave of their parts.
+// What `rows` rows of up to `pages` pages each leave of their runs, and thread blocks of the runs
+// that they share.
 struct AttentionPieces {
-  int64_t parts;     // of a row
-  int64_t arrivals;  // counters of a row's KV head and tile: the whole, its groups, its runs
-  int64_t value_bytes;
-  int64_t counters;  // of 4 bytes, in all
+  int64_t runs;    // of a row
+  int64_t groups;  // of those
+  int64_t run_floats;
+  int64_t part_floats;
+  int64_t run_counters;
+  int64_t part_counters;
+
+  int64_t value_bytes() const { return (run_floats + part_floats) * 4; }
+  int64_t counters() const { return run_counters + part_counters; }
 };
 constexpr AttentionPieces attention_pieces(int64_t heads, int64_t kv_heads, int64_t head_size,
                                            int64_t rows, int64_t pages) {
   const int64_t group = heads / kv_heads;
-  const int64_t tile_heads = group < kTileHeads ? group : kTileHeads;
-  const int64_t places = rows * kv_heads * ((group + kTileHeads - 1) / kTileHeads);
-  const int64_t parts = most_parts(pages, kv_heads);
+  const int64_t tiles = (group + kTileHeads - 1) / kTileHeads;
+  const int64_t floats = piece_floats(tiles > 1 ? kTileHeads : group, head_size);
+  const int64_t places = rows * kv_heads * tiles;
   const int64_t runs = kv_runs_for(pages);
-  const int64_t arrivals = 1 + (runs + kGroupRuns - 1) / kGroupRuns + runs;
-  return {.parts = parts,
-          .arrivals = arrivals,
-          .value_bytes = places * parts * piece_floats(tile_heads, head_size) * 4,
-          .counters = places * arrivals * kMergeWarps};
+  const int64_t groups = (runs + kGroupRuns - 1) / kGroupRuns;
+  const int64_t shared_runs = tiles > 1 ? 0 : kMostBlocks;
+  return {.runs = runs,
+          .groups = groups,
+          .run_floats = places * runs * floats,
+          .part_floats = shared_runs * kRunParts * floats,
+          .run_counters = places * (1 + groups) * kMergeWarps,
+          .part_counters = shared_runs * kMergeWarps};
 }
 
 }  // namespace dak::cuda

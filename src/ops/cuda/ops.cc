@@ -410,11 +410,12 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .passes = 0,
                          .tile_heads = 0,
                          .runs = nullptr,
-                         .part_room = 0,
+                         .run_room = 0,
                          .group_room = 0,
-                         .arrival_room = 0,
                          .pieces = nullptr,
                          .arrivals = nullptr,
+                         .part_pieces = nullptr,
+                         .part_arrivals = nullptr,
                          .links = backend.links().device_states(),
                          .readers = {}};
   if (backend.kernels() == KernelKind::kPlain ||
@@ -429,12 +430,13 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
     const AttentionPieces need =
         attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
-    params.part_room = static_cast<int32_t>(need.parts);
-    params.group_room = static_cast<int32_t>((kv_runs_for(most) + kGroupRuns - 1) / kGroupRuns);
-    params.arrival_room = static_cast<int32_t>(need.arrivals);
-    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
+    params.run_room = static_cast<int32_t>(need.runs);
+    params.group_room = static_cast<int32_t>(need.groups);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
     params.pieces = pieces.values;
     params.arrivals = pieces.arrivals;
+    params.part_pieces = pieces.values + need.run_floats;
+    params.part_arrivals = pieces.arrivals + need.run_counters;
   }
   launch_paged_attention(params, backend.sm_count(), backend.stream());
 }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/launch.h"
 #include "ops/cuda/paged_attention.cuh"
 
@@ -11,7 +13,7 @@ void launch_size(const AttentionParams& params, int sm_count, cudaStream_t strea
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(Shape::kSharedBytes)));
   launch(paged_attention_kernel<T, kHeadSize>, params,
-         {.blocks = sm_count,
+         {.blocks = std::min(sm_count, kMostBlocks),
           .threads = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
           .overlap_previous = true},

@@ -5,7 +5,7 @@
 //   the first ones   multiply half pages, each with a running softmax of its own (attention_tiles)
 //   kMergeWarps      sum up what those leave of a part, and parts and runs (attention_sums)
 //   next             fills the ring with half pages (attention_ring)
-//   the last         readers only: one lane times the arrivals, one runs the window's control loop
+//   the last         readers only: times the arrivals and controls the window
 // So nobody who multiplies waits for a list, an address, a counter or a fence; when each warp did
 // all of it for itself, three quarters of its time went into that. Every sum's order follows from
 // the row's token index, whatever the batch and the placement.
@@ -51,10 +51,10 @@ __global__ void __launch_bounds__(AttentionShape<kHeadSize>::kThreads, 1)
   if (warp == Shape::kWarps + kMergeWarps) {
     RingFiller<kHeadSize>(p, shared, stages, share, lane).run();
   } else if (share.tier > 0 && lane == 0) {
-    time_arrivals<kHeadSize>(shared);
-  } else if (share.tier > 0 && lane == 16) {
-    run_window_control(p.links[share.tier], shared.mailbox, static_cast<uint32_t>(share.first),
-                       static_cast<uint32_t>(share.stride), Shape::kTileBytes);
+    time_arrivals<kHeadSize>(
+        shared,
+        WindowControl(p.links[share.tier], shared.mailbox, static_cast<uint32_t>(share.first),
+                      static_cast<uint32_t>(share.stride), Shape::kStageBytes));
   }
 }
 
