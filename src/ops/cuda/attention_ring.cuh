@@ -73,7 +73,7 @@ struct AttentionShared {
   ptx::Barrier state_empty[Shape::kWarps];
   ReaderMailbox mailbox;
   volatile uint32_t issue_cycles[Shape::kStages];  // of a remote stage; 0: it is local
-  volatile uint32_t issued_stages;
+  volatile uint32_t issued_stages;                 // their places were free
   volatile uint32_t no_more;
 
   // One thread, before a __syncthreads.
@@ -96,6 +96,17 @@ struct AttentionShared {
     ptx::fence_barrier_init();
   }
 };
+
+// Until the n-th half page or queries have arrived. A warp takes few of a stage's turns, and copies
+// arrive in any order: while the stage's last turn is still on its way, the parity of the one
+// before that looks like that of the next. It has arrived once its place was free again.
+template <int kHeadSize>
+__device__ void wait_full(AttentionShared<kHeadSize>& shared, uint32_t n) {
+  while (static_cast<int32_t>(shared.issued_stages - n) <= 0) {
+  }
+  const auto at = AttentionShape<kHeadSize>::place(n);
+  ptx::mbarrier_wait(&shared.full[at.stage], at.phase);
+}
 
 // Warps by tiles of heads and, of each tile, by streams: every `streams`-th half page.
 struct WarpShare {
@@ -211,7 +222,7 @@ class RingFiller {
   }
 
   __device__ void advance() {
-    if (reader_) shared_.issued_stages = next_ + 1;
+    shared_.issued_stages = next_ + 1;
     if (next_ >= Shape::kInFlight) oldest_.advance();
     at_.advance();
     ++next_;

@@ -32,11 +32,15 @@ struct MergeState {
     const float keep = ptx::exp2_approx(most[share] - both);
     const float take = ptx::exp2_approx(other_most - both);
     most[share] = both;
-    sum[share] = sum[share] * keep + other_sum * take;
-    values[share].x = values[share].x * keep + other.x * take;
-    values[share].y = values[share].y * keep + other.y * take;
-    values[share].z = values[share].z * keep + other.z * take;
-    values[share].w = values[share].w * keep + other.w * take;
+    // Spelled out: in another place the compiler could fuse the other product.
+    const auto sum_of = [&](float old, float more) {
+      return fmaf(more, take, __fmul_rn(old, keep));
+    };
+    sum[share] = sum_of(sum[share], other_sum);
+    values[share].x = sum_of(values[share].x, other.x);
+    values[share].y = sum_of(values[share].y, other.y);
+    values[share].z = sum_of(values[share].z, other.z);
+    values[share].w = sum_of(values[share].w, other.w);
   }
   __device__ void add(const MergeState& other) {
 #pragma unroll

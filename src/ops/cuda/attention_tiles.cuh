@@ -212,7 +212,7 @@ __device__ void multiply_units(const AttentionParams& p, AttentionShared<kHeadSi
     uint32_t query[Shape::kSteps][4];
     for (int i = 0; i < query_stages; ++i, ++first) {
       const auto at = Shape::place(first);
-      ptx::mbarrier_wait(&shared.full[at.stage], at.phase);
+      wait_full(shared, first);
       if (share.tile / kStageTiles == i) {
         const std::byte* q = stages + at.stage * Shape::kStageBytes;
         const int tile = share.tile % kStageTiles;
@@ -228,13 +228,14 @@ __device__ void multiply_units(const AttentionParams& p, AttentionShared<kHeadSi
       RunningSoftmax<kHeadSize> state;
       int32_t own = half + ((share.stream - half) & (share.streams - 1));
       for (; own < part_end; own += share.streams) {
-        const auto at = Shape::place(first + static_cast<uint32_t>(own - unit.first_half));
+        const uint32_t n = first + static_cast<uint32_t>(own - unit.first_half);
+        const auto at = Shape::place(n);
         std::byte* keys = stages + at.stage * Shape::kStageBytes;
         std::byte* values = keys + Shape::kTileBytes;
         const int begin = max(unit.begin - own * kHalfTokens, 0);
         const int end = min(unit.end - own * kHalfTokens, kHalfTokens);
         float weights[4][2];
-        ptx::mbarrier_wait(&shared.full[at.stage], at.phase);
+        wait_full(shared, n);
         add_keys<T, kHeadSize>(query, keys, begin, end, lane, state, weights);
         if (begin > 0 || end < kHalfTokens) {
           clear_rows<kHeadSize>(values, begin, end, lane);
