@@ -4,7 +4,7 @@
 // left. Its warps:
 //   the first ones   multiply half pages, each with a running softmax of its own (attention_tiles)
 //   kMergeWarps      sum up what those leave of a part, and parts and runs (attention_sums)
-//   next             fills the ring with half pages (attention_ring)
+//   next             fills the ring with half pages (attention_filler)
 //   the last         readers only: times the arrivals and controls the window
 // So nobody who multiplies waits for a list, an address, a counter or a fence; when each warp did
 // all of it for itself, three quarters of its time went into that. Every sum's order follows from
@@ -18,6 +18,7 @@
 // shared memory free of bank conflicts.
 #pragma once
 
+#include "ops/cuda/attention_filler.cuh"
 #include "ops/cuda/attention_sums.cuh"
 #include "ops/cuda/attention_tiles.cuh"
 #include "ops/cuda/kernels.h"
