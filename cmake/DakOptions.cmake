@@ -29,6 +29,11 @@ if(DAK_SANITIZE)
                                              -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
   target_link_options(dak_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(DAK_FUZZ)
+  # Everything: without the libraries' coverage the fuzzer is blind.
+  target_compile_options(dak_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(dak_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(DAK_PORTABLE)
   set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
   target_link_options(dak_flags INTERFACE -static-libstdc++ -static-libgcc)
@@ -51,6 +56,11 @@ function(dak_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(dak_${name} STATIC ${ARG_SOURCES})
   target_link_libraries(dak_${name} PUBLIC dak_flags ${ARG_DEPENDS})
+endfunction()
+
+# dak_alone(SOURCES...): files whose local names are another's too, kept out of unity builds.
+function(dak_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 # dak_test(NAME SOURCES... DEPENDS...): one GoogleTest binary per folder of tests/.

@@ -232,9 +232,8 @@ class Case {
                             keys.size() * 2, cudaMemcpyDefault));
       for (int token = 0; token < kPageTokens; ++token) {
         const auto value_at = [&](const std::vector<uint16_t>& values, int64_t d) {
-          const int unit = cuda::kv_unit(token, static_cast<int>(d / 8), kHeadSize / 8);
-          return static_cast<double>(
-              bf16_to_f32(values[static_cast<size_t>(token * kHeadSize + unit * 8 + d % 8)]));
+          const int place = cuda::kv_place(token, static_cast<int>(d / 8), kHeadSize / 8);
+          return static_cast<double>(bf16_to_f32(values[static_cast<size_t>(place * 8 + d % 8)]));
         };
         double score = 0;
         for (int64_t d = 0; d < kHeadSize; ++d) {

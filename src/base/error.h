@@ -17,6 +17,8 @@ enum class ErrorCode {
   kUnsupported,        // well formed, and not something dak can do
   kResourceExhausted,  // a budget, a context or a machine that is too small
   kIo,                 // the operating system refused
+  kUnavailable,        // not now: whoever is asked is going away
+  kDeadlineExceeded,   // was not done by the time that the caller gave
   kInternal,           // a bug in dak
 };
 

@@ -14,6 +14,7 @@
 #include "cli/bench_flags.h"
 #include "cli/bench_prefill.h"
 #include "cli/bench_report.h"
+#include "cli/bench_serve.h"
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
@@ -180,7 +181,11 @@ Command add_bench(CLI::App& app) {
   prefill->add_to(*prefill_command);
   const Command workload = add_bench_workload(*command);
   const CLI::App* workload_command = command->get_subcommand("workload");
-  return [plain, decode, decode_command, prefill, prefill_command, workload, workload_command] {
+  const Command serve = add_bench_serve(*command);
+  const CLI::App* serve_command = command->get_subcommand("serve");
+  return [plain, decode, decode_command, prefill, prefill_command, workload, workload_command,
+          serve, serve_command] {
+    if (serve_command->parsed()) return serve();
     if (prefill_command->parsed()) return run_prefill_until_interrupted(*prefill);
     if (workload_command->parsed()) return workload();
     return run_until_interrupted(decode_command->parsed() ? *decode : *plain);

@@ -17,5 +17,6 @@ Command add_plan(CLI::App& app);
 Command add_probe(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_bench(CLI::App& app);
+Command add_serve(CLI::App& app);
 
 }  // namespace dak

@@ -58,13 +58,14 @@ int run_main(int argc, char** argv) {
       "  dak run model.gguf -p \"Why is the sky blue?\"\n"
       "  dak plan path/to/config.json --local-budget 24GiB\n"
       "  dak plan configs/llama-3.1-70b --hardware gh200 --workload decode:batch=8,context=4k\n"
+      "  dak serve model.gguf --port 8000\n"
       "  dak inspect model.gguf --json\n"
       "  dak bench model.gguf --batch 1,8 --ratio 0,0.2");
 
   using AddCommand = dak::Command (*)(CLI::App&);
   std::vector<std::pair<CLI::App*, dak::Command>> commands;
-  for (const AddCommand add :
-       {dak::add_run, dak::add_plan, dak::add_probe, dak::add_inspect, dak::add_bench}) {
+  for (const AddCommand add : {dak::add_run, dak::add_plan, dak::add_probe, dak::add_inspect,
+                               dak::add_bench, dak::add_serve}) {
     dak::Command command = add(app);
     commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(),
                           std::move(command));

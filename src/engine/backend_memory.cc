@@ -6,6 +6,7 @@
 #include "kernels/split_schedule.h"
 #include "ops/attention.h"
 #include "ops/cuda/kv_layout.h"
+#include "ops/cuda/prefill_plan.h"
 
 namespace dak {
 namespace {
@@ -17,7 +18,7 @@ constexpr int64_t kGraphBytes = int64_t{16} << 20;  // of a few recorded steps
 constexpr int64_t kInputBytes = int64_t{4} << 20;   // ids, positions, rows, step state
 constexpr int64_t kAllocation = int64_t{2} << 20;   // the driver's unit
 constexpr int64_t kMostSplitRows = 64;              // above it products are GEMMs
-constexpr int64_t kWarmUpAllocations = 10;          // buffers that are rounded up to it
+constexpr int64_t kWarmUpAllocations = 13;          // buffers that are rounded up to it
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -61,6 +62,27 @@ int64_t gemm_memory_bytes(const std::vector<Operand>& operands) {
   return schedules + 2 * (ring + counters);
 }
 
+int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& needs) {
+  if (needs.rows < cuda::kPrefillLeastRows || !cuda::has_prefill_tiles(config.head_size)) return 0;
+  const int64_t pages = needs.sequences * kv_pages_for(needs.context);
+  // One more where a window begins and ends inside of one.
+  const int64_t segments = ceil_div(needs.context, cuda::kPrefillSegmentTokens) + 1;
+  const bool several = needs.context > cuda::kPrefillSegmentTokens;
+  const int64_t states =
+      several ? cuda::prefill_states(needs.rows, config.heads / config.kv_heads) : 0;
+  const int64_t item_bytes = 2 * kPageTokens * config.head_size * 2;
+  const int64_t slots = needs.remote_kv ? cuda::kPrefillRingBytes / item_bytes : 0;
+  const int64_t counters = static_cast<int64_t>(sizeof(cuda::PrefillCounters)) +
+                           4 * (needs.sequences * segments * config.kv_heads + slots + 2 * states);
+  const int64_t table =
+      needs.sequences * (static_cast<int64_t>(sizeof(cuda::PrefillSequence)) +
+                         kMaxTiers * int64_t{sizeof(cuda::PrefillFetches)} +
+                         segments * (int64_t{sizeof(cuda::PrefillSegment)} + kMaxTiers * 4)) +
+      pages * 3 * 4 + 7 * 16 + 256;
+  return states * cuda::prefill_state_floats(config.head_size) * 4 + slots * item_bytes + counters +
+         2 * config.layers * table;
+}
+
 int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
                            const BackendNeeds& needs) {
   const SplitMemory split = split_matmul_memory(operands);
@@ -81,8 +103,9 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   tables += 2 * config.layers *
             (needs.sequences * pages * 8 + (kMaxTiers + cut_rows * runs) * 8 + 2 * 256);
   const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
-  const int64_t bytes = gemm + split.schedule_bytes + split.partial_bytes + tables + pieces +
-                        kGraphBytes + kInputBytes + kWarmUpAllocations * kAllocation;
+  const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
+                        split.partial_bytes + tables + pieces + kGraphBytes + kInputBytes +
+                        kWarmUpAllocations * kAllocation;
   return ceil_div(bytes, kAllocation) * kAllocation;
 }
 

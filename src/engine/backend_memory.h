@@ -11,14 +11,15 @@
 namespace dak {
 
 struct BackendNeeds {
-  int64_t rows = 0;       // of the largest batch
-  int64_t sequences = 0;  // decoded side by side
-  int64_t context = 0;    // tokens of each
+  int64_t rows = 0;        // of the largest batch
+  int64_t sequences = 0;   // decoded side by side
+  int64_t context = 0;     // tokens of each
+  bool remote_kv = false;  // some KV pages are not local
 };
 
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the
-// split matmul, rings of remote row blocks, pieces of attention, tables of row blocks and pages,
-// graphs. The CUDA context itself is not dak's and comes on top.
+// split matmul, rings of remote row blocks and KV pages, pieces and states of attention, tables of
+// row blocks and pages, graphs. The CUDA context itself is not dak's and comes on top.
 int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
                            const BackendNeeds& needs);
 
@@ -28,6 +29,10 @@ struct SplitMemory {
   int64_t partial_bytes = 0;   // of the largest, shared
 };
 SplitMemory split_matmul_memory(const std::vector<Operand>& operands);
+
+// The part of attention with many rows a sequence: sums between units, a ring of remote pages,
+// counters, and the tables of all layers.
+int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& needs);
 
 // The part of products with more rows: schedules of all weights, rings and counters.
 int64_t gemm_memory_bytes(const std::vector<Operand>& operands);

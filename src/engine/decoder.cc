@@ -20,16 +20,17 @@ TierTraffic difference(const TierTraffic& a, const TierTraffic& b) {
 }  // namespace
 
 Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens,
-                 std::vector<Sampler*> samplers)
+                 std::vector<Sampler*> samplers, ChooseFn choose)
     : engine_(engine),
       holds_(std::move(holds)),
       samplers_(std::move(samplers)),
+      choose_(std::move(choose)),
       tokens_(std::move(tokens)) {
   require(!holds_.empty() && holds_.size() == tokens_.size(), "a decoder needs sequences");
   require(samplers_.empty() || samplers_.size() == holds_.size(), "a sampler for each sequence");
   const bool penalties = std::ranges::any_of(
       samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
-  choice_ = penalties ? TokenChoice::kHost : TokenChoice::kDevice;
+  choice_ = penalties || choose_ ? TokenChoice::kHost : TokenChoice::kDevice;
   if (engine_.ctx_.backend == Backend::kCuda && std::ssize(holds_) <= kMaxGraphRows) {
     prepare_graph();
   }
@@ -155,7 +156,11 @@ void Decoder::choose(std::span<const float> logits) {
   engine_.pool_->parallel_for(std::ssize(holds_), 1, [&](int64_t begin, int64_t end, int) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       const std::span<const float> row = logits.subspan(i * width, width);
-      tokens_[i] = samplers_.empty() ? most_likely(row) : samplers_[i]->sample(row);
+      if (choose_) {
+        tokens_[i] = choose_(static_cast<int64_t>(i), row);
+      } else {
+        tokens_[i] = samplers_.empty() ? most_likely(row) : samplers_[i]->sample(row);
+      }
     }
   });
 }

@@ -16,11 +16,15 @@ namespace dak {
 
 class Decoder {
  public:
+  // Chooses a sequence's next token on the host, for logits [vocabulary]; called from the engine's
+  // threads, for different sequences at the same time.
+  using ChooseFn = std::function<TokenId(int64_t sequence, std::span<const float> logits)>;
+
   // The sequences go on from `tokens`, their last ones, which are not in the cache yet. `samplers`:
-  // one for each, which has seen all tokens of its sequence; none: greedy. Engine, holds and
-  // samplers outlive this.
+  // one for each, which has seen all tokens of its sequence; none: greedy. With `choose` that is
+  // asked instead of the samplers, always on the host. Engine, holds and samplers outlive this.
   Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens,
-          std::vector<Sampler*> samplers = {});
+          std::vector<Sampler*> samplers = {}, ChooseFn choose = {});
   ~Decoder();
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
@@ -67,6 +71,7 @@ class Decoder {
   Engine& engine_;
   std::vector<KvHold*> holds_;
   std::vector<Sampler*> samplers_;
+  ChooseFn choose_;
   Batch batch_;                      // the next step; its tokens are the last ones read
   std::vector<int64_t> pages_told_;  // versions of the holds
   TokenChoice choice_ = TokenChoice::kHost;

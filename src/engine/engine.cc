@@ -32,7 +32,8 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       pool_(std::make_unique<ThreadPool>(options.threads)),
       plan_(plan_model(files, options, std::move(tiers))),
       sequences_(options.sequences),
-      context_(plan_.fixed.kv_tokens / sequences_),
+      context_(options.kv_tokens > 0 ? planned_context(config_, options)
+                                     : plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(plan_.fixed.prefill_chunk) {
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();

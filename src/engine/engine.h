@@ -43,7 +43,8 @@ struct EngineOptions {
   std::optional<int64_t> host_budget_bytes;   // of each host tier; default: what is available
   double kv_ratio = 0;                        // share of each layer's KV pages in host memory
   int64_t context = 0;                        // tokens; 0: the model's, at most kDefaultContext
-  int64_t sequences = 1;                      // decoded side by side, each with room for `context`
+  int64_t sequences = 1;                      // decoded side by side
+  int64_t kv_tokens = 0;  // room of the KV cache, over all sequences; 0: `context` for each
   AccessMode mode = AccessMode::kDirect;
   std::optional<int64_t> window_bytes;     // of remote reads, fixed; default: adaptive
   std::optional<uint64_t> synthetic_seed;  // weights from a generator, not from the files
@@ -71,11 +72,15 @@ DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options);
 // Decode of all sequences, each with its context full.
 Workload default_workload(int64_t sequences, int64_t context);
 
-// Tokens that each sequence gets room for.
+// Tokens that a sequence may have; no more than kv_tokens.
 int64_t planned_context(const ModelConfig& config, const EngineOptions& options);
 
 // Plans without loading anything; works from config.json alone.
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers);
+
+class Decoder;
+class Engine;
+struct OperationTimes;
 
 struct GenerateRequest {
   std::vector<TokenId> prompt;  // at least one token
@@ -86,6 +91,10 @@ struct GenerateRequest {
   const std::atomic<bool>* cancel = nullptr;                // polled between tokens and chunks
   std::function<void(TokenId, std::string_view)> on_token;  // text may be empty; may be unset
 };
+
+// Throws kInvalidArgument for an empty prompt, a token outside the vocabulary, a prompt that leaves
+// no room in the context, or what sampling does not allow.
+void check_request(const GenerateRequest& request, const Engine& engine);
 
 enum class FinishReason : uint8_t { kEos, kStopString, kMaxTokens, kContextFull, kCancelled };
 std::string_view name(FinishReason reason);
@@ -106,10 +115,6 @@ struct GenerateResult {
   PhaseStats prefill;
   PhaseStats decode;
 };
-
-class Decoder;
-class Engine;
-struct OperationTimes;
 
 // A conversation: keeps its cache, so that a prompt that repeats earlier tokens reads only the
 // rest.
@@ -150,6 +155,7 @@ class Engine {
   const Plan& plan() const { return plan_; }
   // Throws kNotFound for a model without one (synthetic weights from a config.json alone).
   const Tokenizer& tokenizer() const;
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
   const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
   int64_t sequences() const { return sequences_; }
   int64_t context() const { return context_; }  // of each sequence
@@ -165,6 +171,7 @@ class Engine {
   friend class Session;
   friend class Decoder;
   friend class DecodeLoop;
+  friend class ServingPasses;
   friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
                                         int64_t);
 

@@ -29,7 +29,11 @@ int64_t pages_of_layer(const std::array<int64_t, kMaxTiers>& layer) {
 }  // namespace
 
 KvHold::~KvHold() {
-  if (cache_ != nullptr) cache_->release(*this);
+  try {
+    if (cache_ != nullptr) cache_->release(*this);
+  } catch (const Error&) {
+    // The GPU was lost, and the call that found out has said so.
+  }
 }
 
 KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio) {
@@ -41,11 +45,14 @@ KvCache::KvCache(const ModelConfig& config, DType dtype, const KvRoom& room,
                  std::span<Arena* const> arenas)
     : dtype_(dtype),
       page_bytes_(page_bytes_of(config, dtype)),
-      free_pages_(pages_of_layer(room.at(0))),
+      blocks_(static_cast<size_t>(pages_of_layer(room.at(0)))),
+      free_pages_(std::ssize(blocks_)),
       layers_(room.size()) {
   require(std::ssize(room) == config.layers, "KV cache: room for other layers");
+  for (KvBlock& block : blocks_) spare_blocks_.push_back(&block);
   for (size_t tier = 0; tier < kMaxTiers; ++tier) {
-    if (pages_in_tier(room, tier) == 0) continue;
+    tier_pages_[tier] = pages_in_tier(room, tier);
+    if (tier_pages_[tier] == 0) continue;
     require(tier < arenas.size(), "KV cache: room in a tier without an arena");
     tiered_ |= tier > 0;
     std::byte* data =
@@ -77,13 +84,29 @@ int64_t KvCache::size_bytes(const ModelConfig& config, DType dtype, int64_t toke
   return size_bytes(config, dtype, uniform_kv_room(config.layers, kv_pages_for(tokens), 0), 0);
 }
 
+int64_t KvCache::used_bytes(TierIndex tier) const {
+  int64_t free = 0;
+  for (const Layer& layer : layers_) free += std::ssize(layer.free[tier]);
+  return (tier_pages_[tier] - free) * page_bytes_;
+}
+
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
+  hold.resting = false;
+  const int64_t first_written = hold.tokens / kPageTokens;
+  for (int64_t page = first_written; page < hold.page_count(); ++page) {
+    const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
+    require(!block.kept && block.users.size() == 1, "KV cache: a shared page would be written");
+  }
   if (moving_ > 0) {
     arrive(mover_->passed());
-    call_off(hold, hold.tokens / kPageTokens);
+    call_off([&](const KvBlock& block) {
+      return block.index >= first_written && block.index < hold.page_count() &&
+             hold.blocks_[static_cast<size_t>(block.index)] == &block;
+    });
     hold_steps();
   }
   const int64_t need = kv_pages_for(tokens) - hold.page_count();
+  while (need > free_pages_ && need <= free_pages_ + cold_pages_ && evict_) evict_(*coldest_);
   if (need > free_pages_) {
     throw Error(ErrorCode::kResourceExhausted,
                 {.where = "KV cache",
@@ -94,22 +117,48 @@ void KvCache::reserve(KvHold& hold, int64_t tokens) {
                  .fix = "use a larger --context"});
   }
   if (need > 0) {
-    if (hold.cache_ == nullptr) {
-      hold.cache_ = this;
-      holds_.push_back(&hold);
-      hold.pages.resize(layers_.size());
-      hold.local_.assign(layers_.size(), 0);
-      hold.oldest_.assign(layers_.size(), 0);
-    }
     for (int64_t i = 0; i < need; ++i) {
-      for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) place_new(hold, layer);
+      KvBlock& block = new_block(hold);
+      for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
+        block.pages[static_cast<size_t>(layer)] = place_for(hold, layer);
+      }
+      join(hold, block);
     }
-    free_pages_ -= need;
-    ++hold.version;
     hold_steps();
   }
   // Half a page before the next one is needed, so once for each page.
   if (hold.page_count() * kPageTokens - tokens == kPageTokens / 2) make_places();
+}
+
+KvBlock& KvCache::new_block(KvHold& hold) {
+  KvBlock& block = *spare_blocks_.back();
+  spare_blocks_.pop_back();
+  --free_pages_;
+  block.index = hold.page_count();
+  block.pages.assign(layers_.size(), {});
+  block.heading.assign(layers_.size(), KvBlock::kStays);
+  return block;
+}
+
+// `block` is the hold's next page.
+void KvCache::join(KvHold& hold, KvBlock& block) {
+  if (hold.cache_ == nullptr) {
+    hold.cache_ = this;
+    holds_.push_back(&hold);
+    hold.pages.resize(layers_.size());
+    hold.local_.assign(layers_.size(), 0);
+    hold.oldest_.assign(layers_.size(), 0);
+  }
+  require(hold.cache_ == this, "KV cache: another cache's pages");
+  hold.blocks_.push_back(&block);
+  if (block.users.empty()) ++hold.sole_;
+  if (block.users.size() == 1) --block.users[0]->sole_;
+  block.users.push_back(&hold);
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    hold.pages[layer].push_back(block.pages[layer]);
+    if (block.tier_to_be(layer) == 0) ++hold.local_[layer];
+  }
+  ++hold.version;
 }
 
 // The fastest free place of a layer that has one.
@@ -125,38 +174,36 @@ KvPage KvCache::take_place(Layer& layer) {
   return {};
 }
 
-void KvCache::add_page(KvHold& hold, int64_t layer, const KvPage& place) {
-  hold.pages[static_cast<size_t>(layer)].push_back(place);
-  if (place.tier == 0) ++hold.local_[static_cast<size_t>(layer)];
-}
-
-void KvCache::place_new(KvHold& hold, int64_t layer) {
+// For the hold's next page: a local place, made free if need be.
+KvPage KvCache::place_for(const KvHold& hold, int64_t layer) {
   Layer& places = layers_[static_cast<size_t>(layer)];
   if (places.free[0].empty() && !places.moves.empty()) arrive_now();  // rather than move another
-  KvPage place = take_place(places);
-  if (place.tier != 0) {
-    const Victim victim = oldest_local(layer, &hold, /*whole_only=*/false);
-    if (victim.hold != nullptr) {
-      const KvPage vacated =
-          victim.hold->pages[static_cast<size_t>(layer)][static_cast<size_t>(victim.page)];
-      relocate(*victim.hold, layer, victim.page, place);
-      place = vacated;
-    }
-  }
-  add_page(hold, layer, place);
+  const KvPage place = take_place(places);
+  if (place.tier == 0) return place;
+  KvBlock* victim = oldest_local(layer, &hold, /*whole_only=*/false);
+  if (victim == nullptr) return place;
+  const KvPage vacated = victim->pages[static_cast<size_t>(layer)];
+  relocate(*victim, layer, place);
+  return vacated;
 }
 
 void KvCache::release(KvHold& hold) {
   require(hold.cache_ == nullptr || hold.cache_ == this, "KV cache: another cache's pages");
   if (moving_ > 0) {
-    call_off(hold, 0);
-    hold_steps();
+    call_off([&](const KvBlock& block) {
+      return !block.kept && block.users.size() == 1 && block.users[0] == &hold;
+    });
   }
-  free_pages_ += hold.page_count();
-  for (size_t layer = 0; layer < hold.pages.size(); ++layer) {
-    const auto& pages = hold.pages[layer];
-    for (auto page = pages.rbegin(); page != pages.rend(); ++page) {
-      layers_[layer].free[page->tier].push_back(page->data);
+  // The last first, so that a kept page is colder than the one that it builds upon.
+  for (auto it = hold.blocks_.rbegin(); it != hold.blocks_.rend(); ++it) {
+    KvBlock& block = **it;
+    std::erase(block.users, &hold);
+    if (block.users.size() == 1) ++block.users[0]->sole_;
+    if (!block.users.empty()) continue;
+    if (block.kept) {
+      cool(block);
+    } else {
+      free_block(block);
     }
   }
   for (Layer& layer : layers_) {
@@ -165,9 +212,21 @@ void KvCache::release(KvHold& hold) {
   }
   std::erase(holds_, &hold);
   hold.pages.clear();
+  hold.blocks_.clear();
+  hold.sole_ = 0;
   hold.tokens = 0;
+  hold.resting = false;
   ++hold.version;
   hold.cache_ = nullptr;
+  hold_steps();  // last: it may throw
+}
+
+void KvCache::free_block(KvBlock& block) {
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    layers_[layer].free[block.pages[layer].tier].push_back(block.pages[layer].data);
+  }
+  spare_blocks_.push_back(&block);
+  ++free_pages_;
 }
 
 int64_t KvCache::pages_in(const KvHold& hold, TierIndex tier) {

@@ -10,10 +10,15 @@
 //   later     steps go on reading the page where it was; once the copy has been made, and no step
 //             waits for that, the page table changes. Only whole pages, and a pass that writes a
 //             page again calls its move off. So places are made free before they are needed.
+//
+// Sequences that begin alike may share pages: a block is one page of every layer, and each hold a
+// list of blocks. Whole blocks can be kept for sequences to come (kv_prefix_cache.h): without a
+// user they are cold, the first to leave the local tier and to be given up for new pages.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -26,6 +31,26 @@
 namespace dak {
 
 class KvCache;
+struct KvHold;
+
+// One page of every layer, of one sequence or of several that begin with the same tokens.
+struct KvBlock {
+  int64_t index = 0;           // which page of its sequences it is
+  std::vector<KvPage> pages;   // [layer], as in the tables of its users
+  std::vector<KvHold*> users;  // any order
+  bool kept = false;           // stays when no one uses it
+
+ private:
+  friend class KvCache;
+  static constexpr TierIndex kStays = kMaxTiers;
+  // The tier of a layer's page once it is there.
+  TierIndex tier_to_be(size_t layer) const {
+    return heading[layer] == kStays ? pages[layer].tier : heading[layer];
+  }
+  std::vector<TierIndex> heading;  // [layer] where a copy under way goes
+  KvBlock* colder = nullptr;       // neighbours among the cold
+  KvBlock* warmer = nullptr;
+};
 
 // One sequence's hold on the cache; gives its pages back when it ends. Stays where it is: the cache
 // knows it by its address.
@@ -38,12 +63,19 @@ struct KvHold {
   KvPageTable pages;    // [layer][page]
   int64_t tokens = 0;   // written so far
   int64_t version = 0;  // counts changes of `pages`
+  // No step uses it before the next `reserve`, which ends this: its pages leave the local tier
+  // before others' and stay out.
+  bool resting = false;
 
   int64_t page_count() const { return pages.empty() ? 0 : std::ssize(pages[0]); }
+  // That no other hold has.
+  int64_t sole_pages() const { return sole_; }
 
  private:
   friend class KvCache;
-  KvCache* cache_ = nullptr;     // that it has pages of
+  KvCache* cache_ = nullptr;      // that it has pages of
+  std::vector<KvBlock*> blocks_;  // [page]
+  int64_t sole_ = 0;
   std::vector<int64_t> local_;   // [layer] pages in tier 0
   std::vector<int64_t> oldest_;  // [layer] no page before this one is in tier 0
 };
@@ -77,14 +109,32 @@ class KvCache {
 
   DType dtype() const { return dtype_; }
   int64_t free_tokens() const { return free_pages_ * kPageTokens; }
+  // Of each layer.
+  int64_t page_count() const { return std::ssize(blocks_); }
+  int64_t free_pages() const { return free_pages_; }
+  int64_t cold_pages() const { return cold_pages_; }
+  // Over all layers.
+  int64_t tier_bytes(TierIndex tier) const { return tier_pages_[tier] * page_bytes_; }
+  int64_t used_bytes(TierIndex tier) const;
 
   // Makes room for `tokens` tokens in all; throws kResourceExhausted, leaving `hold` as it was,
   // when there are not enough free pages. Before every pass that writes to `hold`: the tokens from
-  // hold.tokens on. May move pages of any hold: without a mover not while a step that reads them is
-  // in flight.
+  // hold.tokens on, which no other hold may share. May move pages of any hold: without a mover not
+  // while a step that reads them is in flight.
   void reserve(KvHold& hold, int64_t tokens);
-  // Gives every page back.
+  // Gives every page back, but for those that others use or that are kept.
   void release(KvHold& hold);
+
+  // Page `page` of `hold`, whose tokens have all been written, is kept from now on and can be
+  // adopted; nobody writes to it again.
+  KvBlock& keep(KvHold& hold, int64_t page);
+  // The next page of `hold`, whose pages must all be whole, is the kept block.
+  void adopt(KvHold& hold, KvBlock& block);
+  // Ends `keep`; free once no one uses it.
+  void drop(KvBlock& block);
+  // Whom `reserve` asks to drop a cold block, the one that has been cold for longest, when free
+  // pages are short. Whoever keeps blocks sees to it that these come before those they build upon.
+  void use_evictor(std::function<void(KvBlock&)> evict) { evict_ = std::move(evict); }
 
   // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
   // first; returns how many. With a mover whole pages move later, and a place for each hold's next
@@ -102,8 +152,7 @@ class KvCache {
  private:
   // A copy under way to a place that is not yet the page's.
   struct Move {
-    KvHold* hold = nullptr;
-    int64_t page = 0;
+    KvBlock* block = nullptr;
     KvPage to;
     int64_t mark = 0;
   };
@@ -112,35 +161,47 @@ class KvCache {
     std::vector<Move> moves;
     KvHold* leaving = nullptr;  // whose pages last moved out, and in
     KvHold* returning = nullptr;
-  };
-  struct Victim {
-    KvHold* hold = nullptr;
-    int64_t page = 0;
+    KvBlock* coldest_local = nullptr;  // no colder one is local, or will be; null: none is
   };
 
   KvPage take_place(Layer& layer);
-  void add_page(KvHold& hold, int64_t layer, const KvPage& place);
-  void set_page(KvHold& hold, int64_t layer, int64_t page, const KvPage& to);
-  void place_new(KvHold& hold, int64_t layer);
+  KvPage place_for(const KvHold& hold, int64_t layer);
+  KvBlock& new_block(KvHold& hold);
+  void join(KvHold& hold, KvBlock& block);
+  void free_block(KvBlock& block);
+  void cool(KvBlock& block);
+  void warm(KvBlock& block);
+  void set_page(KvBlock& block, int64_t layer, const KvPage& to);
+  void count_local(KvBlock& block, int64_t layer, TierIndex from, TierIndex to);
   void copy_page(const KvPage& from, const KvPage& to);
-  void relocate(KvHold& hold, int64_t layer, int64_t page, const KvPage& to);
-  void start_move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier);
+  void relocate(KvBlock& block, int64_t layer, const KvPage& to);
+  void start_move(KvBlock& block, int64_t layer, TierIndex tier);
   void mark_moves();
   void arrive(int64_t mark);
   void arrive_now();
-  void call_off(KvHold& hold, int64_t first_page);
+  void call_off(const std::function<bool(const KvBlock&)>& which);
   void hold_steps();
   void make_places();
-  bool is_moving(int64_t layer, const KvHold& hold, int64_t page) const;
-  Victim oldest_local(int64_t layer, const KvHold* growing, bool whole_only);
-  Victim newest_remote(int64_t layer);
+  static TierIndex slower_place(const Layer& layer);
+  int64_t return_pages(int64_t layer, int64_t most);
+  void move_block(KvBlock& block, int64_t layer, TierIndex tier);
+  KvBlock* unused_local(int64_t layer);
+  KvBlock* oldest_local(int64_t layer, const KvHold* growing, bool whole_only);
+  KvBlock* newest_remote(int64_t layer);
   int64_t oldest_local_of(KvHold& hold, int64_t layer) const;
   int64_t newest_remote_of(const KvHold& hold, int64_t layer) const;
 
   DType dtype_;
   int64_t page_bytes_;
-  int64_t free_pages_;   // of each layer
-  bool tiered_ = false;  // there are places outside tier 0
+  std::vector<KvBlock> blocks_;         // all there are
+  std::vector<KvBlock*> spare_blocks_;  // that are nobody's: as many as free pages
+  int64_t free_pages_;                  // of each layer
+  int64_t cold_pages_ = 0;              // kept blocks without a user
+  KvBlock* coldest_ = nullptr;
+  KvBlock* warmest_ = nullptr;
+  std::function<void(KvBlock&)> evict_;
+  std::array<int64_t, kMaxTiers> tier_pages_{};  // over all layers
+  bool tiered_ = false;                          // there are places outside tier 0
   std::vector<Layer> layers_;
   std::vector<KvHold*> holds_;  // that have pages
   PageMover* mover_ = nullptr;  // null: the CPU copies, at once

@@ -9,7 +9,12 @@
 namespace dak {
 namespace {
 
-bool is_whole(const KvHold& hold, int64_t page) { return (page + 1) * kPageTokens <= hold.tokens; }
+// Nobody is going to write to it soon.
+bool is_whole(const KvBlock& block) {
+  if (block.kept || block.users.size() != 1) return true;
+  const KvHold& hold = *block.users[0];
+  return hold.resting || (block.index + 1) * kPageTokens <= hold.tokens;
+}
 
 }  // namespace
 
@@ -28,30 +33,40 @@ void KvCache::hold_steps() {
   unordered_ = false;
 }
 
-void KvCache::set_page(KvHold& hold, int64_t layer, int64_t page, const KvPage& to) {
-  hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)] = to;
-  ++hold.version;
-  int64_t& oldest = hold.oldest_[static_cast<size_t>(layer)];
-  if (to.tier == 0) oldest = std::min(oldest, page);
+void KvCache::set_page(KvBlock& block, int64_t layer, const KvPage& to) {
+  const auto at = static_cast<size_t>(layer);
+  block.pages[at] = to;
+  for (KvHold* hold : block.users) {
+    hold->pages[at][static_cast<size_t>(block.index)] = to;
+    ++hold->version;
+    if (to.tier == 0) hold->oldest_[at] = std::min(hold->oldest_[at], block.index);
+  }
+}
+
+void KvCache::count_local(KvBlock& block, int64_t layer, TierIndex from, TierIndex to) {
+  const int64_t change = (to == 0 ? 1 : 0) - (from == 0 ? 1 : 0);
+  for (KvHold* hold : block.users) hold->local_[static_cast<size_t>(layer)] += change;
 }
 
 // At once.
-void KvCache::relocate(KvHold& hold, int64_t layer, int64_t page, const KvPage& to) {
-  const KvPage from = hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)];
+void KvCache::relocate(KvBlock& block, int64_t layer, const KvPage& to) {
+  const KvPage from = block.pages[static_cast<size_t>(layer)];
   copy_page(from, to);
-  hold.local_[static_cast<size_t>(layer)] += (to.tier == 0 ? 1 : 0) - (from.tier == 0 ? 1 : 0);
-  set_page(hold, layer, page, to);
+  count_local(block, layer, from.tier, to.tier);
+  set_page(block, layer, to);
 }
 
 // Later; into a free place of the tier. `local_` counts the page where it will be.
-void KvCache::start_move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier) {
-  Layer& places = layers_[static_cast<size_t>(layer)];
-  const KvPage from = hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)];
+void KvCache::start_move(KvBlock& block, int64_t layer, TierIndex tier) {
+  const auto at = static_cast<size_t>(layer);
+  Layer& places = layers_[at];
+  const KvPage from = block.pages[at];
   const KvPage to{.data = places.free[tier].back(), .tier = tier};
   places.free[tier].pop_back();
   mover_->copy(to.data, from.data, page_bytes_);
-  hold.local_[static_cast<size_t>(layer)] += (to.tier == 0 ? 1 : 0) - (from.tier == 0 ? 1 : 0);
-  places.moves.push_back({.hold = &hold, .page = page, .to = to, .mark = 0});
+  count_local(block, layer, from.tier, to.tier);
+  block.heading[at] = tier;
+  places.moves.push_back({.block = &block, .to = to, .mark = 0});
   ++moving_;
 }
 
@@ -68,12 +83,12 @@ void KvCache::mark_moves() {
 // The pages of all moves up to `mark` are where they were going.
 void KvCache::arrive(int64_t mark) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    std::vector<Move>& moves = layers_[layer].moves;
-    const auto count = std::erase_if(moves, [&](const Move& move) {
+    const auto count = std::erase_if(layers_[layer].moves, [&](const Move& move) {
       if (move.mark > mark) return false;
-      const KvPage from = move.hold->pages[layer][static_cast<size_t>(move.page)];
+      const KvPage from = move.block->pages[layer];
       layers_[layer].free[from.tier].push_back(from.data);
-      set_page(*move.hold, static_cast<int64_t>(layer), move.page, move.to);
+      move.block->heading[layer] = KvBlock::kStays;
+      set_page(*move.block, static_cast<int64_t>(layer), move.to);
       return true;
     });
     moving_ -= static_cast<int64_t>(count);
@@ -86,13 +101,14 @@ void KvCache::arrive_now() {
   arrive(INT64_MAX);
 }
 
-// Pages from `first_page` on stay where they are. Their copies go on, to places that are free.
-void KvCache::call_off(KvHold& hold, int64_t first_page) {
+// Pages of such blocks stay where they are. Their copies go on, to places that are free.
+void KvCache::call_off(const std::function<bool(const KvBlock&)>& which) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     const auto count = std::erase_if(layers_[layer].moves, [&](const Move& move) {
-      if (move.hold != &hold || move.page < first_page) return false;
-      const KvPage from = hold.pages[layer][static_cast<size_t>(move.page)];
-      hold.local_[layer] += (from.tier == 0 ? 1 : 0) - (move.to.tier == 0 ? 1 : 0);
+      if (!which(*move.block)) return false;
+      const KvPage from = move.block->pages[layer];
+      count_local(*move.block, static_cast<int64_t>(layer), move.to.tier, from.tier);
+      move.block->heading[layer] = KvBlock::kStays;
       layers_[layer].free[move.to.tier].push_back(move.to.data);
       return true;
     });
@@ -101,11 +117,11 @@ void KvCache::call_off(KvHold& hold, int64_t first_page) {
   }
 }
 
-// Moves old pages out for the holds that will soon want a new one.
+// Moves pages out for the holds that will soon want a new one.
 void KvCache::make_places() {
   if (!tiered_ || mover_ == nullptr) return;
   int64_t wanted = std::ranges::count_if(holds_, [](const KvHold* hold) {
-    return hold->page_count() * kPageTokens - hold->tokens <= kPageTokens / 2 + 1;
+    return !hold->resting && hold->page_count() * kPageTokens - hold->tokens <= kPageTokens / 2 + 1;
   });
   wanted = std::min(wanted, free_pages_);
   for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
@@ -114,131 +130,177 @@ void KvCache::make_places() {
         std::ssize(places.free[0]) +
         std::ranges::count_if(places.moves, [](const Move& move) { return move.to.tier != 0; });
     for (; places_free < wanted; ++places_free) {
-      TierIndex tier = 1;
-      while (tier < kMaxTiers && places.free[tier].empty()) ++tier;
+      const TierIndex tier = slower_place(places);
       if (tier == kMaxTiers) break;
-      const Victim victim = oldest_local(layer, nullptr, /*whole_only=*/true);
-      if (victim.hold == nullptr) break;
-      start_move(*victim.hold, layer, victim.page, tier);
+      KvBlock* block = oldest_local(layer, nullptr, /*whole_only=*/true);
+      if (block == nullptr) break;
+      start_move(*block, layer, tier);
     }
   }
   mark_moves();
 }
 
-bool KvCache::is_moving(int64_t layer, const KvHold& hold, int64_t page) const {
-  return std::ranges::any_of(layers_[static_cast<size_t>(layer)].moves, [&](const Move& move) {
-    return move.hold == &hold && move.page == page;
-  });
+// The fastest tier but the local one with a free place; kMaxTiers: there is none.
+TierIndex KvCache::slower_place(const Layer& layer) {
+  TierIndex tier = 1;
+  while (tier < kMaxTiers && layer.free[tier].empty()) ++tier;
+  return tier;
 }
 
-// The first local page that is not on its way out; page_count() if there is none.
+// The first local page that is not on its way out; page_count() if there is none. One that nobody
+// shares, if there is one: others are read once for each of their users.
 int64_t KvCache::oldest_local_of(KvHold& hold, int64_t layer) const {
-  const auto& pages = hold.pages[static_cast<size_t>(layer)];
-  int64_t& oldest = hold.oldest_[static_cast<size_t>(layer)];
+  const auto at = static_cast<size_t>(layer);
+  int64_t& oldest = hold.oldest_[at];
+  const auto& pages = hold.pages[at];
   while (oldest < std::ssize(pages) && pages[static_cast<size_t>(oldest)].tier != 0) ++oldest;
-  int64_t page = oldest;
-  while (page < std::ssize(pages) &&
-         (pages[static_cast<size_t>(page)].tier != 0 || is_moving(layer, hold, page))) {
-    ++page;
+  int64_t shared = hold.page_count();
+  for (int64_t page = oldest; page < std::ssize(pages); ++page) {
+    const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
+    if (block.pages[at].tier != 0 || block.heading[at] != KvBlock::kStays) continue;
+    if (block.users.size() == 1) return page;
+    shared = std::min(shared, page);
   }
-  return page;
+  return shared;
 }
 
 // The last remote page that is not on its way in; -1 if there is none.
 int64_t KvCache::newest_remote_of(const KvHold& hold, int64_t layer) const {
-  const auto& pages = hold.pages[static_cast<size_t>(layer)];
-  int64_t page = std::ssize(pages) - 1;
-  while (page >= 0 &&
-         (pages[static_cast<size_t>(page)].tier == 0 || is_moving(layer, hold, page))) {
-    --page;
+  const auto at = static_cast<size_t>(layer);
+  int64_t page = hold.page_count() - 1;
+  for (; page >= 0; --page) {
+    const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
+    if (block.pages[at].tier != 0 && block.heading[at] == KvBlock::kStays) break;
   }
   return page;
 }
 
-// A run that has begun to leave goes on but for a page that is written, or the last. Else of the
-// hold with most local pages in the layer, the new one of `growing` counted, so that all sequences
-// keep about as many.
-KvCache::Victim KvCache::oldest_local(int64_t layer, const KvHold* growing, bool whole_only) {
+// First those that nobody uses, or soon will. A run that has begun to leave goes on but for a page
+// that is written, or the last. Else of the hold with most local pages in the layer, the new one of
+// `growing` counted, so that all sequences keep about as many.
+KvBlock* KvCache::oldest_local(int64_t layer, const KvHold* growing, bool whole_only) {
+  if (KvBlock* block = unused_local(layer); block != nullptr) return block;
   const auto at = static_cast<size_t>(layer);
   if (KvHold* hold = layers_[at].leaving; hold != nullptr) {
     const int64_t page = oldest_local_of(*hold, layer);
     const bool same_run = page % cuda::kRunPages != 0;
-    if (same_run && page + 1 < hold->page_count() && is_whole(*hold, page)) return {hold, page};
+    if (same_run && page + 1 < hold->page_count()) {
+      KvBlock* block = hold->blocks_[static_cast<size_t>(page)];
+      if (is_whole(*block)) return block;
+    }
   }
-  Victim victim;
+  KvHold* victim = nullptr;
   int64_t most = 0;
   for (KvHold* hold : holds_) {
     const int64_t wanted = hold->local_[at] + (hold == growing ? 1 : 0);
-    if (hold->local_[at] == 0 || wanted <= most) continue;
+    if (hold->local_[at] == 0) continue;
+    if (victim != nullptr && std::pair(hold->resting, wanted) <= std::pair(victim->resting, most)) {
+      continue;
+    }
     most = wanted;
-    victim.hold = hold;
+    victim = hold;
   }
-  if (victim.hold == nullptr) return victim;
-  victim.page = oldest_local_of(*victim.hold, layer);
-  if (victim.page == victim.hold->page_count()) return {};
-  if (whole_only && !is_whole(*victim.hold, victim.page)) return {};
-  layers_[at].leaving = victim.hold;
-  return victim;
+  if (victim == nullptr) return nullptr;
+  const int64_t page = oldest_local_of(*victim, layer);
+  if (page == victim->page_count()) return nullptr;
+  KvBlock* block = victim->blocks_[static_cast<size_t>(page)];
+  if (whole_only && !is_whole(*block)) return nullptr;
+  layers_[at].leaving = victim;
+  return block;
 }
 
 // The same for what comes back.
-KvCache::Victim KvCache::newest_remote(int64_t layer) {
+KvBlock* KvCache::newest_remote(int64_t layer) {
   const auto at = static_cast<size_t>(layer);
-  if (KvHold* hold = layers_[at].returning; hold != nullptr) {
+  if (KvHold* hold = layers_[at].returning; hold != nullptr && !hold->resting) {
     const int64_t page = newest_remote_of(*hold, layer);
-    if (page >= 0 && (page + 1) % cuda::kRunPages != 0) return {hold, page};
+    if (page >= 0 && (page + 1) % cuda::kRunPages != 0) {
+      return hold->blocks_[static_cast<size_t>(page)];
+    }
   }
-  Victim victim;
-  int64_t least = INT64_MAX;
+  KvHold* chosen = nullptr;
+  int64_t newest = 0;
   for (KvHold* hold : holds_) {
     const int64_t local = hold->local_[at];
-    if (local == hold->page_count() || local >= least) continue;
+    if (hold->resting || local == hold->page_count()) continue;
+    if (chosen != nullptr && local >= chosen->local_[at]) continue;
     const int64_t page = newest_remote_of(*hold, layer);
     if (page < 0) continue;  // what is not to be local is so still
-    least = local;
-    victim = {.hold = hold, .page = page};
+    chosen = hold;
+    newest = page;
   }
-  layers_[at].returning = victim.hold;
-  return victim;
+  layers_[at].returning = chosen;
+  return chosen == nullptr ? nullptr : chosen->blocks_[static_cast<size_t>(newest)];
 }
 
 int64_t KvCache::rebalance(int64_t most) {
   if (!tiered_) return 0;
   if (moving_ > 0) arrive(mover_->passed());
-  const size_t spare = mover_ == nullptr ? 0 : holds_.size();
   const int64_t moving = moving_;
   int64_t moved = 0;
-  for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
-    Layer& places = layers_[static_cast<size_t>(layer)];
-    while (moved < most && places.free[0].size() > spare) {
-      const Victim page = newest_remote(layer);
-      if (page.hold == nullptr) break;
-      if (mover_ != nullptr && is_whole(*page.hold, page.page)) {
-        start_move(*page.hold, layer, page.page, 0);
-      } else {
-        move(*page.hold, layer, page.page, 0);
-      }
-      ++moved;
-    }
+  for (int64_t layer = 0; layer < std::ssize(layers_) && moved < most; ++layer) {
+    moved += return_pages(layer, most - moved);
   }
   if (moving_ > moving) mark_moves();
+  hold_steps();
   return moved;
+}
+
+// What nobody uses makes way for what is read in every step.
+int64_t KvCache::return_pages(int64_t layer, int64_t most) {
+  Layer& places = layers_[static_cast<size_t>(layer)];
+  const int64_t spare = mover_ == nullptr ? 0 : std::ssize(holds_);
+  int64_t moved = 0;
+  for (; moved < most && std::ssize(places.free[0]) > spare; ++moved) {
+    KvBlock* block = newest_remote(layer);
+    if (block == nullptr) return moved;
+    move_block(*block, layer, 0);
+  }
+  if (moved == most || unused_local(layer) == nullptr) return moved;
+  int64_t wanted =
+      spare - std::ssize(places.free[0]) -
+      std::ranges::count_if(places.moves, [](const Move& m) { return m.to.tier != 0; });
+  for (const KvHold* hold : holds_) {
+    if (!hold->resting) wanted += hold->page_count() - hold->local_[static_cast<size_t>(layer)];
+  }
+  for (; moved < most && wanted > 0; ++moved, --wanted) {
+    KvBlock* unused = unused_local(layer);
+    const TierIndex tier = slower_place(places);
+    if (unused == nullptr || tier == kMaxTiers) break;
+    move_block(*unused, layer, tier);
+  }
+  return moved;
+}
+
+// Into a free place of the tier: later, where that can be.
+void KvCache::move_block(KvBlock& block, int64_t layer, TierIndex tier) {
+  if (mover_ != nullptr && is_whole(block)) {
+    start_move(block, layer, tier);
+    return;
+  }
+  Layer& places = layers_[static_cast<size_t>(layer)];
+  const KvPage from = block.pages[static_cast<size_t>(layer)];
+  const KvPage to{.data = places.free[tier].back(), .tier = tier};
+  places.free[tier].pop_back();
+  relocate(block, layer, to);
+  places.free[from.tier].push_back(from.data);
 }
 
 bool KvCache::move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, When when) {
   require(hold.cache_ == this, "KV cache: a page of another cache");
-  if (is_moving(layer, hold, page)) arrive_now();
-  Layer& places = layers_[static_cast<size_t>(layer)];
-  const KvPage from = hold.pages[static_cast<size_t>(layer)][static_cast<size_t>(page)];
-  std::vector<std::byte*>& free = places.free[tier];
-  const bool moves = from.tier != tier && !free.empty();
-  if (moves && when == When::kLater && mover_ != nullptr && is_whole(hold, page)) {
-    start_move(hold, layer, page, tier);
+  KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
+  const auto at = static_cast<size_t>(layer);
+  if (block.heading[at] != KvBlock::kStays) arrive_now();
+  Layer& places = layers_[at];
+  const KvPage from = block.pages[at];
+  const bool moves = from.tier != tier && !places.free[tier].empty();
+  if (moves && when == When::kLater && mover_ != nullptr && is_whole(block)) {
+    start_move(block, layer, tier);
     mark_moves();
   } else if (moves) {
-    const KvPage to{.data = free.back(), .tier = tier};
-    free.pop_back();
-    relocate(hold, layer, page, to);
+    const KvPage to{.data = places.free[tier].back(), .tier = tier};
+    places.free[tier].pop_back();
+    relocate(block, layer, to);
     places.free[from.tier].push_back(from.data);
   }
   hold_steps();

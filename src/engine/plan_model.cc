@@ -199,7 +199,12 @@ int64_t planned_context(const ModelConfig& config, const EngineOptions& options)
         "--context", {}, std::to_string(options.context),
         fmt::format("is outside 1 to {}, the model's context length", config.context_length));
   }
-  return options.context > 0 ? options.context : std::min(config.context_length, kDefaultContext);
+  if (options.kv_tokens < 0) {
+    throw_invalid("KV cache", "tokens", std::to_string(options.kv_tokens), "is negative");
+  }
+  const int64_t context =
+      options.context > 0 ? options.context : std::min(config.context_length, kDefaultContext);
+  return options.kv_tokens > 0 ? std::min(context, options.kv_tokens) : context;
 }
 
 Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vector<Tier> tiers) {
@@ -212,8 +217,10 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       tier.capacity_bytes = *options.host_budget_bytes;
     }
   }
-  // Each sequence's pages are its own.
-  const int64_t kv_tokens = options.sequences * kv_pages_for(context) * kPageTokens;
+  // Each sequence's pages are its own, unless a scheduler sees to it that they suffice.
+  const int64_t kv_pages = options.kv_tokens > 0 ? kv_pages_for(options.kv_tokens)
+                                                 : options.sequences * kv_pages_for(context);
+  const int64_t kv_tokens = kv_pages * kPageTokens;
   const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
   std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
                                               files.checkpoint ? &*files.checkpoint : nullptr);
@@ -235,14 +242,16 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .vector_bytes = vector_bytes_of(specs),
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
       .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
-      .kv_tokens = options.sequences == 1 ? context : kv_tokens,
+      .kv_tokens = options.sequences == 1 && options.kv_tokens == 0 ? context : kv_tokens,
       .prefill_chunk = prefill_chunk,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
       .backend_bytes = options.device.backend == Backend::kCuda
-                           ? cuda_backend_bytes(
-                                 config, operands,
-                                 {.rows = rows, .sequences = options.sequences, .context = context})
+                           ? cuda_backend_bytes(config, operands,
+                                                {.rows = rows,
+                                                 .sequences = options.sequences,
+                                                 .context = context,
+                                                 .remote_kv = options.kv_ratio > 0})
                            : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));

@@ -49,7 +49,9 @@ void SamplingParams::validate() const {
 Sampler::Sampler(const SamplingParams& params) : params_(params) { params_.validate(); }
 
 void Sampler::observe_prompt(std::span<const TokenId> tokens) {
-  for (const TokenId token : tokens) count(prompt_counts_, token);
+  if (params_.penalised()) {
+    for (const TokenId token : tokens) count(prompt_counts_, token);
+  }
   length_ += tokens.size();
 }
 
@@ -61,7 +63,7 @@ TokenId Sampler::sample(std::span<const float> logits) {
 }
 
 void Sampler::accept(TokenId token) {
-  count(generated_counts_, token);
+  if (params_.penalised()) count(generated_counts_, token);
   ++length_;
 }
 

@@ -64,8 +64,9 @@ class Sampler {
   std::span<const float> penalised(std::span<const float> logits);
 
   SamplingParams params_;
-  uint64_t length_ = 0;                 // of the sequence: the prompt's tokens and those chosen
-  std::vector<int32_t> prompt_counts_;  // by token id, grown on demand
+  uint64_t length_ = 0;  // of the sequence: the prompt's tokens and those chosen
+  // By token id, grown on demand; kept for penalties alone.
+  std::vector<int32_t> prompt_counts_;
   std::vector<int32_t> generated_counts_;
   std::vector<float> penalised_;  // logits after penalties, by token id
   TokenDrawer drawer_;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/answer_text.h"
 #include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/operation_times.h"
@@ -14,7 +15,9 @@ bool cancelled(const GenerateRequest& request) {
   return request.cancel != nullptr && request.cancel->load(std::memory_order_relaxed);
 }
 
-void check_prompt(const GenerateRequest& request, const Engine& engine) {
+}  // namespace
+
+void check_request(const GenerateRequest& request, const Engine& engine) {
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (length == 0) throw_invalid("prompt", {}, {}, "is empty", "write something");
   if (length >= engine.context()) {
@@ -35,37 +38,6 @@ void check_prompt(const GenerateRequest& request, const Engine& engine) {
     throw_invalid("--max-tokens", {}, std::to_string(request.max_tokens), "is negative");
   }
 }
-
-// Text of the answer: decodes, holds back what may become a stop string, tells the caller.
-class AnswerText {
- public:
-  AnswerText(const GenerateRequest& request, const Tokenizer& tokenizer, std::string& text)
-      : request_(request), decoder_(tokenizer), stops_(request.stop), text_(text) {}
-
-  // False when a stop string ended the answer.
-  bool push(TokenId token) {
-    const StopMatcher::Step step = stops_.push(decoder_.push(token));
-    emit(token, step.text);
-    return !step.stopped;
-  }
-  void finish(TokenId last) {
-    StopMatcher::Step step = stops_.push(decoder_.finish());
-    if (!step.stopped) step.text += stops_.finish();
-    emit(last, step.text);
-  }
-  void emit(TokenId token, std::string_view piece) {
-    text_ += piece;
-    if (request_.on_token) request_.on_token(token, piece);
-  }
-
- private:
-  const GenerateRequest& request_;
-  StreamDecoder decoder_;
-  StopMatcher stops_;
-  std::string& text_;
-};
-
-}  // namespace
 
 std::string_view name(FinishReason reason) {
   switch (reason) {
@@ -131,12 +103,16 @@ TokenId Session::decode(Decoder& decoder, PhaseStats& stats) {
 }
 
 GenerateResult Session::generate(const GenerateRequest& request) {
-  check_prompt(request, engine_);
+  check_request(request, engine_);
   GenerateResult result;
   result.reason = FinishReason::kCancelled;
   Sampler sampler(request.sampling);
   sampler.observe_prompt(request.prompt);
-  AnswerText answer(request, engine_.tokenizer(), result.text);
+  AnswerText answer(engine_.tokenizer(), request.stop);
+  const auto show = [&](TokenId token, std::string_view piece) {
+    result.text += piece;
+    if (request.on_token) request.on_token(token, piece);
+  };
 
   TokenId next = request.prompt.back();
   std::span<const float> logits = prefill(request, result);
@@ -151,7 +127,9 @@ GenerateResult Session::generate(const GenerateRequest& request) {
       result.reason = FinishReason::kEos;
       break;
     }
-    if (!answer.push(next)) {
+    const StopMatcher::Step step = answer.push(next);
+    show(next, step.text);
+    if (step.stopped) {
       result.reason = FinishReason::kStopString;
       return result;
     }
@@ -167,7 +145,7 @@ GenerateResult Session::generate(const GenerateRequest& request) {
     next = decode(*decoder, result.decode);
   }
   decoder.reset();
-  answer.finish(next);
+  show(next, answer.finish());
   return result;
 }
 

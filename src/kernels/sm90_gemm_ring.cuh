@@ -9,39 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/link_window.cuh"
+#include "kernels/reader_samples.cuh"
 #include "kernels/sm90_gemm_stages.cuh"
 
 namespace dak {
-
-// What a reader has seen and not yet told the link's state.
-struct ReaderSamples {
-  uint32_t count = 0;
-  uint32_t limited = 0;
-  uint32_t delay_sum = 0;
-  uint32_t min_delay = UINT32_MAX;
-  uint32_t start_cycles = ptx::cycle_count();
-  uint64_t start_ns = ptx::global_time_ns();
-
-  __device__ void tell(LinkState& link, uint32_t window_units) {
-    if (count == 0) return;
-    if (min_delay < load_volatile(link.min_delay_cycles)) {
-      atomicMin(&link.min_delay_cycles, min_delay);
-    }
-    atomicAdd(&link.read_bytes, static_cast<unsigned long long>(count) * kWindowUnitBytes);
-    const unsigned long long added = pack_epoch(count, limited, delay_sum);
-    const unsigned long long before = atomicAdd(&link.epoch, added);
-    const uint32_t enough = max(64u, min(2 * window_units, 4096u));
-    if ((before + added) >> 48 >= enough) {
-      const unsigned long long epoch = atomicExch(&link.epoch, 0ull);
-      const auto elapsed_us = static_cast<uint32_t>((ptx::global_time_ns() - start_ns) / 1000);
-      const uint32_t cycles_per_us =
-          elapsed_us >= 20 ? (ptx::cycle_count() - start_cycles) / elapsed_us : 0;
-      if (epoch >> 48 > 0) update_window(link, epoch, cycles_per_us);
-    }
-    count = limited = delay_sum = 0;
-  }
-};
 
 // One thread of each thread block; returns when all fetches of its tier are taken.
 template <typename Shape>
@@ -103,12 +74,10 @@ __device__ void read_to_ring(const GemmParams& params, const GemmShared<Shape>& 
     ptx::fence_proxy_async_all();
     ptx::add_release(gemm_ready(params, fetch.block) + fetch.segment, 1);
 
-    samples.delay_sum += delay;
-    samples.min_delay = min(samples.min_delay, delay);
-    if (allowed < readers && had_room) ++samples.limited;
-    if (++samples.count == 4) samples.tell(link, window_units);
+    samples.add(delay, allowed < readers && had_room);
+    if (samples.count == 4) samples.tell(link, window_units, Shape::kChunkBytes);
   }
-  samples.tell(link, load_volatile(link.window_bytes) / kWindowUnitBytes);
+  samples.tell(link, load_volatile(link.window_bytes) / kWindowUnitBytes, Shape::kChunkBytes);
   atomicSub(&link.active_readers, 1u);
 }
 

@@ -50,8 +50,8 @@ void store_kv(OpContext& ctx, const AttentionConfig& config, std::span<const KvS
 
 // out[row, h, :] = softmax(scale q . K^T) V over tokens 0 .. past + (row - first_row), within the
 // window. q, out: f32 [m, heads, head_size]. Order of accumulation fixed by token index alone, so
-// placement, batch and number of threads never change a bit (on a GPU, among batches that it cuts
-// into runs and among others: ops/cuda/kv_layout.h). Counts the K and V bytes of every
+// placement, batch and number of threads never change a bit (on a GPU, among sequences of few rows
+// and among those of many: ops/cuda/prefill_plan.h). Counts the K and V bytes of every
 // token read, once per KV head. On the GPU `out` may also be f16 or bf16.
 void attention(OpContext& ctx, const AttentionConfig& config, std::span<const KvSequence> sequences,
                const Tensor& q, const Tensor& out);

@@ -86,11 +86,10 @@ double all_local_s(const CostLine& local, int64_t size_bytes) {
 }
 
 void add_compute(std::vector<CostLine>& lines, double flops, const Machine& machine,
-                 double fixed_s) {
+                 double peak_share, double fixed_s) {
   if (machine.peak_flops_per_s <= 0) return;  // not known
-  lines.push_back(
-      {.fixed_s = flops / (machine.peak_flops_per_s * machine.kernels.peak_share) + fixed_s,
-       .limit = Limit::kCompute});
+  lines.push_back({.fixed_s = flops / (machine.peak_flops_per_s * peak_share) + fixed_s,
+                   .limit = Limit::kCompute});
 }
 
 OperationCost matmul_time(const Operation& op, const PassShape& pass, const Machine& machine) {
@@ -105,7 +104,7 @@ OperationCost matmul_time(const Operation& op, const PassShape& pass, const Mach
   for (size_t i = 1; i < cost.lines.size(); ++i) {
     cost.lines[i].fixed_s = std::min(remote.link_fixed_s, whole);
   }
-  add_compute(cost.lines, flops_of(op, pass), machine, local.local_fixed_s);
+  add_compute(cost.lines, flops_of(op, pass), machine, kernels.peak_share, local.local_fixed_s);
   return cost;
 }
 
@@ -116,7 +115,14 @@ struct KvReadings {
   double scores = 0;  // pairs of a query row and a token
 };
 
-KvReadings kv_readings(const Operation& op, const PassShape& pass, int64_t rows_per_reading) {
+bool has_attention_tiles(const KernelCosts& kernels, const PassShape& pass) {
+  return kernels.attention_tile_rows > 0 &&
+         pass.rows >= pass.sequences * kernels.attention_tile_rows;
+}
+
+KvReadings kv_readings(const Operation& op, const PassShape& pass, const KernelCosts& kernels) {
+  const int64_t rows_per_reading =
+      has_attention_tiles(kernels, pass) ? pass.rows : kernels.attention_rows_per_reading;
   const auto rows = static_cast<double>(pass.rows) / static_cast<double>(pass.sequences);
   const auto past = static_cast<double>(pass.past);
   const double back =
@@ -131,7 +137,7 @@ KvReadings kv_readings(const Operation& op, const PassShape& pass, int64_t rows_
 
 OperationCost attention_time(const Operation& op, const PassShape& pass, const Machine& machine) {
   const KernelCosts& kernels = machine.kernels;
-  const KvReadings readings = kv_readings(op, pass, kernels.attention_rows_per_reading);
+  const KvReadings readings = kv_readings(op, pass, kernels);
   const auto size = static_cast<double>(std::max<int64_t>(1, op.size_bytes));
   const double token = static_cast<double>(op.kv_token_bytes) / size;  // as a share of the cache
   const double crossings = std::max(readings.once, readings.again);
@@ -144,7 +150,9 @@ OperationCost attention_time(const Operation& op, const PassShape& pass, const M
                                      kernels.l2_bytes_per_s,
                           .limit = Limit::kCache});
   }
-  add_compute(cost.lines, flops_of(op, pass), machine, 0);
+  add_compute(
+      cost.lines, flops_of(op, pass), machine,
+      has_attention_tiles(kernels, pass) ? kernels.attention_peak_share : kernels.peak_share, 0);
   return cost;
 }
 
@@ -211,7 +219,8 @@ double flops_of(const Operation& op, const PassShape& pass) {
     return kFlopsPerWeight * static_cast<double>(rows * op.rows * op.cols);
   }
   if (rows > 0 && op.kind == OperationKind::kAttention) {
-    return kFlopsPerScore * kv_readings(op, pass, 1).scores * static_cast<double>(op.query_values);
+    return kFlopsPerScore * kv_readings(op, pass, KernelCosts{}).scores *
+           static_cast<double>(op.query_values);
   }
   return 0;
 }
@@ -248,7 +257,7 @@ std::array<double, kMaxTiers> bytes_read(const Operation& op, const PassShape& p
   } else if (op.kind == OperationKind::kLookup) {
     local = remote = lookup_share(op, pass);
   } else if (op.kind == OperationKind::kAttention) {
-    const KvReadings readings = kv_readings(op, pass, kernels.attention_rows_per_reading);
+    const KvReadings readings = kv_readings(op, pass, kernels);
     const double token = static_cast<double>(op.kv_token_bytes) /
                          static_cast<double>(std::max<int64_t>(1, op.size_bytes));
     local = readings.once * token;

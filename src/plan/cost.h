@@ -33,6 +33,8 @@ struct KernelCosts {
   double attention_local_share = 1;        // of the local bandwidth that attention reaches
   double attention_fixed_us = 0;           // a layer, with the heads before it
   int64_t attention_rows_per_reading = 1;  // query rows of a sequence that one reading serves
+  int64_t attention_tile_rows = 0;         // from so many on it serves all; 0: never
+  double attention_peak_share = 1;         // of the peak FLOP/s that attention then reaches
   double l2_bytes_per_s = 0;  // at which readings after the first come from cache; 0: no limit
   double norm_us = 0;         // two of them a layer
   double pass_us = 0;         // a pass: embedding, last norm, choice of tokens, launch

@@ -102,6 +102,16 @@ Case flag_case(const char* name, const Arguments& flags, std::vector<std::string
   return {name, [flags](const fs::path&) { return run_on(kGguf, flags); }, std::move(expected)};
 }
 
+Case serve_case(const char* name, const Arguments& flags, std::vector<std::string> expected) {
+  return {name,
+          [flags](const fs::path&) {
+            Arguments arguments{"serve", kGguf.string(), "--device", "cpu", "--port", "0"};
+            arguments.insert(arguments.end(), flags.begin(), flags.end());
+            return arguments;
+          },
+          std::move(expected)};
+}
+
 Case config_case(const char* name, const std::function<void(Json&)>& edit,
                  std::vector<std::string> expected) {
   expected.push_back("config.json");
@@ -443,6 +453,22 @@ std::vector<Case> cases() {
       gguf_case("gguf_unknown_pre_tokenizer",
                 [](std::string& bytes) { replace(bytes, "smollm", "sm0llm"); },
                 {"tokenizer.ggml.pre", "sm0llm"}),
+      serve_case("serve_host", {"--host", "nowhere"}, {"--host", "nowhere", "127.0.0.1"}),
+      serve_case("serve_address", {"--host", "192.0.2.1"},
+                 {"192.0.2.1", "cannot listen", "--host"}),
+      serve_case("serve_key", {"--api-key", "a b"}, {"--api-key", "visible"}),
+      serve_case("serve_key_file", {"--api-key-file", "/nonexistent/keys"}, {"/nonexistent/keys"}),
+      serve_case("serve_keys_that_are_none", {"--api-key-file", "/dev/null"}, {"holds no key"}),
+      serve_case("serve_timeout", {"--header-timeout", "0"}, {"--header-timeout"}),
+      serve_case("serve_drain", {"--drain-timeout", "-1"}, {"--drain-timeout", "-1"}),
+      serve_case("serve_body", {"--max-body", "many"}, {"--max-body", "many"}),
+      serve_case("serve_running", {"--max-running", "0"}, {"--max-running", "0"}),
+      serve_case("serve_budget", {"--local-budget", "1KiB"}, {"budget"}),
+      {"serve_port",
+       [](const fs::path&) {
+         return Arguments{"serve", kGguf.string(), "--device", "cpu", "--port", "70000"};
+       },
+       {"--port", "70000"}},
       // Values.
       {"nan_weights_on_request",
        [](const fs::path& f) {

@@ -39,7 +39,7 @@ TEST(Command, VersionSaysHowItWasBuilt) {
 TEST(Command, HelpNamesEveryCommandAndFlag) {
   const ProcessResult result = run_dak({"--help"});
   EXPECT_EQ(result.status, 0);
-  for (const char* command : {"run", "plan", "inspect"}) {
+  for (const char* command : {"run", "plan", "inspect", "serve"}) {
     EXPECT_NE(result.out.find(command), std::string::npos) << command;
   }
   EXPECT_NE(run_dak({"run", "--help"}).out.find("--local-budget"), std::string::npos);

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "kernels/split_schedule.h"
+#include "ops/cuda/prefill_schedule.h"
 
 namespace dak {
 namespace {
@@ -48,6 +49,37 @@ TEST(BackendMemory, NoScheduleTakesMoreThanEstimated) {
     }
     EXPECT_LE(schedules, estimate.schedule_bytes)
         << operand.rows << "x" << operand.cols << ", ratio " << ratio;
+  }
+}
+
+TEST(BackendMemory, NorDoesAttentionOfAPrompt) {
+  ModelConfig config{};
+  config.layers = 1;
+  config.heads = 14;
+  config.kv_heads = 2;
+  config.head_size = 64;
+  for (const bool remote : {false, true}) {
+    for (const int64_t context : {500, 8192, 8193, 100000}) {
+      for (const int64_t rows : {16, 512, 8192}) {
+        if (rows > context) continue;
+        const std::vector<KvPage> pages(static_cast<size_t>(kv_pages_for(context)),
+                                        KvPage{.tier = static_cast<TierIndex>(remote ? 1 : 0)});
+        const std::vector<KvSequence> sequences{
+            {.pages = pages, .past = context - rows, .first_row = 0, .rows = rows}};
+        const cuda::PrefillSchedule schedule = cuda::make_prefill_schedule(
+            {.heads = config.heads, .kv_heads = config.kv_heads, .head_size = config.head_size},
+            sequences);
+        const int64_t slots =
+            std::min(schedule.items, cuda::kPrefillRingBytes / (4 * kPageTokens * 64));
+        const int64_t bytes = (remote ? cuda::kPrefillRingBytes : 0) +
+                              schedule.states * cuda::prefill_state_floats(config.head_size) * 4 +
+                              4 * (schedule.groups(config.kv_heads) + slots + 2 * schedule.states);
+        const int64_t estimate = prefill_attention_bytes(
+            config, {.rows = rows, .sequences = 1, .context = context, .remote_kv = remote});
+        EXPECT_GE(estimate, bytes) << rows << " rows of " << context << ", remote " << remote;
+        EXPECT_LE(estimate, bytes + (int64_t{1} << 20)) << rows << " rows of " << context;
+      }
+    }
   }
 }
 

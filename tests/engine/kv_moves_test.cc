@@ -10,7 +10,7 @@
 #include <random>
 
 #include "base/error.h"
-#include "engine/kv_cache.h"
+#include "engine/kv_prefix_cache.h"
 
 namespace dak {
 namespace {
@@ -95,7 +95,7 @@ class Streams final : public PageMover {
 constexpr int64_t kLayers = 2;
 constexpr int64_t kPages = 16;  // of each layer
 
-// Sequences whose every token leaves a byte in its page.
+// Sequences whose every token leaves a byte in its page; whole pages are kept and shared.
 class Sequences {
  public:
   Sequences(double ratio, uint32_t seed) : random_(seed), streams_(seed + 1) {
@@ -103,6 +103,14 @@ class Sequences {
     cache_.emplace(ModelConfig{.layers = kLayers, .heads = 1, .kv_heads = 1, .head_size = 8},
                    DType::kF16, uniform_kv_room(kLayers, kPages, ratio), arenas);
     cache_->use_mover(streams_);
+    prefixes_.emplace(*cache_);
+    for (Sequence& s : sequences_) s.place = prefixes_->enter("");
+  }
+  ~Sequences() {
+    for (Sequence& s : sequences_) {
+      s.place.reset();
+      cache_->release(s.hold);
+    }
   }
 
   void decode(int steps) {
@@ -116,14 +124,19 @@ class Sequences {
   }
 
   int64_t background_moves() const { return later_; }
+  int64_t shared_tokens() const { return shared_; }
 
  private:
   struct Sequence {
+    std::unique_ptr<KvPrefixCache::Place> place;
     KvHold hold;
-    std::vector<uint8_t> tokens;
+    std::vector<TokenId> tokens;
+    int64_t kept = 0;  // pages that others may have too
   };
 
-  static std::byte mark(uint8_t token, int64_t layer) { return std::byte(token + layer * 3); }
+  static std::byte mark(TokenId token, int64_t layer) {
+    return static_cast<std::byte>(token + layer * 3);
+  }
 
   // What happens between steps.
   void disturb() {
@@ -138,13 +151,26 @@ class Sequences {
     Sequence& s = sequences_[random_() % sequences_.size()];
     if (random_() % 16 == 0) {  // what was sampled is taken back, or the sequence ends
       if (random_() % 2 == 0) {
-        s.tokens.resize(random_() % (s.tokens.size() + 1));
+        const auto kept = static_cast<size_t>(s.kept * kPageTokens);
+        s.tokens.resize(kept + random_() % (s.tokens.size() - kept + 1));
         s.hold.tokens = std::ssize(s.tokens);
       } else {
-        cache_->release(s.hold);
-        s.tokens.clear();
+        begin_again(s);
       }
     }
+    if (random_() % 8 == 0) s.hold.resting = !s.hold.resting;
+  }
+
+  // With what is left of the tokens of another, or of those that it had.
+  void begin_again(Sequence& s) {
+    const std::vector<TokenId> tokens = sequences_[random_() % sequences_.size()].tokens;
+    s.place.reset();
+    cache_->release(s.hold);
+    s.place = prefixes_->enter("");
+    const int64_t found = prefixes_->adopt(*s.place, s.hold, tokens);
+    s.tokens.assign(tokens.begin(), tokens.begin() + found);
+    s.kept = found / kPageTokens;
+    shared_ += found;
   }
 
   // A step that writes some tokens of every sequence that there is room for, and reads all.
@@ -152,15 +178,17 @@ class Sequences {
     std::vector<int64_t> counts;
     for (Sequence& s : sequences_) {
       const auto most = static_cast<int64_t>(random_() % 20 == 0 ? 70 : 1);
-      const int64_t room =
-          s.hold.page_count() * kPageTokens + cache_->free_tokens() - s.hold.tokens;
+      const int64_t room = s.hold.page_count() * kPageTokens + cache_->free_tokens() +
+                           cache_->cold_pages() * kPageTokens - s.hold.tokens;
       counts.push_back(std::min(most, room));
       cache_->reserve(s.hold, s.hold.tokens + counts.back());
     }
     for (size_t i = 0; i < sequences_.size(); ++i) {
       Sequence& s = sequences_[i];
       const auto past = s.tokens.size();
-      for (int64_t t = 0; t < counts[i]; ++t) s.tokens.push_back(random_() % 256);
+      for (int64_t t = 0; t < counts[i]; ++t) {
+        s.tokens.push_back(static_cast<TokenId>(random_() % 256));
+      }
       s.hold.tokens = std::ssize(s.tokens);
       if (s.tokens.empty()) continue;
       streams_.step([pages = s.hold.pages, tokens = s.tokens, past] {
@@ -174,6 +202,8 @@ class Sequences {
           }
         }
       });
+      prefixes_->keep(*s.place, s.hold, s.tokens);
+      s.kept = std::ssize(s.tokens) / kPageTokens;
     }
   }
 
@@ -182,20 +212,25 @@ class Sequences {
   std::unique_ptr<Arena> local_ = make_cpu_arena({.name = "local"});
   std::unique_ptr<Arena> host_ = make_cpu_arena({.name = "host"});
   std::optional<KvCache> cache_;
+  std::optional<KvPrefixCache> prefixes_;
   std::array<Sequence, 3> sequences_;
   int64_t later_ = 0;
+  int64_t shared_ = 0;
 };
 
 TEST(KvMoves, NoStepSeesAPageHalfMoved) {
   int64_t later = 0;
+  int64_t shared = 0;
   for (uint32_t seed = 0; seed < 100; ++seed) {
     // From one local page to one remote page.
     Sequences sequences((1 + static_cast<double>(seed % (kPages - 1))) / kPages, seed);
     sequences.decode(300);
     later += sequences.background_moves();
+    shared += sequences.shared_tokens();
     if (testing::Test::HasFailure()) FAIL() << "seed " << seed;
   }
   EXPECT_GT(later, 1000);
+  EXPECT_GT(shared, 1000 * kPageTokens);
 }
 
 // Counts what a cache asks for; nothing is made before it is waited for.

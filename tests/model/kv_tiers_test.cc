@@ -89,6 +89,17 @@ class Decoding {
     return all;
   }
 
+  // Prompts beside a decoding sequence.
+  std::vector<float> mixed() {
+    std::vector<float> all;
+    for (const std::vector<int64_t>& counts :
+         {std::vector<int64_t>{40, 1, 17}, {1, 100, 3}, {15, 16, 1}}) {
+      const std::vector<float> logits = run(holds_, counts);
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    return all;
+  }
+
   // On a GPU, as graphs: each step enqueued before the last one's tokens are read. Tokens of all
   // steps and the last logits.
   std::vector<float> decode_ahead(bool migrate) {
@@ -211,6 +222,14 @@ TEST_P(KvTiers, PlacementNeverChangesABit) {
     if (ratio >= 0.5) {  // else every page that is used fits the local tier
       EXPECT_GT(decoding.remote_pages(), 0) << "ratio " << ratio;
     }
+  }
+}
+
+TEST_P(KvTiers, NorOfPromptsBesideDecoding) {
+  const std::vector<float> expected = Decoding(GetParam(), 0).mixed();
+  ASSERT_TRUE(finite(expected));
+  for (const double ratio : {0.5, 1.0}) {
+    EXPECT_TRUE(Decoding(GetParam(), ratio).mixed() == expected) << "ratio " << ratio;
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "ops/attention.h"
 #include "ops/cuda/kv_layout.h"
+#include "ops/cuda/prefill_plan.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
@@ -488,8 +489,13 @@ void attention_of(const AttentionConfig& c, const SequenceShape& shape, KernelKi
     };
     const bool in_terms = std::is_same_v<T, float> && kernels == KernelKind::kTma &&
                           cuda::on_tensor_cores(c.kv_dtype, c.head_size);
+    const bool one_term =
+        shape.rows >= cuda::kPrefillLeastRows && cuda::has_prefill_tiles(c.head_size);
     const auto term = [&](T x) {
-      return in_terms ? static_cast<T>(two_terms(static_cast<float>(x), c.kv_dtype)) : x;
+      if (!in_terms) return x;
+      const auto value = static_cast<float>(x);
+      return static_cast<T>(one_term ? rounded(std::vector<float>{value}, c.kv_dtype)[0]
+                                     : two_terms(value, c.kv_dtype));
     };
     std::vector<T> q;
     for (int64_t d = 0; d < c.head_size; ++d) {
@@ -532,7 +538,7 @@ AttentionConfig attention_config(int64_t heads, int64_t kv_heads, int64_t head_s
           .kv_dtype = dtype};
 }
 
-// Batches of few rows, which cut long sequences into runs, and of many, which do not.
+// Sequences of few rows, which are cut into runs, and of many, which are not.
 TEST_P(CudaKernels, AttentionIsCloseToFp64) {
   const std::vector<std::vector<SequenceShape>> batches{
       {{0, 1}, {63, 2}, {700, 1}, {64, 1}, {127, 3}, {4500, 1}},

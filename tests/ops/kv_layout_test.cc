@@ -3,17 +3,34 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 namespace dak::cuda {
 namespace {
 
-TEST(KvLayout, SwizzleIsAPermutationOfARow) {
+TEST(KvLayout, EveryUnitOfAPageHasItsOwnPlace) {
   for (const int units : {2, 4, 8, 10, 12, 16, 32}) {
+    std::vector<int> taken(static_cast<size_t>(64 * units));
     for (int token = 0; token < 64; ++token) {
-      uint64_t seen = 0;
-      for (int unit = 0; unit < units; ++unit) seen |= uint64_t{1} << kv_unit(token, unit, units);
-      EXPECT_EQ(seen, (uint64_t{1} << units) - 1);
+      for (int unit = 0; unit < units; ++unit) {
+        const int place = kv_place(token, unit, units);
+        EXPECT_EQ(kv_token_at(place, units), token);
+        ++taken.at(static_cast<size_t>(place));
+      }
     }
+    EXPECT_EQ(std::ranges::count(taken, 1), std::ssize(taken)) << units;
   }
+}
+
+TEST(KvLayout, PartsShareOutARun) {
+  EXPECT_EQ(kRunPages % part_pages(1), 0);
+  EXPECT_EQ(part_pages(2), kRunPages);
+  const AttentionPieces pieces = attention_pieces(32, 8, 128, 3, 33);
+  EXPECT_EQ(pieces.runs, 3);
+  EXPECT_EQ(pieces.groups, 1);
+  EXPECT_EQ(pieces.run_floats, 3 * 8 * 3 * piece_floats(4, 128));
+  EXPECT_EQ(attention_pieces(128, 8, 128, 3, 33).part_floats, 0);
 }
 
 }  // namespace

@@ -140,6 +140,16 @@ TEST(Cost, AttentionReadsWhatIsSeen) {
   EXPECT_NEAR(flops_of(attention, prompt), 4.0 * 99 * 50 * 512, 1);
   machine.kernels.attention_rows_per_reading = 128;
   EXPECT_NEAR(bytes_read(attention, prompt, machine, {0, 8000 * 1000})[1], 99e3, 1e-3);
+  // Tiles of rows: one reading for all of them, and arithmetic at a share of its own.
+  machine.kernels.attention_rows_per_reading = 1;
+  machine.kernels.attention_tile_rows = 100;
+  EXPECT_NEAR(bytes_read(attention, prompt, machine, {0, 8000 * 1000})[1], 99 * 50e3, 1e-3);
+  machine.kernels.attention_tile_rows = 99;
+  EXPECT_NEAR(bytes_read(attention, prompt, machine, {0, 8000 * 1000})[1], 99e3, 1e-3);
+  machine.kernels.attention_peak_share = 0.5;
+  machine.peak_flops_per_s = 1e9;
+  EXPECT_NEAR(time_of(cost_of(attention, prompt, machine), local).seconds,
+              4.0 * 99 * 50 * 512 / 0.5e9, 1e-9);
 }
 
 // What the greedy algorithm needs: more offloaded bytes never make the next one cheaper.

@@ -1,4 +1,4 @@
-// Fences, named barriers, programmatic dependent launch, clocks. One instruction per wrapper.
+// Fences, named barriers, programmatic dependent launch, clocks, exp2. One instruction per wrapper.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,18 @@ __device__ inline uint32_t load_acquire(const uint32_t* word) {
 // Barrier `id` (1..15; 0 is __syncthreads) among `threads` threads.
 __device__ inline void named_barrier(uint32_t id, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Counts this warp in at the barrier without waiting there.
+__device__ inline void named_barrier_arrive(uint32_t id, uint32_t threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// 2^x to about 2 ulp, denormal results flushed to zero; 2^-inf = 0.
+__device__ inline float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 // The next kernel of the stream may start as soon as SMs have room for it. Before sm_90 kernels

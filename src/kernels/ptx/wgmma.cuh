@@ -12,7 +12,7 @@ namespace dak::ptx {
 
 // Matrix descriptor, PTX ISA "Matrix Descriptor Format": address, leading and stride offsets in
 // units of 16 bytes, swizzle mode in the top two bits.
-enum class Swizzle : uint64_t { kNone = 0, k128 = 1 };
+enum class Swizzle : uint64_t { kNone = 0, k128 = 1, k64 = 2, k32 = 3 };
 
 __device__ inline uint64_t matrix_descriptor(const void* tile, uint32_t leading_bytes,
                                              uint32_t stride_bytes, Swizzle swizzle) {

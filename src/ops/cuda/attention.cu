@@ -39,20 +39,19 @@ __device__ float as_f32(T value) {
   return static_cast<float>(value);
 }
 
-// Where the 8 values from dimension 8 * unit on lie in a token's row.
+// Where the 8 values of a token from dimension 8 * unit on lie among those of a page's head.
 template <bool kSwizzled>
-__device__ int unit_in_row(int token, int unit, int head_size) {
-  return (kSwizzled ? kv_unit(token, unit, head_size / 8) : unit) * 8;
+__device__ int unit_in_page(int token, int unit, int head_size) {
+  return (kSwizzled ? kv_place(token, unit, head_size / 8) : token * (head_size / 8) + unit) * 8;
 }
 
 // q . k over one token's key; 8 values at a time, as head_size allows.
 template <typename T, bool kSwizzled>
 __device__ float dot_key(const float* q, const T* keys, int token, int head_size) {
-  const T* key = keys + token * head_size;
   float sum = 0;
 #pragma unroll 4
   for (int i = 0; i < head_size; i += 8) {
-    const T* unit = key + unit_in_row<kSwizzled>(token, i / 8, head_size);
+    const T* unit = keys + unit_in_page<kSwizzled>(token, i / 8, head_size);
     alignas(16) T values[8];
 #pragma unroll
     for (size_t part = 0; part < sizeof(values) / 16; ++part) {
@@ -116,8 +115,8 @@ __device__ void add_page(const AttentionParams& p, const float* q, const T* keys
     for (int d = 0; d < kDimsPerLane; ++d) {
       const int dim = lane + d * kLanes;
       if (dim < head_size) {
-        const int at = unit_in_row<kSwizzled>(token, dim / 8, head_size) + dim % 8;
-        state.values[d] = fmaf(weight, as_f32(values[token * head_size + at]), state.values[d]);
+        const int at = unit_in_page<kSwizzled>(token, dim / 8, head_size) + dim % 8;
+        state.values[d] = fmaf(weight, as_f32(values[at]), state.values[d]);
       }
     }
   };

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "kernels/element.cuh"
-#include "kernels/ptx/math.cuh"
 #include "ops/cuda/attention_ring.cuh"
 
 namespace dak::cuda {

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "kernels/element.cuh"
-#include "kernels/ptx/math.cuh"
 #include "kernels/ptx/mma.cuh"
 #include "kernels/ptx/sync.cuh"
 #include "ops/cuda/attention_ring.cuh"
@@ -55,20 +54,19 @@ __device__ void pack_both(float first, float second, uint32_t& high, uint32_t& l
   low = pack<T>(first - kept.x, second - kept.y);
 }
 
-// Bytes from a half page's first to the 16-byte unit `unit` of token `token`, where `lane_token`
-// and `lane_unit` are what they have of the lane. Where rows are whole swizzle patterns, few of the
-// lane's addresses differ by more than a constant.
+// Bytes from a half page's first to the 16-byte unit `unit` of token `token`, multiples of 8 and 2,
+// each with what it has of the lane besides. Where panels are eight units wide, few of the lane's
+// addresses differ by more than a constant.
 template <int kHeadSize>
 __device__ uint32_t unit_offset(int token, int lane_token, int unit, int lane_unit) {
   constexpr int kUnits = AttentionShape<kHeadSize>::kUnits;
-  if constexpr (kUnits % 8 == 0) {
-    const int lane_part = (lane_token * kUnits + (lane_unit ^ (lane_token & 7))) * 16;
+  if constexpr (kv_panel_units(kUnits) == 8) {
+    const int lane_part = kv_place(lane_token, lane_unit, kUnits) * 16;
     return static_cast<uint32_t>((lane_part ^ (unit % 8 * 16)) +
-                                 (token * kUnits + unit / 8 * 8) * 16);
+                                 kv_place(token, unit & ~7, kUnits) * 16);
   } else {
-    const int at = token + lane_token;
     return static_cast<uint32_t>(
-        (at * kUnits + kv_unit(at, min(unit + lane_unit, kUnits - 1), kUnits)) * 16);
+        kv_place(token + lane_token, min(unit + lane_unit, kUnits - 1), kUnits) * 16);
   }
 }
 
@@ -165,7 +163,7 @@ template <int kHeadSize>
 __device__ void clear_rows(std::byte* values, int begin, int end, int lane) {
   constexpr int kUnits = AttentionShape<kHeadSize>::kUnits;
   for (int i = lane; i < kHalfTokens * kUnits; i += 32) {
-    const int token = i / kUnits;
+    const int token = kv_token_at(i, kUnits);
     if (token < begin || token >= end) reinterpret_cast<uint4*>(values)[i] = uint4{};
   }
   __syncwarp();

@@ -60,11 +60,12 @@ __device__ inline void transform_head(const SplitHeadsParams& p, int64_t m, int6
 
 // Element of a page's head: keys first, values from head kv_heads on.
 __device__ inline int64_t place_in_page(const KvParams& kv, int64_t head, int64_t token, int dim) {
-  const auto units = static_cast<int>(kv.head_size / 8);
-  if (on_tensor_cores(kv.kv_dtype, kv.head_size)) {
-    dim = kv_unit(static_cast<int>(token), dim / 8, units) * 8 + dim % 8;
+  if (!on_tensor_cores(kv.kv_dtype, kv.head_size)) {
+    return (head * kKvPageTokens + token) * kv.head_size + dim;
   }
-  return (head * kKvPageTokens + token) * kv.head_size + dim;
+  const auto units = static_cast<int>(kv.head_size / 8);
+  return head * kKvPageTokens * kv.head_size +
+         kv_place(static_cast<int>(token), dim / 8, units) * 8 + dim % 8;
 }
 
 }  // namespace dak::cuda

@@ -14,16 +14,28 @@ constexpr bool on_tensor_cores(DType kv_dtype, int64_t head_size) {
          (head_size == 16 || head_size == 32 || head_size == 64 || head_size == 80 ||
           head_size == 96 || head_size == 128 || head_size == 256);
 }
-// Where the 16-byte unit `unit` of a token's row of `units` lies in the row: neighbouring tokens'
-// units fall into different banks of shared memory.
-constexpr int kv_unit(int token, int unit, int units) {
-  return unit < units / 8 * 8 ? (unit & ~7) | ((unit ^ token) & 7) : unit;
+// A token's row has head_size / 8 units of 16 bytes. Eight tokens lie together, cut into panels of
+// at most eight units (the widest of 8, 4 and 2 that divides a row), each panel [8 tokens][units],
+// its units permuted by token so that the same one of all eight tokens is in different banks of
+// shared memory: the 128-, 64- or 32-byte swizzle of wgmma and TMA, for whole panels at addresses
+// that are multiples of their size.
+constexpr int kv_panel_units(int units) { return units % 8 == 0 ? 8 : units % 4 == 0 ? 4 : 2; }
+// Where unit `unit` of token `token` lies, in units from the start of a page's head.
+constexpr int kv_place(int token, int unit, int units) {
+  const int width = kv_panel_units(units);
+  const int row = token % 8;
+  return token / 8 * 8 * units + unit / width * 8 * width + row * width +
+         ((unit % width) ^ (row / (8 / width)));
+}
+// Which token's unit lies there.
+constexpr int kv_token_at(int place, int units) {
+  return place / (8 * units) * 8 + place % (8 * kv_panel_units(units)) / kv_panel_units(units);
 }
 
 // Attention's runs: a sequence's pages are cut at every kRunPages-th, whatever is seen of them, so
-// that a tier is read evenly when whole runs lie in it. Batches with one row for each sequence are
-// cut, and others of no more than kMostCutRows rows and kMostCutRuns rows x runs; the rest have
-// rows enough to be busy.
+// that a tier is read evenly when whole runs lie in it. Sequences with fewer than kPrefillLeastRows
+// query rows (prefill_plan.h) are cut so; a launch takes one row of each of any number of them, or
+// no more than kMostCutRows rows and kMostCutRuns rows x runs.
 inline constexpr int kRunPages = 16;
 inline constexpr int64_t kMostCutRows = 64;
 inline constexpr int64_t kMostCutRuns = 2048;

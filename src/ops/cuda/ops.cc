@@ -4,6 +4,7 @@
 
 #include "ops/cuda/backend.h"
 #include "ops/cuda/kernels.h"
+#include "ops/cuda/prefill_attention.h"
 #include "ops/cuda/state.h"
 #include "ops/cuda/uva_kernels.h"
 
@@ -154,13 +155,59 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
   return backend.upload(CudaBackend::kKvPages, std::span<std::byte* const>(table), config.layer);
 }
 
-// Where attention cuts rows into runs: see kv_layout.h.
-bool is_cut(const AttentionConfig& config, std::span<const KvSequence> sequences, int64_t m) {
-  int64_t most = 0;
-  for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
-  const int64_t runs = kv_runs_for(most);
-  if (m >= kMostRunRows || runs >= kMostRunRows) return false;
-  return m <= std::ssize(sequences) || (m <= kMostCutRows && m * runs <= kMostCutRuns);
+// Neighbouring rows of a batch that one launch of paged attention takes.
+struct RowSlice {
+  int64_t first;
+  int64_t rows;
+  bool cut;                           // into runs, kv_layout.h
+  std::vector<KvSequence> sequences;  // rows counted from the slice's first
+};
+
+int64_t runs_in_table(const AttentionConfig& config, const KvSequence& sequence) {
+  return kv_runs_for(pages_in_table(config, sequence));
+}
+
+// What prefill's tiles leave. Whether a sequence is cut into runs follows from its own rows; only
+// how many share a launch, and so its memory, from the others.
+std::vector<RowSlice> slices_of(const AttentionConfig& config,
+                                std::span<const KvSequence> sequences) {
+  std::vector<RowSlice> slices;
+  int64_t most_runs = 0;  // of a sequence of the last slice
+  const auto fits = [&](const KvSequence& s) {
+    if (slices.empty() || !slices.back().cut) return false;
+    const RowSlice& last = slices.back();
+    if (s.first_row != last.first + last.rows || last.rows + s.rows >= kMostRunRows) return false;
+    if (s.rows == 1 && last.rows == std::ssize(last.sequences)) return true;  // decode
+    const int64_t rows = last.rows + s.rows;
+    return rows <= kMostCutRows &&
+           rows * std::max(most_runs, runs_in_table(config, s)) <= kMostCutRuns;
+  };
+  for (const KvSequence& s : sequences) {
+    if (s.rows == 0 || takes_prefill_tiles(config, s)) continue;
+    const bool cut = s.rows < kPrefillLeastRows && runs_in_table(config, s) < kMostRunRows;
+    if (!cut) {
+      slices.push_back({.first = s.first_row, .rows = s.rows, .cut = false, .sequences = {s}});
+      slices.back().sequences[0].first_row = 0;
+      continue;
+    }
+    const int64_t at_once = std::clamp<int64_t>(kMostCutRuns / runs_in_table(config, s), 1, s.rows);
+    for (int64_t row = 0; row < s.rows; row += at_once) {
+      KvSequence part = s;
+      part.past += row;
+      part.first_row += row;
+      part.rows = std::min(at_once, s.rows - row);
+      if (!fits(part)) {
+        slices.push_back({.first = part.first_row, .rows = 0, .cut = true, .sequences = {}});
+        most_runs = 0;
+      }
+      RowSlice& slice = slices.back();
+      most_runs = std::max(most_runs, runs_in_table(config, s));
+      slice.rows += part.rows;
+      part.first_row -= slice.first;
+      slice.sequences.push_back(part);
+    }
+  }
+  return slices;
 }
 
 std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
@@ -223,6 +270,32 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
           .window = config.window,
           .scale = config.scale,
           .kv_dtype = config.kv_dtype};
+}
+
+// `params` is of the whole batch.
+void attend_slice(CudaBackend& backend, const AttentionConfig& config, const RowSlice& slice,
+                  AttentionParams params) {
+  const int64_t values = slice.first * config.heads * config.head_size;
+  params.kv.rows += slice.first;
+  params.kv.m = slice.rows;
+  params.q += values;
+  params.out = static_cast<std::byte*>(params.out) + bytes_of(params.out_dtype, values);
+  if (slice.cut) {
+    params.runs = upload_runs(backend, config, slice.sequences);
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
+    int64_t most = 0;
+    for (const KvSequence& s : slice.sequences) most = std::max(most, pages_in_table(config, s));
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
+    params.run_room = static_cast<int32_t>(need.runs);
+    params.group_room = static_cast<int32_t>(need.groups);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
+    params.pieces = pieces.values;
+    params.arrivals = pieces.arrivals;
+    params.part_pieces = pieces.values + need.run_floats;
+    params.part_arrivals = pieces.arrivals + need.run_counters;
+  }
+  launch_paged_attention(params, backend.sm_count(), backend.stream());
 }
 
 void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slot,
@@ -423,22 +496,12 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
     return launch_attention(params, backend.stream());
   }
   set_tiles(config, params);
-  if (is_cut(config, sequences, params.kv.m)) {
-    params.runs = upload_runs(backend, config, sequences);
-    for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
-    int64_t most = 0;
-    for (const KvSequence& s : sequences) most = std::max(most, pages_in_table(config, s));
-    const AttentionPieces need =
-        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
-    params.run_room = static_cast<int32_t>(need.runs);
-    params.group_room = static_cast<int32_t>(need.groups);
-    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
-    params.pieces = pieces.values;
-    params.arrivals = pieces.arrivals;
-    params.part_pieces = pieces.values + need.run_floats;
-    params.part_arrivals = pieces.arrivals + need.run_counters;
+  if (has_prefill_tiles(config.head_size)) {
+    attend_prefill_tiles(backend, config, sequences, params.kv, q, out);
   }
-  launch_paged_attention(params, backend.sm_count(), backend.stream());
+  for (const RowSlice& slice : slices_of(config, sequences)) {
+    attend_slice(backend, config, slice, params);
+  }
 }
 
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,

@@ -14,7 +14,7 @@
 // few that the others have HBM to themselves; these are done when their runs are, not when a page
 // has come over the link.
 //
-// Pages are stored swizzled (kv_unit), so that one bulk copy of a head's keys or values lands in
+// Pages are stored swizzled (kv_place), so that one bulk copy of a head's keys or values lands in
 // shared memory free of bank conflicts.
 #pragma once
 

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/kernel_kind.h"
 #include "ops/cuda/kernels.h"
+#include "ops/cuda/sm90_prefill_attention.h"
 
 namespace dak::cuda {
 namespace {
@@ -15,5 +16,6 @@ namespace {
 }  // namespace
 
 void launch_paged_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
+void launch_prefill_attention(const PrefillParams&, int, cudaStream_t) { refuse(); }
 
 }  // namespace dak::cuda

@@ -259,6 +259,28 @@ CudaBackend::Pieces CudaBackend::pieces(int64_t value_bytes, int64_t counters) {
   return {.values = pieces_.as<float>(), .arrivals = piece_arrivals_.as<uint32_t>()};
 }
 
+CudaBackend::PrefillMemory CudaBackend::prefill_memory(int64_t ring_bytes, int64_t state_bytes,
+                                                       int64_t counter_bytes) {
+  const auto grow = [this](DeviceBuffer& buffer, int64_t size_bytes) {
+    if (size_bytes <= buffer.size_bytes()) return false;
+    require(!recording_, "attention's memory grows while a graph is recorded");
+    cuda_check(cudaStreamSynchronize(stream_));
+    ++generation_;
+    buffer = DeviceBuffer();  // freed first: never both sizes at once
+    buffer = DeviceBuffer(size_bytes);
+    return true;
+  };
+  grow(prefill_ring_, ring_bytes);
+  grow(prefill_states_, state_bytes);
+  if (grow(prefill_counters_, counter_bytes)) {
+    cuda_check(cudaMemset(prefill_counters_.as(), 0, static_cast<size_t>(counter_bytes)));
+    cuda_check(cudaDeviceSynchronize());
+  }
+  return {.ring = prefill_ring_.as(),
+          .states = prefill_states_.as<float>(),
+          .counters = prefill_counters_.as()};
+}
+
 void* CudaBackend::scratch(int64_t size_bytes) {
   if (size_bytes > scratch_.size_bytes()) {
     cuda_check(cudaStreamSynchronize(stream_));

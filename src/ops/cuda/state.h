@@ -65,7 +65,8 @@ class CudaBackend {
     kKvRows,
     kDraws,
     kKvPages,
-    kKvRuns = 1 << 20
+    kKvRuns = 1 << 20,
+    kPrefillPlan = 1 << 21
   };
   template <typename T>
   T* upload(Slot slot, std::span<const T> values, int64_t layer = 0) {
@@ -112,6 +113,15 @@ class CudaBackend {
   };
   Pieces pieces(int64_t value_bytes, int64_t counters);
 
+  // Of attention with many rows: remote pages on their way, sums between units of work, counters
+  // that are zero between launches. Grows and is kept; 0 bytes: not needed now.
+  struct PrefillMemory {
+    std::byte* ring;
+    float* states;
+    std::byte* counters;
+  };
+  PrefillMemory prefill_memory(int64_t ring_bytes, int64_t state_bytes, int64_t counter_bytes);
+
   // Device scratch that grows and is kept; one user at a time in the order of the stream.
   void* scratch(int64_t size_bytes);
 
@@ -151,7 +161,7 @@ class CudaBackend {
   GemmWorkspace gemm_workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
-  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; kKvPages and kKvRuns + layer
+  std::unordered_map<size_t, Uploaded> uploads_;  // by slot; the last three + layer
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
@@ -163,6 +173,9 @@ class CudaBackend {
   DeviceBuffer scratch_;
   DeviceBuffer pieces_;
   DeviceBuffer piece_arrivals_;
+  DeviceBuffer prefill_ring_;
+  DeviceBuffer prefill_states_;
+  DeviceBuffer prefill_counters_;
   std::unique_ptr<Prefetcher> prefetcher_;
   std::unique_ptr<UvaMatmul> uva_;
 };

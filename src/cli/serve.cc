@@ -1,0 +1,285 @@
+// dak serve: an OpenAI-compatible server over one engine.
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/feedback_report.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "engine/forecast.h"
+#include "engine/scheduler.h"
+#include "server/app.h"
+
+namespace dak {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string host = "127.0.0.1";
+  int port = 8000;
+  std::string model_name;
+  std::vector<std::string> keys;
+  std::vector<std::string> key_files;
+  std::vector<std::string> cors_origins;
+  int64_t max_running = 32;
+  int64_t kv_tokens = 0;
+  int64_t max_queued = 1024;
+  std::string max_body = "8MiB";
+  int64_t max_prompt = 0;
+  int64_t max_choices = 16;
+  int64_t max_connections = 4096;
+  double header_timeout = 10;
+  double body_timeout = 60;
+  double idle_timeout = 75;
+  double write_timeout = 30;
+  double request_timeout = 0;
+  double drain_timeout = 30;
+  bool log_requests = false;
+  PlacementFlags placement;
+};
+
+constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
+constexpr int64_t kFullSequences = 8;                 // the KV cache's default room
+constexpr int64_t kOtherFiles = 64;                   // beside connections
+
+std::chrono::milliseconds milliseconds(double seconds, std::string_view flag, bool may_be_zero) {
+  constexpr double kMost = 1e7;
+  if (!(seconds >= 0 && seconds <= kMost) || (seconds == 0 && !may_be_zero)) {
+    throw_invalid(flag, {}, fmt::format("{}", seconds), "is no number of seconds", "e.g. 30");
+  }
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+int64_t at_least(int64_t value, int64_t least, std::string_view flag) {
+  if (value < least) {
+    throw_invalid(flag, {}, std::to_string(value), fmt::format("is less than {}", least));
+  }
+  return value;
+}
+
+HttpLimits limits_of(const Flags& flags) {
+  HttpLimits limits;
+  limits.body_bytes = at_least(parse_bytes(flags.max_body, "--max-body"), 1024, "--max-body");
+  limits.all_bodies_bytes = std::max(limits.all_bodies_bytes, limits.body_bytes);
+  limits.connections = at_least(flags.max_connections, 1, "--max-connections");
+  limits.header_time = milliseconds(flags.header_timeout, "--header-timeout", false);
+  limits.body_time = milliseconds(flags.body_timeout, "--body-timeout", false);
+  limits.idle_time = milliseconds(flags.idle_timeout, "--idle-timeout", false);
+  limits.write_time = milliseconds(flags.write_timeout, "--write-timeout", false);
+  return limits;
+}
+
+ApiKeys keys_of(const Flags& flags) {
+  ApiKeys keys;
+  for (const std::string& key : flags.keys) keys.add(key, "--api-key");
+  for (const std::string& file : flags.key_files) keys.add_file(file);
+  return keys;
+}
+
+// One file descriptor a connection.
+void raise_file_limit(int64_t connections) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const auto wanted = static_cast<rlim_t>(connections + kOtherFiles);
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted) {
+    fmt::print(stderr, "dak: the system allows {} open files: at most {} connections (ulimit -n)\n",
+               limit.rlim_cur, static_cast<int64_t>(limit.rlim_cur) - kOtherFiles);
+  }
+}
+
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+// Text after the last slash, without .gguf.
+std::string default_name(const std::string& model) {
+  const std::filesystem::path path = std::filesystem::weakly_canonical(model);
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
+// The first signal lets answers end, the second does not. Of the server's thread, but for
+// `serving`.
+class Shutdown {
+ public:
+  Shutdown(App& app, std::chrono::milliseconds patience) : app_(app), patience_(patience) {}
+
+  void serving(Scheduler* scheduler) { scheduler_ = scheduler; }
+
+  void signal(int number) {
+    Scheduler* scheduler = scheduler_;
+    if (asked_ || scheduler == nullptr) std::_Exit(128 + number);
+    asked_ = true;
+    fmt::print(stderr, "dak: shutting down: answers have {} s to end; again to end at once\n",
+               std::chrono::duration<double>(patience_).count());
+    app_.drain();
+    scheduler->drain(std::chrono::steady_clock::now() + patience_);
+  }
+
+ private:
+  App& app_;
+  std::chrono::milliseconds patience_;
+  std::atomic<Scheduler*> scheduler_ = nullptr;
+  bool asked_ = false;
+};
+
+ServiceOptions service_options(const Flags& flags, const EngineOptions& options,
+                               const Engine& engine) {
+  ServiceOptions service{
+      .name = flags.model_name.empty() ? default_name(flags.model) : flags.model_name,
+      .limits = {.choices = at_least(flags.max_choices, 1, "--max-choices"),
+                 .prompt_tokens = at_least(flags.max_prompt, 0, "--max-prompt-tokens")},
+      .timeout = milliseconds(flags.request_timeout, "--request-timeout", true)};
+  if (not_modelled(options).empty()) {
+    service.predict = [&options, &engine](int64_t batch, int64_t context) {
+      const Workload workload{{.phase = Phase::kDecode, .batch = batch, .context = context}};
+      return forecast_of(engine.config(), options, engine.plan(), workload).entries.at(0).seconds;
+    };
+  }
+  return service;
+}
+
+int serve(Flags& flags) {
+  EngineOptions options = flags.placement.options();
+  options.sequences = at_least(flags.max_running, 1, "--max-running");
+  options.kv_tokens = at_least(flags.kv_tokens, 0, "--kv-tokens");
+  const SchedulerOptions scheduling{.max_queued = at_least(flags.max_queued, 1, "--max-queued")};
+  const HttpLimits limits = limits_of(flags);
+  const std::chrono::milliseconds patience =
+      milliseconds(flags.drain_timeout, "--drain-timeout", true);
+  milliseconds(flags.request_timeout, "--request-timeout", true);
+  if (flags.port < 0 || flags.port > 65535) {
+    throw_invalid("--port", {}, std::to_string(flags.port), "is outside 0 to 65535");
+  }
+  AppOptions app_options{.keys = keys_of(flags), .cors_origins = flags.cors_origins};
+  if (flags.log_requests) {
+    app_options.log = [](const std::string& line) { fmt::print(stderr, "dak: {}\n", line); };
+  }
+  const bool open = app_options.keys.empty();
+  raise_file_limit(limits.connections);
+  App app(std::move(app_options));
+  Shutdown shutdown(app, patience);
+  HttpServer http(
+      flags.host, static_cast<uint16_t>(flags.port), limits,
+      [&app](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+        app.handle(std::move(request), exchange);
+      },
+      App::refusal);
+  if (open && !is_loopback(http.address())) {
+    fmt::print(stderr, "dak: anyone who reaches {} may use the model; --api-key asks for a key\n",
+               http.address());
+  }
+  http.on_signal([&shutdown](int number) { shutdown.signal(number); });
+  http.start();  // says that it is loading
+
+  const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
+  const std::vector<Tier> tiers = probe_tiers(options);
+  add_known_hardware(options, tiers);
+  if (options.kv_tokens == 0) {
+    options.kv_tokens =
+        std::min(kFullSequences, options.sequences) * planned_context(files.config, options);
+  }
+  ProgressBar bar;
+  Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
+  bar.clear();
+  Scheduler scheduler(engine, scheduling);
+  SchedulerGenerator generator(scheduler);
+  const Service service(engine, generator, service_options(flags, options, engine));
+  app.serve(service, &http);
+  shutdown.serving(&scheduler);
+  const std::string host =
+      http.address().find(':') == std::string::npos ? http.address() : "[" + http.address() + "]";
+  fmt::print("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n", service.name(),
+             host, http.port());
+  std::fflush(stdout);
+
+  // Whatever ends the scheduler, the threads that use it end first.
+  struct Ending {
+    App& app;
+    HttpServer& http;
+    bool all_sent = false;
+    void end() {
+      all_sent = http.stop(kFlushTime);
+      app.stop();
+    }
+    ~Ending() { end(); }
+  } ending{app, http};
+  scheduler.run();
+  ending.end();
+  const ServingStats stats = scheduler.stats();
+  fmt::print(stderr, "dak: {} answers finished, {} failed, {} cancelled\n", stats.requests_finished,
+             stats.requests_failed, stats.requests_cancelled);
+  return ending.all_sent ? 0 : 1;
+}
+
+}  // namespace
+
+Command add_serve(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("serve", "Serve a model over HTTP, with the API of OpenAI and a page");
+  command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
+  command->option_defaults()->group("Server");
+  command->add_option(
+      "--host", flags->host,
+      "Address to listen at (default: 127.0.0.1, this machine alone; 0.0.0.0: all)");
+  command->add_option("--port", flags->port, "Port (default: 8000; 0: any free one)");
+  command->add_option("--model-name", flags->model_name,
+                      "What clients call the model (default: the file's name)");
+  command
+      ->add_option("--api-key", flags->keys,
+                   "Key that clients must send (repeatable); others see it in the list of "
+                   "processes: --api-key-file keeps it to itself")
+      ->allow_extra_args(false);
+  command->add_option("--api-key-file", flags->key_files, "File with a key a line (repeatable)")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--cors-origin", flags->cors_origins,
+                   "Web page origin that may use the API from a browser, or * (repeatable; "
+                   "default: none)")
+      ->allow_extra_args(false);
+  command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
+  command->option_defaults()->group("Limits");
+  command->add_option("--max-running", flags->max_running,
+                      "Most requests side by side (default: 32)");
+  command->add_option(
+      "--kv-tokens", flags->kv_tokens,
+      "Tokens that the KV cache holds over all requests (default: 8 times --context)");
+  command->add_option("--max-queued", flags->max_queued,
+                      "Most requests that wait; more are answered 429 (default: 1024)");
+  command->add_option("--max-prompt-tokens", flags->max_prompt,
+                      "Longest prompt (default: the context less one)");
+  command->add_option("--max-choices", flags->max_choices,
+                      "Most answers to one request: n, times its prompts (default: 16)");
+  command->add_option("--max-body", flags->max_body, "Largest request (default: 8MiB)");
+  command->add_option("--max-connections", flags->max_connections,
+                      "Most connections; more are answered 503 (default: 4096)");
+  command->add_option("--request-timeout", flags->request_timeout,
+                      "Seconds that a request may take in all (default: 0, no limit)");
+  command->add_option("--header-timeout", flags->header_timeout,
+                      "Seconds for a request's header to arrive (default: 10)");
+  command->add_option("--body-timeout", flags->body_timeout,
+                      "Seconds for its body to arrive (default: 60)");
+  command->add_option("--idle-timeout", flags->idle_timeout,
+                      "Seconds that a connection may wait between requests (default: 75)");
+  command->add_option("--write-timeout", flags->write_timeout,
+                      "Seconds without the client taking a byte (default: 30)");
+  command->add_option("--drain-timeout", flags->drain_timeout,
+                      "After SIGTERM or Ctrl-C: seconds for answers to end (default: 30)");
+  command->option_defaults()->group("Options");
+  flags->placement.add_to(*command);
+  return [flags] { return serve(*flags); };
+}
+
+}  // namespace dak

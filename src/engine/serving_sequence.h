@@ -1,0 +1,82 @@
+// A request that a scheduler has admitted: its tokens, its pages, how its next token is chosen and
+// what its caller is told.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/answer_text.h"
+#include "engine/kv_prefix_cache.h"
+#include "engine/scheduler.h"
+
+namespace dak {
+
+class ServingSequence {
+ public:
+  // Throws what is wrong with the request: nothing that check_serving_request lets through.
+  ServingSequence(RequestId id, ServingRequest request, const Engine& engine);
+
+  RequestId id() const { return id_; }
+  const ServingRequest& request() const { return request_; }
+
+  // The prompt, then what was chosen; in decode the last one is not in the cache yet.
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  int64_t prompt_tokens() const { return std::ssize(request_.prompt); }
+  bool in_prefill() const { return hold.tokens < prompt_tokens(); }
+  // Tokens that the cache may have to hold in the end.
+  int64_t most_tokens() const { return most_tokens_; }
+  // The draw needs nothing of the host but the parameters of the sampler.
+  bool can_choose_on_device() const;
+  Sampler& sampler() { return sampler_; }
+
+  // Chooses the next token. Any thread; an error waits for `deliver`.
+  TokenId choose(std::span<const float> logits);
+
+  // Each tells the caller. What the caller throws, or `choose` threw, fails the request.
+  void start();
+  // The token that was chosen; ended() afterwards if it was the last.
+  void deliver(TokenId token);
+  void finish(FinishReason reason);
+  void fail(const Error& error);
+
+  // Finished or failed, and the caller was told.
+  enum class End : uint8_t { kNone, kFinished, kCancelled, kFailed };
+  End end() const { return end_; }
+  bool ended() const { return end_ != End::kNone; }
+  int64_t generated_tokens() const { return generated_; }
+
+  std::unique_ptr<KvPrefixCache::Place> place;
+  KvHold hold;
+  int64_t reused_tokens = 0;
+  int64_t refused_at = -1;  // pages: the scheduler's count of releases then
+ private:
+  void restrict_logits(std::span<const float> logits);
+  void note_logprobs(std::span<const float> logits, TokenId token);
+  ServingEvent event(ServingEvent::Kind kind) const;
+  bool tell(const ServingEvent& event);
+  void finish(FinishReason reason, std::string_view text);
+
+  RequestId id_;
+  ServingRequest request_;
+  const Engine& engine_;
+  std::vector<TokenId> tokens_;
+  int64_t most_tokens_;
+  Sampler sampler_;
+  std::optional<AnswerText> answer_;  // none without a tokenizer
+  int64_t generated_ = 0;
+  End end_ = End::kNone;
+
+  // Of the last choice.
+  std::optional<Error> error_;
+  float logprob_ = 0;
+  std::vector<TokenLogprob> top_;
+  // Scratch.
+  std::vector<uint64_t> allowed_;
+  std::vector<float> restricted_;
+};
+
+// Throws kInvalidArgument, as Session::generate would.
+void check_serving_request(const ServingRequest& request, const Engine& engine);
+
+}  // namespace dak

@@ -1,0 +1,323 @@
+#include "server/answer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/utf8.h"
+
+namespace dak {
+namespace {
+
+constexpr int kClientLeft = 499;  // nginx's
+
+double seconds(Answer::Clock::duration time) { return std::chrono::duration<double>(time).count(); }
+
+std::string_view reason_text(FinishReason reason) {
+  const bool full = reason == FinishReason::kMaxTokens || reason == FinishReason::kContextFull;
+  return full ? "length" : "stop";
+}
+
+}  // namespace
+
+Answer::Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Exchange> exchange,
+               Generator& generator, Metrics& metrics, Clock::time_point received,
+               std::function<void(const AnswerReport&)> report)
+    : writer_(std::move(writer)),
+      options_(std::move(options)),
+      exchange_(std::move(exchange)),
+      generator_(generator),
+      metrics_(metrics),
+      received_(received),
+      report_(std::move(report)) {
+  writer_.show_logprobs(options_.logprobs);
+  if (options_.include_usage || options_.continuous_usage) writer_.show_usage();
+}
+
+void Answer::start(std::vector<ServingRequest> requests) {
+  choices_.resize(requests.size());
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    if (options_.tools != ToolFormat::kNone) {
+      choices_[i].tools.emplace(options_.tools, options_.tool_names);
+    }
+  }
+  // Before anything can happen, and on the thread that tells of it.
+  exchange_->post([self = shared_from_this()] {
+    const std::weak_ptr<Answer> weak = self;
+    self->exchange_->watch(
+        [weak] {
+          if (const auto answer = weak.lock()) answer->drain();
+        },
+        [weak] {
+          if (const auto answer = weak.lock()) answer->client_gone();
+        });
+  });
+  for (size_t i = 0; i < requests.size(); ++i) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (over_) return;
+    }
+    requests[i].on_event = [self = shared_from_this(), i](const ServingEvent& event) {
+      self->on_event(i, event);
+    };
+    try {
+      const RequestId id = generator_.submit(std::move(requests[i]));
+      bool over = false;
+      {
+        const std::lock_guard lock(mutex_);
+        ids_.push_back(id);
+        over = over_;
+      }
+      if (over) generator_.cancel(id);
+    } catch (const Error& error) {
+      exchange_->post(
+          [self = shared_from_this(), failure = api_error(error)] { self->fail(failure); });
+      return;
+    }
+  }
+}
+
+void Answer::on_event(size_t choice, const ServingEvent& event) {
+  Event kept{.choice = choice,
+             .kind = event.kind,
+             .at = Clock::now(),
+             .piece = {.token = event.token, .logprob = event.logprob, .top = {}},
+             .text = std::string(event.text),
+             .reason = event.reason,
+             .error = {},
+             .usage = {.prompt_tokens = event.prompt_tokens,
+                       .cached_tokens = event.reused_tokens,
+                       .completion_tokens = event.generated_tokens}};
+  if (options_.logprobs) kept.piece.top.assign(event.top.begin(), event.top.end());
+  if (event.error != nullptr) kept.error = api_error(*event.error);
+  const std::lock_guard lock(mutex_);
+  if (over_ || overflowed_) return;
+  pending_.push_back(std::move(kept));
+  if (options_.stream && pending_.size() > kMostPending * choices_.size()) overflowed_ = true;
+  if (scheduled_) return;
+  scheduled_ = true;
+  exchange_->post([self = shared_from_this()] { self->drain(); });
+}
+
+void Answer::drain() {
+  std::vector<Event> events;
+  bool overflowed = false;
+  {
+    const std::lock_guard lock(mutex_);
+    scheduled_ = false;
+    overflowed = overflowed_;
+    if (done_) return;
+    // What waits in the socket's buffer is enough: the rest stays in the bounded queue.
+    if (!overflowed && exchange_->unsent_bytes() > kMostUnsentBytes) return;
+    events.swap(pending_);
+  }
+  if (overflowed) {
+    ++metrics_.slow_readers;
+    return fail(ApiError(
+        408, fmt::format("the client reads too slowly: more than {} tokens waited", kMostPending),
+        {}, "slow_reader"));
+  }
+  for (Event& event : events) {
+    if (done_) return;
+    handle(event);
+  }
+  if (done_ || out_.empty()) return;
+  exchange_->write(out_);
+  out_.clear();
+  const auto now = Clock::now();
+  for (const Event& event : events) {
+    if (event.kind == ServingEvent::Kind::kToken)
+      metrics_.delivery.observe(seconds(now - event.at));
+  }
+}
+
+void Answer::handle(Event& event) {
+  Choice& choice = choices_[event.choice];
+  choice.usage = event.usage;
+  switch (event.kind) {
+    case ServingEvent::Kind::kStarted:
+      if (options_.stream && !streaming_) begin_stream();
+      break;
+    case ServingEvent::Kind::kToken:
+      token(event);
+      break;
+    case ServingEvent::Kind::kFinished:
+      finish(event);
+      break;
+    case ServingEvent::Kind::kFailed:
+      fail(event.error.value_or(ApiError(500, "the request failed")));
+      break;
+  }
+}
+
+void Answer::begin_stream() {
+  streaming_ = true;
+  HttpResponse head{.content_type = "text/event-stream; charset=utf-8",
+                    .headers = options_.headers};
+  head.headers.emplace_back("Cache-Control", "no-cache");
+  head.headers.emplace_back("X-Accel-Buffering", "no");  // nginx would wait for more
+  exchange_->start_stream(std::move(head), ": still at work\n\n");
+}
+
+void Answer::token(Event& event) {
+  Choice& choice = choices_[event.choice];
+  if (choice.cut_off) return;
+  if (!first_token_) {
+    first_token_ = event.at;
+    metrics_.first_token.observe(seconds(event.at - received_));
+  }
+  if (choice.last_token != Clock::time_point()) {
+    metrics_.between_tokens.observe(seconds(event.at - choice.last_token));
+  }
+  choice.last_token = event.at;
+  if (options_.logprobs) choice.unshown.push_back(std::move(event.piece));
+  if (!choice.tools) return show(event.choice, event.text, {});
+  ToolCallParser::Step step = choice.tools->push(event.text);
+  show(event.choice, step.text, std::move(step.calls));
+}
+
+void Answer::show(size_t index, std::string_view text, std::vector<ToolCall> calls) {
+  Choice& choice = choices_[index];
+  if (!options_.parallel_tools && !calls.empty()) {
+    // One call was wanted and is there.
+    calls.resize(1);
+    choice.cut_off = true;
+    std::optional<RequestId> id;
+    {
+      const std::lock_guard lock(mutex_);
+      if (index < ids_.size()) id = ids_[index];
+    }
+    if (id) generator_.cancel(*id);
+  }
+  if (!options_.stream) {
+    choice.answer.text += text;
+    std::ranges::move(calls, std::back_inserter(choice.answer.calls));
+    std::ranges::move(choice.unshown, std::back_inserter(choice.answer.pieces));
+    choice.unshown.clear();
+    choice.calls = choice.answer.calls.size();
+    return;
+  }
+  const int number = static_cast<int>(index);
+  if (!choice.begun) {
+    choice.begun = true;
+    writer_.role(out_, number);
+    const auto prompt = index / static_cast<size_t>(options_.per_prompt);
+    if (prompt < options_.echo.size()) {
+      writer_.text(out_, number, options_.echo[prompt], {}, 0, nullptr);
+      choice.text_chars = characters(options_.echo[prompt]);
+    }
+  }
+  if (!text.empty() || !choice.unshown.empty()) {
+    const Usage usage = options_.continuous_usage ? total_usage() : Usage();
+    writer_.text(out_, number, text, choice.unshown, choice.text_chars,
+                 options_.continuous_usage ? &usage : nullptr);
+    choice.unshown.clear();
+    choice.text_chars += characters(text);
+  }
+  writer_.calls(out_, number, calls, choice.calls);
+  choice.calls += calls.size();
+}
+
+void Answer::finish(Event& event) {
+  Choice& choice = choices_[event.choice];
+  if (event.reason == FinishReason::kCancelled && !choice.cut_off) {
+    return fail(ApiError(503, "the request was cancelled", {}, "cancelled"));
+  }
+  if (options_.stream && !streaming_) begin_stream();
+  if (!choice.cut_off) {
+    if (choice.tools) {
+      ToolCallParser::Step step = choice.tools->push(event.text);
+      ToolCallParser::Step rest = choice.tools->finish();
+      std::ranges::move(rest.calls, std::back_inserter(step.calls));
+      show(event.choice, step.text + rest.text, std::move(step.calls));
+    } else {
+      show(event.choice, event.text, {});
+    }
+  }
+  choice.answer.reason = choice.calls > 0 ? "tool_calls" : reason_text(event.reason);
+  if (options_.stream) writer_.end(out_, static_cast<int>(event.choice), choice.answer.reason);
+  choice.finished = true;
+  if (++finished_ == choices_.size()) complete();
+}
+
+Usage Answer::total_usage() const {
+  Usage usage;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    usage.completion_tokens += choices_[i].usage.completion_tokens;
+    if (i % static_cast<size_t>(options_.per_prompt) != 0) continue;  // the prompt counts once
+    usage.prompt_tokens += choices_[i].usage.prompt_tokens;
+    usage.cached_tokens += choices_[i].usage.cached_tokens;
+  }
+  return usage;
+}
+
+void Answer::complete() {
+  if (options_.stream) {
+    if (options_.include_usage) writer_.usage(out_, total_usage());
+    AnswerWriter::done(out_);
+    exchange_->write(out_);
+    exchange_->end_stream();
+  } else {
+    std::vector<ChoiceText> whole;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      const auto prompt = i / static_cast<size_t>(options_.per_prompt);
+      whole.push_back(std::move(choices_[i].answer));
+      if (prompt < options_.echo.size()) whole[i].text.insert(0, options_.echo[prompt]);
+    }
+    exchange_->respond({.headers = options_.headers, .body = writer_.whole(whole, total_usage())});
+  }
+  metrics_.whole.observe(seconds(Clock::now() - received_));
+  end(200);
+}
+
+void Answer::fail(const ApiError& error) {
+  if (done_) return;
+  if (streaming_) {
+    exchange_->write(out_ + "data: " + error.json() + "\n\n");
+    exchange_->end_stream();
+  } else {
+    HttpResponse response{.status = error.status(), .headers = options_.headers};
+    if (error.status() == 429 || error.status() == 503) {
+      response.headers.emplace_back("Retry-After", "1");
+    }
+    response.body = error.json();
+    exchange_->respond(std::move(response));
+  }
+  end(error.status());
+  cancel_all();
+}
+
+void Answer::client_gone() {
+  if (done_) return;
+  ++metrics_.clients_gone;
+  end(kClientLeft);
+  cancel_all();
+}
+
+// Not under the mutex: the engine may hold its own while it tells of events.
+void Answer::cancel_all() {
+  std::vector<RequestId> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    ids = ids_;
+  }
+  for (const RequestId id : ids) generator_.cancel(id);
+}
+
+void Answer::end(int status) {
+  done_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    pending_.clear();
+  }
+  ++metrics_.requests[{options_.route, status}];
+  if (report_) {
+    report_({.route = options_.route,
+             .status = status,
+             .usage = total_usage(),
+             .seconds = seconds(Clock::now() - received_),
+             .first_token_s = first_token_ ? seconds(*first_token_ - received_) : 0});
+  }
+}
+
+}  // namespace dak

@@ -1,0 +1,294 @@
+#include "server/app.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/json_text.h"
+#include "server/page.h"
+
+namespace dak {
+namespace {
+
+constexpr std::string_view kModels = "/v1/models";
+constexpr std::string_view kGetRoutes[] = {
+    "/", "/health", "/health/live", "/health/ready", "/metrics", "/favicon.ico", "/state", kModels};
+constexpr std::string_view kPostRoutes[] = {"/v1/chat/completions", "/v1/completions",
+                                            "/v1/embeddings", "/tokenize", "/detokenize"};
+
+// What says nothing of the model or of others' requests.
+constexpr std::string_view kOpenRoutes[] = {"/", "/health", "/health/live", "/health/ready",
+                                            "/favicon.ico"};
+
+template <typename Range>
+bool among(const Range& known, std::string_view one) {
+  return std::ranges::find(known, one) != std::end(known);
+}
+
+bool is_get(const std::string& path) {
+  return among(kGetRoutes, path) || path.starts_with(std::string(kModels) + "/");
+}
+
+HttpResponse error_response(const ApiError& error) {
+  HttpResponse response{.status = error.status()};
+  if (error.status() == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  if (error.status() == 503) response.headers.emplace_back("Retry-After", "1");
+  response.body = error.json();
+  return response;
+}
+
+// "%2F" is a slash: names of models have some.
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
+        digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+void check_content_type(const HttpRequest& request) {
+  // A page of another site can make a browser send other types without asking first.
+  std::string type = request.content_type.substr(0, request.content_type.find(';'));
+  std::ranges::transform(type, type.begin(), [](char c) {
+    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  if (type != "application/json") {
+    throw ApiError(415, "the header must say Content-Type: application/json");
+  }
+}
+
+}  // namespace
+
+App::App(AppOptions options) : options_(std::move(options)) {}
+
+std::string App::refusal(int status, std::string_view reason) {
+  return ApiError(status, std::string(reason)).json();
+}
+
+void App::serve(const Service& service, const HttpServer* http) {
+  http_ = http;
+  service_ = &service;
+}
+
+const Service& App::ready_service() const {
+  const Service* service = service_;
+  if (draining_) throw ApiError(503, "the server is shutting down", {}, "unavailable");
+  if (service == nullptr) throw ApiError(503, "the model is loading", {}, "unavailable");
+  return *service;
+}
+
+void App::add_headers(const HttpRequest& request, HttpResponse& response) const {
+  response.headers.emplace_back("X-Content-Type-Options", "nosniff");
+  if (options_.cors_origins.empty()) return;
+  response.headers.emplace_back("Vary", "Origin");
+  const bool any = among(options_.cors_origins, "*");
+  if (any || among(options_.cors_origins, request.origin)) {
+    response.headers.emplace_back("Access-Control-Allow-Origin",
+                                  any ? std::string("*") : request.origin);
+  }
+}
+
+void App::respond(const HttpRequest& request, Exchange& exchange, HttpResponse response) {
+  const bool known = is_get(request.path) || among(kPostRoutes, request.path);
+  ++metrics_
+        .requests[{known ? request.path.substr(0, kModels.size()) == kModels ? std::string(kModels)
+                                                                             : request.path
+                         : "other",
+                   response.status}];
+  add_headers(request, response);
+  exchange.respond(std::move(response));
+}
+
+void App::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+  try {
+    const bool get = is_get(request.path);
+    if (!get && !among(kPostRoutes, request.path)) {
+      throw ApiError(404, fmt::format("there is no {}", printable(request.path)), {}, "not_found");
+    }
+    if (request.method == "OPTIONS" && !options_.cors_origins.empty()) {
+      HttpResponse response{.status = 204};
+      response.headers = {{"Access-Control-Allow-Methods", "GET, POST"},
+                          {"Access-Control-Allow-Headers", "authorization, content-type, *"},
+                          {"Access-Control-Max-Age", "600"}};
+      return respond(request, *exchange, std::move(response));
+    }
+    const bool head = request.method == "HEAD";
+    if (request.method != (get ? "GET" : "POST") && !(get && head)) {
+      HttpResponse response = error_response(
+          {405, fmt::format("{} takes {} alone", printable(request.path), get ? "GET" : "POST")});
+      response.headers.emplace_back("Allow", get ? "GET, HEAD" : "POST");
+      return respond(request, *exchange, std::move(response));
+    }
+    std::optional<size_t> key;
+    if (!options_.keys.empty() && !among(kOpenRoutes, request.path)) {
+      key = options_.keys.find(request.authorization);
+      if (!key) {
+        throw ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", {},
+                       "invalid_api_key");
+      }
+    }
+    if (get) return respond(request, *exchange, answer_get(request.path));
+    answer_post(std::move(request), exchange, key.value_or(0));
+  } catch (const ApiError& error) {
+    respond(request, *exchange, error_response(error));
+  }
+}
+
+HttpResponse App::answer_get(const std::string& path) {
+  if (path == "/") {
+    HttpResponse page{.content_type = "text/html; charset=utf-8", .body = std::string(page_html())};
+    page.headers = {
+        {"Content-Security-Policy",
+         "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src "
+         "'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+         "frame-ancestors 'none'"},
+        {"Cache-Control", "no-cache"},
+        {"Referrer-Policy", "no-referrer"}};
+    return page;
+  }
+  if (path == "/favicon.ico") return {.status = 204};
+  if (path == "/health" || path == "/health/ready") return health(false);
+  if (path == "/health/live") return health(true);
+  if (path == "/metrics") {
+    const HttpServer* http = http_;
+    return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
+            .body = dak::metrics_text(service_, metrics_,
+                                      http != nullptr ? &http->counters() : nullptr)};
+  }
+  if (path == "/state") {
+    const Service* service = service_;
+    if (service == nullptr) throw ApiError(503, "the model is loading", {}, "unavailable");
+    return {.headers = {{"Cache-Control", "no-store"}},
+            .body = watch_.json(*service, metrics_, draining_)};
+  }
+  return model_list(path);
+}
+
+HttpResponse App::health(bool live_only) const {
+  const std::string_view state = draining_                    ? "draining"
+                                 : service_.load() == nullptr ? "loading"
+                                                              : "ready";
+  return {.status = live_only || state == "ready" ? 200 : 503,
+          .body = fmt::format(R"({{"status":"{}"}})", state)};
+}
+
+HttpResponse App::model_list(const std::string& path) const {
+  const Service* service = service_;
+  if (service == nullptr) throw ApiError(503, "the model is loading", {}, "unavailable");
+  const std::string model =
+      fmt::format(R"({{"id":{},"object":"model","created":0,"owned_by":"dak","max_model_len":{}}})",
+                  json_string(service->name()), service->engine().context());
+  if (path == kModels) return {.body = R"({"object":"list","data":[)" + model + "]}"};
+  const std::string wanted = percent_decoded(std::string_view(path).substr(kModels.size() + 1));
+  if (wanted != service->name()) {
+    throw ApiError(404, fmt::format("the model '{}' is not here", printable(wanted)), "model",
+                   "model_not_found");
+  }
+  return {.body = model};
+}
+
+void App::answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exchange, size_t key) {
+  const Service& service = ready_service();
+  if (request.path == "/v1/embeddings") {
+    throw ApiError(
+        501,
+        fmt::format("the model '{}' generates text: dak has no embedding models", service.name()),
+        {}, "unsupported");
+  }
+  check_content_type(request);
+  // With keys, neither turns nor cached prefixes are shared between them.
+  const bool keys = !options_.keys.empty();
+  const Caller caller{.client = keys ? fmt::format("key {}", key) : request.peer,
+                      .prefix_scope = keys ? fmt::format("key {}", key) : std::string(),
+                      .received = request.received};
+  if (request.path == "/v1/chat/completions") {
+    generate(&Service::chat, std::move(request), exchange, caller);
+  } else if (request.path == "/v1/completions") {
+    generate(&Service::completion, std::move(request), exchange, caller);
+  } else if (request.path == "/tokenize") {
+    compute(&Service::tokenize, std::move(request), exchange);
+  } else {
+    compute(&Service::detokenize, std::move(request), exchange);
+  }
+}
+
+// Runs `work` on the worker's thread; what it throws is answered. `request` is shared because
+// std::function copies.
+template <typename Work>
+static std::function<void()> guarded(std::shared_ptr<Exchange> exchange, Work work,
+                                     std::function<void(HttpResponse)> answer) {
+  return [exchange = std::move(exchange), work = std::move(work), answer = std::move(answer)] {
+    HttpResponse response;
+    try {
+      return work();
+    } catch (const ApiError& error) {
+      response = error_response(error);
+    } catch (const Error& error) {
+      response = error_response(api_error(error));
+    } catch (const std::bad_alloc&) {
+      response = error_response({503, "the server is out of memory"});
+    } catch (const std::exception&) {
+      response = error_response({500, "the server failed on this request", {}, "internal"});
+    }
+    exchange->post([answer, response = std::move(response)] { answer(response); });
+  };
+}
+
+void App::generate(Prepare prepare, HttpRequest request, const std::shared_ptr<Exchange>& exchange,
+                   const Caller& caller) {
+  auto shared = std::make_shared<HttpRequest>(std::move(request));
+  auto work = [this, prepare, shared, exchange, caller] {
+    const Service& service = ready_service();
+    PreparedAnswer prepared = (service.*prepare)(shared->body, caller);
+    shared->body = {};
+    shared->body_lease.reset();
+    HttpResponse head;
+    add_headers(*shared, head);
+    prepared.options.headers = std::move(head.headers);
+    prepared.options.headers.emplace_back("X-Request-Id", prepared.writer.id());
+    std::function<void(const AnswerReport&)> report;
+    if (options_.log) {
+      report = [this, id = prepared.writer.id(), peer = shared->peer](const AnswerReport& said) {
+        options_.log(fmt::format(
+            "{} {} {} {} prompt {} (cached {}) answer {} first {:.3f} s all {:.3f} s", peer,
+            said.route, said.status, id, said.usage.prompt_tokens, said.usage.cached_tokens,
+            said.usage.completion_tokens, said.first_token_s, said.seconds));
+      };
+    }
+    const auto answer =
+        std::make_shared<Answer>(std::move(prepared.writer), std::move(prepared.options), exchange,
+                                 service.generator(), metrics_, caller.received, std::move(report));
+    answer->start(std::move(prepared.requests));
+  };
+  worker_.add(
+      guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
+        respond(*shared, *exchange, response);
+      }));
+}
+
+void App::compute(Compute function, HttpRequest request,
+                  const std::shared_ptr<Exchange>& exchange) {
+  auto shared = std::make_shared<HttpRequest>(std::move(request));
+  auto work = [this, function, shared, exchange] {
+    HttpResponse response{.body = (ready_service().*function)(shared->body)};
+    exchange->post([this, shared, exchange, response] { respond(*shared, *exchange, response); });
+  };
+  worker_.add(
+      guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
+        respond(*shared, *exchange, response);
+      }));
+}
+
+}  // namespace dak

@@ -1,0 +1,65 @@
+// Routes: which request goes where, who may send it, and what the server says of itself.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/api_keys.h"
+#include "server/http.h"
+#include "server/metrics.h"
+#include "server/service.h"
+#include "server/state.h"
+#include "server/worker.h"
+
+namespace dak {
+
+struct AppOptions {
+  ApiKeys keys;                                      // none: open to all that reach the port
+  std::vector<std::string> cors_origins;             // "*": any; empty: other pages may not ask
+  std::function<void(const std::string&)> log = {};  // a line for each answer; may be unset
+};
+
+class App {
+ public:
+  explicit App(AppOptions options);
+
+  // The server's thread.
+  void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange);
+  static std::string refusal(int status, std::string_view reason);  // for HttpServer
+
+  // Until then requests for the model are answered 503. `service` lives until after `stop`.
+  void serve(const Service& service, const HttpServer* http);
+  // No new requests for the model; those under way go on.
+  void drain() { draining_ = true; }
+  // After the server's thread has ended: nothing runs any more.
+  void stop() { worker_.stop(); }
+
+ private:
+  using Prepare = PreparedAnswer (Service::*)(std::string_view, const Caller&) const;
+  using Compute = std::string (Service::*)(std::string_view) const;
+
+  HttpResponse answer_get(const std::string& path);
+  HttpResponse health(bool live_only) const;
+  HttpResponse model_list(const std::string& path) const;
+  HttpResponse metrics_text();
+  void answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exchange, size_t key);
+  void generate(Prepare prepare, HttpRequest request, const std::shared_ptr<Exchange>& exchange,
+                const Caller& caller);
+  void compute(Compute function, HttpRequest request, const std::shared_ptr<Exchange>& exchange);
+  const Service& ready_service() const;  // throws ApiError (503)
+  void add_headers(const HttpRequest& request, HttpResponse& response) const;
+  void respond(const HttpRequest& request, Exchange& exchange, HttpResponse response);
+
+  AppOptions options_;
+  std::atomic<const Service*> service_ = nullptr;
+  std::atomic<const HttpServer*> http_ = nullptr;
+  std::atomic<bool> draining_ = false;
+  Metrics metrics_;
+  StateWatch watch_;
+  Worker worker_;  // last: it uses the others
+};
+
+}  // namespace dak

@@ -1,0 +1,45 @@
+#include "server/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace dak {
+
+void Histogram::observe(double value) {
+  const auto bucket = std::ranges::lower_bound(bounds_, value) - bounds_.begin();
+  ++counts_[static_cast<size_t>(bucket)];
+  sum_ += value;
+  ++total_;
+}
+
+void Histogram::print(std::string& out, std::string_view name, std::string_view help) const {
+  const auto to = std::back_inserter(out);
+  fmt::format_to(to, "# HELP {0} {1}\n# TYPE {0} histogram\n", name, help);
+  int64_t below = 0;
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    below += counts_[i];
+    fmt::format_to(to, "{}_bucket{{le=\"{}\"}} {}\n", name, bounds_[i], below);
+  }
+  fmt::format_to(to, "{0}_bucket{{le=\"+Inf\"}} {1}\n{0}_sum {2}\n{0}_count {1}\n", name, total_,
+                 sum_);
+}
+
+Metrics::Metrics()
+    : first_token({0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120}),
+      between_tokens({0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}),
+      whole({0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}),
+      delivery({0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 1}) {}
+
+void print_metric(std::string& out, std::string_view name, std::string_view type,
+                  std::string_view help,
+                  const std::vector<std::pair<std::string, double>>& values_by_labels) {
+  const auto to = std::back_inserter(out);
+  fmt::format_to(to, "# HELP {0} {1}\n# TYPE {0} {2}\n", name, help, type);
+  for (const auto& [labels, value] : values_by_labels) {
+    fmt::format_to(to, "{}{} {}\n", name, labels, value);
+  }
+}
+
+}  // namespace dak

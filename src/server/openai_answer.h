@@ -1,0 +1,87 @@
+// Answers of the OpenAI API: whole, or chunk by chunk as server-sent events.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "server/tool_calls.h"
+
+namespace dak {
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // of the prompt
+  int64_t completion_tokens = 0;
+};
+std::string usage_json(const Usage& usage);
+
+// A token of the answer with what was asked to be known about it.
+struct TokenPiece {
+  TokenId token = -1;
+  float logprob = 0;
+  std::vector<TokenLogprob> top;
+};
+
+// One answer of several.
+struct ChoiceText {
+  std::string text;  // echo included
+  std::vector<TokenPiece> pieces;
+  std::vector<ToolCall> calls;
+  std::string reason;  // stop, length, tool_calls
+};
+
+class AnswerWriter {
+ public:
+  enum class Kind : uint8_t { kChat, kCompletion };
+
+  // `token_texts`: bytes by token id; outlives this.
+  AnswerWriter(Kind kind, std::string model, const std::vector<std::string>& token_texts);
+
+  const std::string& id() const { return id_; }
+  void show_logprobs(bool show) { logprobs_ = show; }
+  // Chunks have "usage": null, or the usage so far.
+  void show_usage() { usage_ = true; }
+
+  // Server-sent events, appended to `out`. `text_at`: characters of the choice's text
+  // before.
+  void role(std::string& out, int choice) const;
+  void text(std::string& out, int choice, std::string_view text, std::span<const TokenPiece> pieces,
+            size_t text_at, const Usage* so_far) const;
+  void calls(std::string& out, int choice, std::span<const ToolCall> calls, size_t first) const;
+  void end(std::string& out, int choice, std::string_view reason) const;
+  void usage(std::string& out, const Usage& usage) const;
+  static void done(std::string& out);
+
+  // A whole answer's body.
+  std::string whole(std::span<const ChoiceText> choices, const Usage& usage) const;
+
+ private:
+  std::string head(bool chunk) const;
+  void open(std::string& out, int choice) const;
+  void close(std::string& out, std::string_view reason, const Usage* so_far) const;
+  void chat_logprobs(std::string& out, std::span<const TokenPiece> pieces) const;
+  void completion_logprobs(std::string& out, std::span<const TokenPiece> pieces,
+                           size_t text_at) const;
+  void call(std::string& out, const ToolCall& call) const;
+  std::string_view bytes_of(TokenId token) const;
+
+  Kind kind_;
+  std::string id_;
+  int64_t created_;
+  std::string model_;
+  const std::vector<std::string>& token_texts_;
+  bool logprobs_ = false;
+  bool usage_ = false;
+  std::string chunk_head_;  // up to the list of choices
+};
+
+size_t characters(std::string_view utf8);
+
+// `prefix` and random letters and digits.
+std::string random_id(std::string_view prefix);
+
+}  // namespace dak

@@ -1,0 +1,80 @@
+// A loaded model and what makes requests for its scheduler out of API requests.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "server/answer.h"
+#include "server/generator.h"
+#include "server/json_constraint.h"
+#include "server/openai_request.h"
+
+namespace dak {
+
+// Whom a request is from.
+struct Caller {
+  std::string client;        // for fair queueing
+  std::string prefix_scope;  // whose cached prefixes it may use
+  std::chrono::steady_clock::time_point received;
+};
+
+struct PreparedAnswer {
+  AnswerWriter writer;
+  AnswerOptions options;
+  std::vector<ServingRequest> requests;
+};
+
+struct ServiceOptions {
+  std::string name;  // what clients call the model
+  RequestLimits limits;
+  std::chrono::milliseconds timeout{0};  // of a request, from its arrival; 0: none
+  // Seconds that a decode step is predicted to take with so many sequences of so many tokens each;
+  // unset: there is no prediction.
+  std::function<double(int64_t, int64_t)> predict = {};
+};
+
+class Service {
+ public:
+  // `engine` and `generator` outlive this.
+  Service(const Engine& engine, Generator& generator, ServiceOptions options);
+
+  const std::string& name() const { return options_.name; }
+  const ServiceOptions& options() const { return options_; }
+  const Engine& engine() const { return engine_; }
+  Generator& generator() const { return generator_; }
+  ToolFormat tools() const { return tools_; }
+  int64_t longest_prompt() const { return longest_prompt_; }
+
+  // Any thread; throw ApiError.
+  PreparedAnswer chat(std::string_view body, const Caller& caller) const;
+  PreparedAnswer completion(std::string_view body, const Caller& caller) const;
+  std::string tokenize(std::string_view body) const;    // the answer's body
+  std::string detokenize(std::string_view body) const;  // likewise
+
+ private:
+  std::vector<TokenId> chat_tokens(const ChatInput& input) const;
+  void check_model(const std::string& model) const;
+  void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
+  void check_tools(const ChatRequest& request) const;
+  // What the answer is held to; null: nothing.
+  std::shared_ptr<const JsonGrammar> grammar_of(const ResponseFormat& format) const;
+  std::shared_ptr<const JsonGrammar> grammar_of(const ChatRequest& request) const;
+  void add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
+                    const Caller& caller, const std::shared_ptr<const JsonGrammar>& grammar,
+                    PreparedAnswer& answer) const;
+  const TokenTexts& constraint_texts() const;
+
+  const Engine& engine_;
+  Generator& generator_;
+  ServiceOptions options_;
+  int64_t longest_prompt_;
+  std::vector<std::string> token_texts_;
+  ToolFormat tools_ = ToolFormat::kNone;
+  mutable std::once_flag constrained_;
+  mutable std::unique_ptr<const TokenTexts> constraint_texts_;  // made when first needed
+};
+
+}  // namespace dak

@@ -1,0 +1,34 @@
+// What the server does, for people (/state, which the page shows) and for Prometheus (/metrics).
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "server/http.h"
+#include "server/metrics.h"
+#include "server/service.h"
+
+namespace dak {
+
+// Rates come from two snapshots, about a second apart. Of the server's thread.
+class StateWatch {
+ public:
+  // {"model": ..., "tiers": [...], "kv_pages": ..., ...}
+  std::string json(const Service& service, const Metrics& metrics, bool draining);
+
+ private:
+  void sample(const ServingStats& stats);
+  // Seconds; 0: no prediction, or nothing runs.
+  double predicted_step(const Service& service, const ServingStats& stats);
+
+  std::chrono::steady_clock::time_point sampled_{};
+  ServingStats last_;
+  TierTraffic per_second_;                       // bytes read
+  std::pair<int64_t, int64_t> predicted_for_{};  // sequences, tokens of each
+  double predicted_step_s_ = 0;
+};
+
+// Prometheus' text format. `service` may be null: the model is loading.
+std::string metrics_text(const Service* service, const Metrics& metrics, const HttpCounters* http);
+
+}  // namespace dak

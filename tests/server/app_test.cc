@@ -1,0 +1,436 @@
+// The whole server but for the engine, on a real socket: the engine is a script, the tokenizer and
+// the chat template those of a tiny model.
+#include "server/app.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <nlohmann/json.hpp>
+
+#include "http_client.h"
+#include "scripted_generator.h"
+#include "server/load_generator.h"
+
+namespace dak {
+namespace {
+
+using Json = nlohmann::json;
+using std::chrono::milliseconds;
+
+const Engine& tiny_engine() {
+  static const Engine kEngine(open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true),
+                              {.threads = 1, .context = 256}, cpu_tiers(1e9));
+  return kEngine;
+}
+
+// The values of the "data:" lines but [DONE], which must be the last.
+std::vector<Json> events_of(const std::string& body, bool with_done = true) {
+  std::vector<Json> events;
+  bool done = false;
+  for (size_t at = 0; at < body.size();) {
+    const size_t end = body.find("\n\n", at);
+    EXPECT_NE(end, std::string::npos);
+    const std::string line = body.substr(at, end - at);
+    at = end + 2;
+    if (line.starts_with(":")) continue;
+    EXPECT_TRUE(line.starts_with("data: ")) << line;
+    EXPECT_FALSE(done);
+    done = line == "data: [DONE]";
+    if (!done) events.push_back(Json::parse(line.substr(6)));
+  }
+  EXPECT_EQ(done, with_done) << body;
+  return events;
+}
+
+class AppTest : public testing::Test {
+ protected:
+  void start(AppOptions options = {}, const HttpLimits& limits = {},
+             std::chrono::microseconds pace = milliseconds(1), bool ready = true) {
+    app_ = std::make_unique<App>(std::move(options));
+    server_ = std::make_unique<HttpServer>(
+        "127.0.0.1", 0, limits,
+        [this](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+          app_->handle(std::move(request), exchange);
+        },
+        App::refusal);
+    generator_ = std::make_unique<ScriptedGenerator>(pace);
+    service_ =
+        std::make_unique<Service>(tiny_engine(), *generator_, ServiceOptions{.name = "tiny"});
+    if (ready) app_->serve(*service_, server_.get());
+    server_->start();
+  }
+  void TearDown() override {
+    if (!server_) return;
+    server_->stop(milliseconds(0));
+    app_->stop();
+    generator_.reset();
+  }
+
+  HttpAnswer ask(const std::string& text) {
+    HttpClient one(server_->port());
+    one.send(text);
+    return one.answer();
+  }
+  HttpAnswer post(const std::string& path, const std::string& body,
+                  const std::string& headers = "") {
+    return ask(post_text(path, body, headers));
+  }
+  // Message and parameter of an error with this status.
+  std::pair<std::string, std::string> refused(const HttpAnswer& answer, int status) {
+    EXPECT_EQ(answer.status, status) << answer.body;
+    const Json error = Json::parse(answer.body).at("error");
+    return {error.at("message"), error.at("param").is_null() ? "" : error.at("param")};
+  }
+  double metric(const std::string& line) {
+    const std::string text = ask(get_text("/metrics")).body;
+    const size_t at = text.find("\n" + line + " ");
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + line.size() + 2));
+  }
+  void wait_until(const std::function<bool()>& met) {
+    for (int i = 0; i < 1000 && !met(); ++i) std::this_thread::sleep_for(milliseconds(10));
+    EXPECT_TRUE(met());
+  }
+
+  std::unique_ptr<App> app_;
+  std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<ScriptedGenerator> generator_;
+  std::unique_ptr<Service> service_;
+};
+
+const std::string kHi = R"("messages":[{"role":"user","content":"hi"}])";
+
+TEST_F(AppTest, AWholeCompletion) {
+  start();
+  const HttpAnswer answer =
+      post("/v1/completions",
+           R"({"model":"tiny","prompt":[1,2,3],"max_tokens":4,"temperature":0,"seed":9})");
+  EXPECT_EQ(answer.status, 200);
+  const Json json = Json::parse(answer.body);
+  EXPECT_EQ(json["object"], "text_completion");
+  EXPECT_EQ(json["choices"][0]["text"], "1.2.3:0;1.2.3:1;1.2.3:2;1.2.3:3;");
+  EXPECT_EQ(json["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 4);
+  EXPECT_EQ(json["usage"]["total_tokens"], 7);
+  EXPECT_EQ(answer.headers.at("x-request-id"), json["id"]);
+  EXPECT_EQ(generator_->last_request.sampling.seed, 9U);
+  EXPECT_EQ(generator_->last_request.sampling.temperature, 0.0f);
+}
+
+TEST_F(AppTest, AStreamIsThePiecesOfTheWhole) {
+  start();
+  const std::string fields = kHi + R"(,"max_tokens":5,"seed":1,"n":2)";
+  const Json whole = Json::parse(post("/v1/chat/completions", "{" + fields + "}").body);
+  const HttpAnswer answer =
+      post("/v1/chat/completions",
+           "{" + fields + R"(,"stream":true,"stream_options":{"include_usage":true}})");
+  EXPECT_TRUE(answer.complete);
+  EXPECT_EQ(answer.headers.at("content-type"), "text/event-stream; charset=utf-8");
+  std::string texts[2];
+  std::string reasons[2];
+  const std::vector<Json> events = events_of(answer.body);
+  for (size_t i = 0; i + 1 < events.size(); ++i) {
+    EXPECT_EQ(events[i]["object"], "chat.completion.chunk");
+    EXPECT_TRUE(events[i]["usage"].is_null());
+    const Json& choice = events[i]["choices"].at(0);
+    const auto index = choice["index"].get<size_t>();
+    if (texts[index].empty() && choice["delta"].contains("role")) {
+      EXPECT_EQ(choice["delta"]["role"], "assistant");
+    }
+    texts[index] += choice["delta"].value("content", "");
+    if (!choice["finish_reason"].is_null()) reasons[index] = choice["finish_reason"];
+  }
+  EXPECT_TRUE(events.back()["choices"].empty());
+  EXPECT_EQ(events.back()["usage"], whole["usage"]);
+  EXPECT_EQ(whole["usage"]["completion_tokens"], 10);
+  for (const size_t index : {0, 1}) {
+    EXPECT_EQ(texts[index], whole["choices"][index]["message"]["content"]);
+    EXPECT_EQ(reasons[index], "length");
+  }
+}
+
+TEST_F(AppTest, LogprobsAndText) {
+  start();
+  generator_->say({"a\"b", "", "\n\xe2\x82\xac"});
+  const Json chat = Json::parse(
+      post("/v1/chat/completions", "{" + kHi + R"(,"logprobs":true,"top_logprobs":2})").body);
+  const Json& content = chat["choices"][0]["logprobs"]["content"];
+  ASSERT_EQ(content.size(), 3U);
+  EXPECT_EQ(content[0]["top_logprobs"].size(), 2U);
+  EXPECT_FLOAT_EQ(content[0]["logprob"], -0.5f);
+  EXPECT_EQ(content[0]["bytes"].size(), content[0]["token"].get<std::string>().size());
+  EXPECT_EQ(chat["choices"][0]["message"]["content"], "a\"b\n\xe2\x82\xac");
+  EXPECT_EQ(chat["choices"][0]["finish_reason"], "stop");
+  const HttpAnswer streamed =
+      post("/v1/completions", R"({"prompt":"hi","logprobs":1,"stream":true,"echo":false})");
+  size_t tokens = 0;
+  std::string text;
+  for (const Json& event : events_of(streamed.body)) {
+    const Json& choice = event["choices"][0];
+    text += choice["text"];
+    if (!choice["logprobs"].is_null()) tokens += choice["logprobs"]["tokens"].size();
+  }
+  EXPECT_EQ(tokens, 3U);
+  EXPECT_EQ(text, "a\"b\n\xe2\x82\xac");
+}
+
+TEST_F(AppTest, EchoAndSeveralPrompts) {
+  start();
+  const std::string body = R"({"prompt":["hi","you"],"n":2,"max_tokens":1,"echo":true)";
+  const Json json = Json::parse(post("/v1/completions", body + "}").body);
+  ASSERT_EQ(json["choices"].size(), 4U);
+  EXPECT_TRUE(json["choices"][1]["text"].get<std::string>().starts_with("hi"));
+  EXPECT_TRUE(json["choices"][2]["text"].get<std::string>().starts_with("you"));
+  std::string streamed[4];
+  for (const Json& event : events_of(post("/v1/completions", body + R"(,"stream":true})").body)) {
+    streamed[event["choices"][0]["index"].get<size_t>()] += event["choices"][0]["text"];
+  }
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(streamed[i], json["choices"][i]["text"]);
+}
+
+TEST_F(AppTest, ErrorsHaveTheirStatusAndField) {
+  start();
+  EXPECT_EQ(refused(post("/v1/chat/completions", "{\"messages\""), 400).second, "");
+  EXPECT_EQ(refused(post("/v1/chat/completions", "{" + kHi + R"(,"model":"other"})"), 404).second,
+            "model");
+  EXPECT_EQ(refused(post("/v1/completions", R"({"prompt":[999999]})"), 400).second, "prompt");
+  EXPECT_EQ(refused(post("/v1/completions", R"({"prompt":""})"), 400).second, "prompt");
+  const std::string tokens = fmt::format("{}", fmt::join(std::vector<int>(256, 7), ","));
+  const auto [message, param] =
+      refused(post("/v1/completions", R"({"prompt":[)" + tokens + "]}"), 400);
+  EXPECT_NE(message.find("256 tokens"), std::string::npos) << message;
+  EXPECT_EQ(refused(post("/v1/chat/completions",
+                         "{" + kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}}]})"),
+                    400)
+                .second,
+            "tools");
+  EXPECT_NE(refused(post("/v1/embeddings", R"({"input":"x"})"), 501).first.find("embedding"),
+            std::string::npos);
+  refused(ask(get_text("/nowhere")), 404);
+  refused(ask(get_text("/v1/completions")), 405);
+  refused(post("/health", "{}"), 405);
+  // A page elsewhere could send this without being asked for its permission.
+  refused(ask("POST /v1/completions HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: "
+              "14\r\n\r\n{\"prompt\":\"x\"}"),
+          415);
+  refused(ask("GET / HTTP/9\r\n\r\n"), 505);
+}
+
+TEST_F(AppTest, TemplatesMayRefuse) {
+  start();
+  // This one adds texts up; names and tools mean nothing to it.
+  const HttpAnswer answer = post("/v1/chat/completions",
+                                 R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1,
+                                     "chat_template_kwargs":{"unused":{"z":1}}})");
+  EXPECT_EQ(answer.status, 200) << answer.body;
+}
+
+TEST_F(AppTest, FailuresBeforeAndAfterTheFirstToken) {
+  start();
+  generator_->at_most(0);
+  const HttpAnswer full = post("/v1/completions", R"({"prompt":"a"})");
+  refused(full, 429);
+  EXPECT_EQ(full.headers.at("retry-after"), "1");
+  generator_->at_most(1000);
+  generator_->fail_at(0);
+  refused(post("/v1/completions", R"({"prompt":"a"})"), 429);
+  generator_->fail_at(2);
+  const HttpAnswer answer = post("/v1/completions", R"({"prompt":"a","stream":true,"n":2})");
+  EXPECT_EQ(answer.status, 200);
+  const std::vector<Json> events = events_of(answer.body, false);
+  EXPECT_EQ(events.back()["error"]["message"], "the cache is full");
+}
+
+TEST_F(AppTest, OneOfSeveralRefusedCancelsTheOthers) {
+  start({}, {}, milliseconds(20));
+  generator_->at_most(2);
+  refused(post("/v1/completions", R"({"prompt":"a","n":3,"max_tokens":100})"), 429);
+  EXPECT_EQ(generator_->cancelled, 2);
+}
+
+TEST_F(AppTest, ModelsTokensAndHealth) {
+  start();
+  EXPECT_EQ(Json::parse(ask(get_text("/v1/models")).body)["data"][0]["id"], "tiny");
+  EXPECT_EQ(Json::parse(ask(get_text("/v1/models/tiny")).body)["id"], "tiny");
+  EXPECT_EQ(ask(get_text("/v1/models/other")).status, 404);
+  const Json tokens = Json::parse(post("/tokenize", R"({"prompt":"hello you"})").body);
+  EXPECT_EQ(tokens["count"], tokens["tokens"].size());
+  const Json text =
+      Json::parse(post("/detokenize", Json{{"tokens", tokens["tokens"]}}.dump()).body);
+  EXPECT_EQ(text["prompt"], "hello you");
+  EXPECT_GT(Json::parse(post("/tokenize", "{" + kHi + "}").body)["count"], 3);
+  EXPECT_EQ(ask(get_text("/health")).status, 200);
+  EXPECT_NE(ask(get_text("/")).body.find("<!doctype html>"), std::string::npos);
+  EXPECT_NE(ask(get_text("/")).headers.at("content-security-policy").find("default-src 'none'"),
+            std::string::npos);
+  const Json state = Json::parse(ask(get_text("/state")).body);
+  EXPECT_EQ(state["model"], "tiny");
+  EXPECT_EQ(state["tiers"].size(), 2U);
+  EXPECT_GT(state["tiers"][0]["weight_bytes"], 0);
+}
+
+TEST_F(AppTest, MetricsCount) {
+  start();
+  post("/v1/completions", R"({"prompt":"a","max_tokens":3})");
+  ask(get_text("/nowhere"));
+  EXPECT_EQ(metric(R"(dak_http_requests_total{route="/v1/completions",code="200"})"), 1);
+  EXPECT_EQ(metric(R"(dak_http_requests_total{route="other",code="404"})"), 1);
+  EXPECT_EQ(metric("dak_time_to_first_token_seconds_count"), 1);
+  EXPECT_EQ(metric("dak_inter_token_seconds_count"), 2);
+}
+
+TEST_F(AppTest, BeforeAndAfterServing) {
+  start({}, {}, milliseconds(1), false);
+  EXPECT_EQ(ask(get_text("/health/live")).status, 200);
+  EXPECT_EQ(ask(get_text("/health/ready")).status, 503);
+  refused(post("/v1/completions", R"({"prompt":"a"})"), 503);
+  refused(ask(get_text("/v1/models")), 503);
+  app_->serve(*service_, server_.get());
+  EXPECT_EQ(ask(get_text("/health/ready")).status, 200);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt":"a"})").status, 200);
+  app_->drain();
+  EXPECT_EQ(ask(get_text("/health/ready")).status, 503);
+  refused(post("/v1/completions", R"({"prompt":"a"})"), 503);
+}
+
+TEST_F(AppTest, KeysOpenAndSeparate) {
+  AppOptions options;
+  options.keys.add("one-key", "test");
+  options.keys.add("another", "test");
+  start(std::move(options));
+  const std::string body = R"({"prompt":"a","max_tokens":1})";
+  for (const char* header :
+       {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer one-ke\r\n",
+        "Authorization: Bearer one-keyx\r\n", "Authorization: Bearer \r\n",
+        "Authorization: one-key\r\n", "Authorization: Basic one-key\r\n"}) {
+    const HttpAnswer answer = post("/v1/completions", body, header);
+    refused(answer, 401);
+    EXPECT_EQ(answer.headers.at("www-authenticate"), "Bearer");
+    EXPECT_EQ(ask(get_text("/metrics", header)).status, 401);
+    EXPECT_EQ(ask(get_text("/state", header)).status, 401);
+  }
+  EXPECT_EQ(ask(get_text("/health")).status, 200);
+  EXPECT_EQ(post("/v1/completions", body, "Authorization: Bearer one-key\r\n").status, 200);
+  const ServingRequest first = generator_->last_request;
+  EXPECT_EQ(post("/v1/completions", body, "authorization: bearer another\r\n").status, 200);
+  EXPECT_NE(first.prefix_scope, generator_->last_request.prefix_scope);
+  EXPECT_NE(first.client, generator_->last_request.client);
+  EXPECT_EQ(first.prefix_scope.find("one-key"), std::string::npos) << "keys stay out of the engine";
+}
+
+TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
+  start();
+  HttpAnswer answer = ask(get_text("/v1/models", "Origin: https://a.example\r\n"));
+  EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
+  EXPECT_EQ(ask("OPTIONS /v1/models HTTP/1.1\r\n\r\n").status, 405);
+  TearDown();
+  start({.cors_origins = {"https://a.example"}});
+  answer = ask("OPTIONS /v1/completions HTTP/1.1\r\nOrigin: https://a.example\r\n\r\n");
+  EXPECT_EQ(answer.status, 204);
+  EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "https://a.example");
+  answer =
+      post("/v1/completions", R"({"prompt":"a","stream":true})", "Origin: https://a.example\r\n");
+  EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "https://a.example");
+  answer = ask(get_text("/v1/models", "Origin: https://b.example\r\n"));
+  EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
+}
+
+TEST_F(AppTest, AClientThatLeavesIsCancelled) {
+  start();
+  for (const char* stream : {"true", "false"}) {
+    const int before = generator_->cancelled;
+    {
+      const HttpClient one(server_->port());
+      one.send(post_text("/v1/completions", fmt::format(R"({{"prompt":"a","max_tokens":100000,
+                                                          "n":2,"stream":{}}})",
+                                                        stream)));
+      wait_until([this] { return generator_->stats().running == 2; });
+    }
+    wait_until([&] { return generator_->cancelled == before + 2; });
+    wait_until([this] { return generator_->stats().running == 0; });
+  }
+  EXPECT_EQ(metric(R"(dak_http_requests_total{route="/v1/completions",code="499"})"), 2);
+}
+
+TEST_F(AppTest, ASlowReaderIsCutOffAndOthersAreNot) {
+  start({}, {.write_time = milliseconds(2000)}, std::chrono::microseconds(20));
+  HttpClient slow(server_->port(), 4096);
+  slow.send(post_text("/v1/completions", R"({"prompt":[1],"max_tokens":1000000,"stream":true})"));
+  HttpClient quick(server_->port());
+  quick.send(post_text("/v1/completions", R"({"prompt":[2],"max_tokens":3000,"stream":true})"));
+  EXPECT_EQ(events_of(quick.answer(30).body).size(), 3001U);
+  wait_until([this] { return generator_->cancelled == 1; });
+  EXPECT_EQ(metric("dak_slow_readers_total"), 1);
+}
+
+TEST_F(AppTest, ToolCallsOfATemplateWithoutToolsAreText) {
+  start();
+  generator_->say({"<tool_call>", "x"});
+  const Json json = Json::parse(post("/v1/chat/completions", "{" + kHi + "}").body);
+  EXPECT_EQ(json["choices"][0]["message"]["content"], "<tool_call>x");
+}
+
+TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
+  AppOptions with_key;
+  with_key.keys.add("k", "test");
+  start(std::move(with_key));
+  LoadOptions load{.port = server_->port(), .key = "k", .requests = 30, .concurrency = 4};
+  load.prompt_tokens = {.low = 5, .high = 9};
+  load.output_tokens = {.low = 2, .high = 6};
+  load.vocabulary = ask_tokens(load, "hello you");
+  EXPECT_FALSE(load.vocabulary.empty());
+  for (const double rate : {0.0, 200.0}) {
+    load.rate_per_s = rate;
+    const std::vector<LoadResult> results = generate_load(load);
+    ASSERT_EQ(results.size(), 30U);
+    for (const LoadResult& result : results) {
+      EXPECT_EQ(result.error, "");
+      EXPECT_GE(result.prompt_tokens, 5);
+      EXPECT_LE(result.prompt_tokens, 9);
+      EXPECT_EQ(std::ssize(result.between_s), result.output_tokens - 1);
+      EXPECT_GT(result.first_s, 0);
+      EXPECT_GE(result.whole_s, result.first_s);
+    }
+    EXPECT_LT(results.front().due_s, 0.1);
+    if (rate > 0) {
+      EXPECT_NEAR(results.back().due_s, 29 / rate, 20 / rate);
+    }
+  }
+  load.key = "wrong";
+  EXPECT_NE(generate_load(load)[0].error.find("401"), std::string::npos);
+  EXPECT_THROW(ask_tokens(load, "x"), Error);
+  load.port = 1;
+  EXPECT_THROW(ask_tokens(load, "x"), Error);
+}
+
+// Every connection reads a stream of its own; none may miss a token or see another's.
+TEST_F(AppTest, AThousandStreamsAtOnce) {
+  constexpr int kStreams = 1000;
+  constexpr int kTokens = 20;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 4096);
+  setrlimit(RLIMIT_NOFILE, &files);
+  ASSERT_GE(files.rlim_cur, 2U * kStreams + 50) << "ulimit -n";
+  start({}, {}, milliseconds(5));
+  std::vector<HttpClient> clients;
+  for (int i = 0; i < kStreams; ++i) {
+    clients.emplace_back(server_->port());
+    clients.back().send(post_text(
+        "/v1/completions", fmt::format(R"({{"prompt":[{},{}],"max_tokens":{},"stream":true}})",
+                                       i / 100, i % 100, kTokens)));
+  }
+  for (int i = 0; i < kStreams; ++i) {
+    const HttpAnswer answer = clients[static_cast<size_t>(i)].answer(60);
+    ASSERT_TRUE(answer.complete) << i;
+    std::string text;
+    for (const Json& event : events_of(answer.body)) text += event["choices"][0]["text"];
+    std::string wanted;
+    for (int k = 0; k < kTokens; ++k) wanted += ScriptedGenerator::text_of({i / 100, i % 100}, k);
+    ASSERT_EQ(text, wanted);
+  }
+  EXPECT_EQ(generator_->cancelled, 0);
+}
+
+}  // namespace
+}  // namespace dak

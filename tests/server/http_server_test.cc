@@ -1,0 +1,284 @@
+// The HTTP server on a real socket: what clients may do to it, and what it does to them.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/error.h"
+#include "http_client.h"
+#include "server/http.h"
+
+namespace dak {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Answers by path: /echo the body, /stream what the test writes, /never nothing.
+class HttpServerTest : public testing::Test {
+ protected:
+  void start(const HttpLimits& limits = {}) {
+    server_ = std::make_unique<HttpServer>(
+        "127.0.0.1", 0, limits,
+        [this](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+          handle(std::move(request), exchange);
+        },
+        [](int status, std::string_view reason) {
+          return std::to_string(status) + " " + std::string(reason);
+        });
+    server_->start();
+  }
+  void TearDown() override {
+    if (server_) server_->stop(milliseconds(0));
+  }
+
+  void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+    last_ = exchange;
+    exchange->watch([] {}, [this] { ++gone_; });
+    if (request.path == "/stream") {
+      exchange->start_stream({.content_type = "text/event-stream", .body = "begin;"}, "beat;");
+    } else if (request.path == "/large") {
+      exchange->respond({.body = std::string(size_t{64} << 20, 'x')});
+    } else if (request.path != "/never") {
+      exchange->respond({.body = request.method + request.path + ":" + request.body});
+    }
+    ++handled_;
+  }
+
+  // Runs on the server's thread, and waits for it.
+  void on_server(const std::function<void()>& task) {
+    std::atomic<bool> done = false;
+    server_->post([&] {
+      task();
+      done = true;
+    });
+    while (!done) std::this_thread::sleep_for(milliseconds(1));
+  }
+  HttpClient client(int receive_buffer_bytes = 0) {
+    return HttpClient(server_->port(), receive_buffer_bytes);
+  }
+  void wait_for(const std::atomic<int>& counter, int value) {
+    for (int i = 0; i < 1000 && counter < value; ++i) std::this_thread::sleep_for(milliseconds(10));
+    EXPECT_GE(counter, value);
+  }
+
+  std::unique_ptr<HttpServer> server_;
+  std::shared_ptr<Exchange> last_;
+  std::atomic<int> handled_ = 0;
+  std::atomic<int> gone_ = 0;
+};
+
+TEST_F(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
+  start();
+  HttpClient one = client();
+  // Pipelined: all at once, the second split.
+  one.send(post_text("/a", "first") + get_text("/b?query") + "POST /c HTTP/1.1\r\nContent-Le");
+  EXPECT_EQ(one.answer().body, "POST/a:first");
+  EXPECT_EQ(one.answer().body, "GET/b:");
+  one.send("ngth: 5\r\n\r\nthird");
+  EXPECT_EQ(one.answer().body, "POST/c:third");
+}
+
+TEST_F(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
+  start();
+  HttpClient one = client();
+  one.send(
+      "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+  EXPECT_EQ(one.answer().body, "POST/a:abcde");
+  one.send("POST /b HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  EXPECT_EQ(one.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  one.send("hi");
+  EXPECT_EQ(one.answer().body, "POST/b:hi");
+}
+
+TEST_F(HttpServerTest, OlderClientsAndHead) {
+  start();
+  HttpClient old = client();
+  old.send("GET /a HTTP/1.0\r\n\r\n");
+  const HttpAnswer answer = old.answer();
+  EXPECT_EQ(answer.body, "GET/a:");
+  EXPECT_EQ(answer.headers.at("connection"), "close");
+  EXPECT_TRUE(old.closed());
+  HttpClient head = client();
+  head.send("HEAD /a HTTP/1.1\r\n\r\n" + get_text("/b"));
+  EXPECT_EQ(head.answer(10, true).headers.at("content-length"), "7");
+  EXPECT_EQ(head.answer().body, "GET/b:");
+}
+
+TEST_F(HttpServerTest, WhatIsNoHttpIsRefused) {
+  start();
+  for (const auto& [text, status] : std::vector<std::pair<std::string, int>>{
+           {"\x16\x03\x01\x02 a TLS greeting\r\n\r\n", 400},
+           {"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400},
+           {"GET / HTTP/3.7\r\n\r\n", 505},
+           {"POST / HTTP/1.1\r\nContent-Length: -4\r\n\r\n", 400},
+           {"POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n", 400},
+           {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400}}) {
+    HttpClient one = client();
+    one.send(text);
+    const HttpAnswer answer = one.answer();
+    EXPECT_EQ(answer.status, status) << text;
+    EXPECT_TRUE(one.closed()) << text;
+  }
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_F(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
+  start({.body_bytes = 1000, .header_bytes = 2000});
+  HttpClient header = client();
+  header.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x'));
+  EXPECT_EQ(header.answer().status, 431);
+  HttpClient said = client();
+  said.send("POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n");
+  EXPECT_EQ(said.answer().status, 413);
+  HttpClient sent = client();
+  sent.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  for (int i = 0; i < 100; ++i) sent.send("64\r\n" + std::string(100, 'x') + "\r\n");
+  EXPECT_EQ(sent.answer().status, 413);
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_F(HttpServerTest, AllBodiesTogetherAreBounded) {
+  start({.body_bytes = 1000, .all_bodies_bytes = 1500});
+  HttpClient first = client();
+  first.send("POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nbegun");
+  std::this_thread::sleep_for(milliseconds(50));
+  HttpClient second = client();
+  second.send("POST / HTTP/1.1\r\nContent-Length: 600\r\n\r\n");
+  EXPECT_EQ(second.answer().status, 503);
+  first.send(std::string(995, 'x'));
+  EXPECT_EQ(first.answer().status, 200);
+  HttpClient third = client();
+  third.send(post_text("/", std::string(600, 'x')));
+  EXPECT_EQ(third.answer().status, 200);
+}
+
+TEST_F(HttpServerTest, SlowClientsRunOutOfTime) {
+  start({.header_time = milliseconds(300),
+         .body_time = milliseconds(300),
+         .idle_time = milliseconds(300)});
+  HttpClient header = client();
+  HttpClient body = client();
+  HttpClient idle = client();
+  body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
+  header.send("GET / HTTP/1.1\r\n");
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) {  // a byte now and then does not help
+    header.send("X-A: b\r\n");
+    if (i < 9) body.send("x");
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  EXPECT_EQ(header.answer().status, 408);
+  EXPECT_EQ(body.answer().status, 408);
+  EXPECT_TRUE(idle.closed());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(8));
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_F(HttpServerTest, AClientThatDoesNotReadIsCutOff) {
+  start({.write_time = milliseconds(300)});
+  HttpClient one = client(4096);
+  one.send(get_text("/large"));
+  wait_for(handled_, 1);
+  std::this_thread::sleep_for(milliseconds(1000));
+  on_server([this] { EXPECT_EQ(server_->counters().open, 0); });
+}
+
+TEST_F(HttpServerTest, StreamsAreChunkedAndKeptAlive) {
+  start({.heartbeat = milliseconds(200)});
+  HttpClient one = client();
+  one.send(get_text("/stream") + get_text("/after"));
+  wait_for(handled_, 1);
+  std::this_thread::sleep_for(milliseconds(500));
+  on_server([this] {
+    last_->write("more;");
+    last_->end_stream();
+    last_->write("too late");
+  });
+  const HttpAnswer answer = one.answer();
+  EXPECT_TRUE(answer.complete);
+  EXPECT_EQ(answer.body.rfind("begin;beat;", 0), 0U) << answer.body;
+  EXPECT_TRUE(answer.body.ends_with("more;")) << answer.body;
+  EXPECT_EQ(one.answer().body, "GET/after:");
+}
+
+TEST_F(HttpServerTest, AClientThatLeavesIsNoticed) {
+  start({.heartbeat = milliseconds(100)});
+  {
+    const HttpClient one = client();
+    one.send(get_text("/never"));
+    wait_for(handled_, 1);
+  }
+  wait_for(gone_, 1);
+  {
+    const HttpClient one = client();
+    one.send(get_text("/stream"));
+    wait_for(handled_, 2);
+  }
+  wait_for(gone_, 2);
+}
+
+TEST_F(HttpServerTest, AClientThatOnlyListensGetsItsStream) {
+  start();
+  HttpClient one = client();
+  one.send(get_text("/stream"));
+  wait_for(handled_, 1);
+  one.close_sending();
+  std::this_thread::sleep_for(milliseconds(100));
+  on_server([this] {
+    last_->write("more;");
+    last_->end_stream();
+  });
+  EXPECT_EQ(one.answer().body, "begin;more;");
+  EXPECT_TRUE(one.closed());
+  EXPECT_EQ(gone_, 0);
+}
+
+TEST_F(HttpServerTest, TooManyConnectionsAreToldSo) {
+  start({.connections = 2});
+  HttpClient a = client();
+  const HttpClient b = client();
+  a.send(get_text("/a"));
+  EXPECT_EQ(a.answer().status, 200);
+  HttpClient c = client();
+  EXPECT_EQ(c.answer().status, 503);
+}
+
+TEST_F(HttpServerTest, StopLetsAnswersEnd) {
+  start();
+  HttpClient idle = client();
+  HttpClient one = client();
+  one.send(get_text("/stream"));
+  wait_for(handled_, 1);
+  std::thread writer([this] {
+    std::this_thread::sleep_for(milliseconds(300));
+    server_->post([this] {
+      last_->write("last;");
+      last_->end_stream();
+    });
+  });
+  EXPECT_TRUE(server_->stop(std::chrono::seconds(10)));
+  writer.join();
+  EXPECT_EQ(one.answer().body, "begin;last;");
+  EXPECT_TRUE(idle.closed());
+}
+
+TEST_F(HttpServerTest, StopWaitsNoLongerThanItMay) {
+  start();
+  HttpClient one = client();
+  one.send(get_text("/never"));
+  wait_for(handled_, 1);
+  EXPECT_FALSE(server_->stop(milliseconds(200)));
+  EXPECT_TRUE(one.closed());
+}
+
+TEST_F(HttpServerTest, AnAddressThatCannotBeIsAnError) {
+  start();
+  const auto listen = [](const std::string& host, uint16_t port) {
+    HttpServer(host, port, {}, {}, {});
+  };
+  EXPECT_THROW(listen("not an address", 0), Error);
+  EXPECT_THROW(listen("127.0.0.1", server_->port()), Error);
+}
+
+}  // namespace
+}  // namespace dak

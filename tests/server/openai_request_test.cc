@@ -1,0 +1,236 @@
+// Bodies of requests: what is read, and which complaint names which field.
+#include "server/openai_request.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace dak {
+namespace {
+
+const std::string kMessages = R"("messages":[{"role":"user","content":"hi"}])";
+
+ChatRequest chat(const std::string& members, const RequestLimits& limits = {}) {
+  return parse_chat_request("{" + members + (members.empty() ? "" : ",") + kMessages + "}", limits);
+}
+CompletionRequest completion(const std::string& members) {
+  return parse_completion_request("{" + members + "}", {});
+}
+
+// The field that the refusal names; the status must be 400.
+template <typename Parse>
+std::string refused(const Parse& parse) {
+  try {
+    parse();
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status(), 400);
+    EXPECT_FALSE(std::string(error.what()).empty());
+    return error.param().empty() ? "body" : error.param();
+  }
+  return "nothing";
+}
+std::string chat_refusal(const std::string& members) {
+  return refused([&] { chat(members); });
+}
+
+TEST(ChatRequestTest, DefaultsAreOpenAis) {
+  const ChatRequest request = chat("");
+  EXPECT_EQ(request.fields.sampling.temperature, 1.0f);
+  EXPECT_EQ(request.fields.sampling.top_p, 1.0f);
+  EXPECT_EQ(request.fields.max_tokens, 0);
+  EXPECT_EQ(request.fields.n, 1);
+  EXPECT_EQ(request.fields.top_logprobs, -1);
+  EXPECT_FALSE(request.fields.seed_given);
+  EXPECT_FALSE(request.fields.stream);
+  EXPECT_EQ(request.tool_choice, ToolChoice::kAuto);
+}
+
+TEST(ChatRequestTest, ReadsEveryField) {
+  const ChatRequest request = chat(
+      R"("model":"m","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"presence_penalty":1,
+         "frequency_penalty":-1,"repetition_penalty":1.5,"seed":-1,"n":3,"max_completion_tokens":7,
+         "stop":["a","b"],"logprobs":true,"top_logprobs":5,"stream":true,"ignore_eos":true,
+         "stream_options":{"include_usage":true},"user":"u","logit_bias":{},"metadata":{"k":"v"})");
+  const SamplingParams& sampling = request.fields.sampling;
+  EXPECT_EQ(request.fields.model, "m");
+  EXPECT_EQ(sampling.temperature, 0.5f);
+  EXPECT_EQ(sampling.top_p, 0.9f);
+  EXPECT_EQ(sampling.top_k, 40);
+  EXPECT_EQ(sampling.min_p, 0.1f);
+  EXPECT_EQ(sampling.presence_penalty, 1.0f);
+  EXPECT_EQ(sampling.frequency_penalty, -1.0f);
+  EXPECT_EQ(sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(sampling.seed, UINT64_MAX);
+  EXPECT_TRUE(request.fields.seed_given);
+  EXPECT_EQ(request.fields.n, 3);
+  EXPECT_EQ(request.fields.max_tokens, 7);
+  EXPECT_EQ(request.fields.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request.fields.top_logprobs, 5);
+  EXPECT_TRUE(request.fields.stream && request.fields.include_usage && request.fields.ignore_eos);
+}
+
+TEST(ChatRequestTest, ZeroTopPIsTheMostLikelyTokenAlone) {
+  EXPECT_GT(chat(R"("top_p":0)").fields.sampling.top_p, 0.0f);
+  EXPECT_GT(chat(R"("top_p":1e-300)").fields.sampling.top_p, 0.0f);
+}
+
+TEST(ChatRequestTest, NullIsAbsent) {
+  const ChatRequest request = chat(R"("stop":null,"seed":null,"tools":null,"max_tokens":null)");
+  EXPECT_TRUE(request.fields.stop.empty());
+  EXPECT_FALSE(request.fields.seed_given);
+}
+
+TEST(ChatRequestTest, WrongValuesNameTheirField) {
+  for (const auto& [members, field] : std::vector<std::pair<std::string, std::string>>{
+           {R"("temperature":"1")", "temperature"},
+           {R"("temperature":2.1)", "temperature"},
+           {R"("temperature":-0.1)", "temperature"},
+           {R"("top_p":1.5)", "top_p"},
+           {R"("presence_penalty":3)", "presence_penalty"},
+           {R"("n":0)", "n"},
+           {R"("n":17)", "n"},
+           {R"("n":1.5)", "n"},
+           {R"("n":99999999999999999999)", "n"},
+           {R"("max_tokens":0)", "max_tokens"},
+           {R"("max_tokens":-1)", "max_tokens"},
+           {R"("max_tokens":3,"max_completion_tokens":4)", "max_completion_tokens"},
+           {R"("seed":"x")", "seed"},
+           {R"("seed":18446744073709551615)", "seed"},
+           {R"("stop":[])", "nothing"},
+           {R"("stop":[""])", "stop[0]"},
+           {R"("stop":"")", "stop"},
+           {R"("stop":[1])", "stop[0]"},
+           {R"("stream":1)", "stream"},
+           {R"("stream_options":{"include_usage":true})", "stream_options"},
+           {R"("stream":true,"stream_options":{"x":1})", "stream_options.x"},
+           {R"("logprobs":3)", "logprobs"},
+           {R"("top_logprobs":3)", "top_logprobs"},
+           {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
+           {R"("logit_bias":{"5":1})", "logit_bias"},
+           {R"("functions":[{}])", "functions"},
+           {R"("modalities":["audio"])", "modalities[0]"},
+           {R"("response_format":{"type":"xml"})", "response_format.type"},
+           {R"("response_format":{"type":"json_schema"})", "response_format.json_schema"},
+           {R"("reasoning_effort":"high")", "reasoning_effort"},
+           {R"("tool_choice":"required")", "tool_choice"},
+           {R"("tools":[{"type":"web"}])", "tools[0].type"},
+           {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name"},
+           {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
+           {R"("model":5)", "model"}}) {
+    EXPECT_EQ(chat_refusal(members), field) << members;
+  }
+}
+
+TEST(ChatRequestTest, UnknownFieldsAreRefused) {
+  EXPECT_EQ(chat_refusal(R"("temprature":1)"), "temprature");
+  // Its name cannot break the line of an error.
+  EXPECT_EQ(chat_refusal(R"("a\nb":1)"), "a\\x0ab");
+}
+
+TEST(ChatRequestTest, BodiesThatAreNoObjects) {
+  std::string deep(100000, '[');
+  const std::string nul("{\"a\":\0}", 7);
+  for (const std::string& body :
+       {std::string(), std::string("[]"), std::string("5"), std::string("{"), std::string("{}x"),
+        std::string("\xff\xfe{}"), std::string("{\"messages\":\"\xc3\x28\"}"), nul, deep,
+        std::string("{\"n\":1e999}"), std::string(R"({"messages":"\ud800"})")}) {
+    EXPECT_EQ(refused([&] { parse_chat_request(body, {}); }), "body") << body.substr(0, 20);
+    EXPECT_EQ(refused([&] { parse_completion_request(body, {}); }), "body");
+  }
+}
+
+TEST(MessagesTest, PartsBecomeOneText) {
+  const ChatRequest request = parse_chat_request(
+      R"({"messages":[{"role":"developer","content":"s"},
+          {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+          {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function",
+            "function":{"name":"f","arguments":"{\"b\":1,\"a\":2}"}}]},
+          {"role":"tool","tool_call_id":"1","content":"r"}]})",
+      {});
+  const OrderedJson& messages = request.input.messages;
+  EXPECT_EQ(messages[0]["role"], "system");
+  EXPECT_EQ(messages[1]["content"], "a\nb");
+  EXPECT_EQ(messages[2]["content"], "");
+  EXPECT_EQ(messages[2]["tool_calls"][0]["function"]["arguments"].dump(), R"({"b":1,"a":2})");
+  EXPECT_EQ(messages[3]["tool_call_id"], "1");
+}
+
+TEST(MessagesTest, WrongOnesNameTheirField) {
+  for (const auto& [message, field] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"content":"x"})", "messages[0].role"},
+           {R"({"role":"robot","content":"x"})", "messages[0].role"},
+           {R"({"role":"user"})", "messages[0].content"},
+           {R"({"role":"user","content":5})", "messages[0].content"},
+           {R"({"role":"user","content":[{"type":"image_url"}]})", "messages[0].content[0].type"},
+           {R"({"role":"user","content":"x","tool_calls":[]})", "messages[0].tool_calls"},
+           {R"({"role":"user","content":"x","colour":1})", "messages[0].colour"},
+           {R"("hi")", "messages[0]"}}) {
+    const std::string body = R"({"messages":[)" + message + "]}";
+    EXPECT_EQ(refused([&] { parse_chat_request(body, {}); }), field) << message;
+  }
+  EXPECT_EQ(refused([] { parse_chat_request("{}", {}); }), "messages");
+  EXPECT_EQ(refused([] { parse_chat_request(R"({"messages":[]})", {}); }), "messages");
+  RequestLimits limits;
+  limits.messages = 0;
+  EXPECT_EQ(refused([&] { chat("", limits); }), "messages");
+}
+
+TEST(ToolsTest, KeepTheirOrderAndChoice) {
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}])";
+  ChatRequest request = chat(tools);
+  EXPECT_EQ(request.input.tools[0]["function"]["parameters"].dump(), R"({"z":1,"a":2})");
+  request = chat(tools + R"(,"tool_choice":"none")");
+  EXPECT_TRUE(request.input.tools.is_null());
+  request = chat(tools + R"(,"tool_choice":{"type":"function","function":{"name":"f"}})");
+  EXPECT_EQ(request.tool_choice, ToolChoice::kRequired);
+  EXPECT_EQ(request.tool_name, "f");
+  EXPECT_EQ(chat_refusal(tools + R"(,"tool_choice":{"type":"function","function":{"name":"g"}})"),
+            "tool_choice.function.name");
+}
+
+TEST(ToolsTest, ObjectsOfVeryManyMembersAreRefused) {
+  std::string members;
+  for (int i = 0; i < 100000; ++i) members += fmt::format("{}\"k{}\":1", i > 0 ? "," : "", i);
+  EXPECT_EQ(chat_refusal(R"("chat_template_kwargs":{)" + members + "}"), "body");
+}
+
+TEST(CompletionRequestTest, PromptsOfEveryKind) {
+  EXPECT_EQ(completion(R"("prompt":"a")").prompts.size(), 1U);
+  EXPECT_EQ(completion(R"("prompt":["a","b"])").prompts.size(), 2U);
+  const CompletionRequest ids = completion(R"("prompt":[1,2,3])");
+  EXPECT_EQ(std::get<std::vector<TokenId>>(ids.prompts.at(0)), (std::vector<TokenId>{1, 2, 3}));
+  EXPECT_EQ(completion(R"("prompt":[[1,2],[3]])").prompts.size(), 2U);
+  EXPECT_EQ(completion(R"("prompt":"a")").fields.max_tokens, 16);
+  for (const char* bad : {R"("prompt":5)", R"("prompt":[])", R"("prompt":{})"}) {
+    EXPECT_EQ(refused([&] { completion(bad); }), "prompt") << bad;
+  }
+  EXPECT_EQ(refused([] { completion(R"("prompt":[1,"a"])"); }), "prompt[1]");
+  EXPECT_EQ(refused([] { completion(R"("prompt":[-1])"); }), "prompt[0]");
+  EXPECT_EQ(refused([] { completion(R"("prompt":[4294967296])"); }), "prompt[0]");
+  EXPECT_EQ(refused([] { completion(R"("prompt":["a","b","c"],"n":6)"); }), "prompt");
+}
+
+TEST(CompletionRequestTest, WhatCannotBeHonouredIsRefused) {
+  EXPECT_EQ(refused([] { completion(R"("prompt":"a","suffix":"b")"); }), "suffix");
+  EXPECT_EQ(refused([] { completion(R"("prompt":"a","best_of":3)"); }), "best_of");
+  EXPECT_EQ(refused([] { completion(R"("prompt":"a","echo":true,"logprobs":1)"); }), "logprobs");
+  EXPECT_EQ(refused([] { completion(R"("prompt":"a","messages":[])"); }), "messages");
+  EXPECT_EQ(completion(R"("prompt":"a","best_of":1,"logprobs":0)").fields.top_logprobs, 0);
+}
+
+TEST(ApiErrorTest, SaysWhatOpenAiSays) {
+  const auto json = nlohmann::json::parse(ApiError(404, "no \"model\"", "model", "gone").json());
+  EXPECT_EQ(json["error"]["message"], "no \"model\"");
+  EXPECT_EQ(json["error"]["type"], "not_found_error");
+  EXPECT_EQ(json["error"]["param"], "model");
+  EXPECT_EQ(json["error"]["code"], "gone");
+  EXPECT_TRUE(nlohmann::json::parse(ApiError(400, "x").json())["error"]["param"].is_null());
+  // Paths stay in the server.
+  const Error inside(ErrorCode::kIo, {"/secret/path", "", "", "cannot be read", ""});
+  EXPECT_EQ(api_error(inside).status(), 500);
+  EXPECT_EQ(std::string(api_error(inside).what()).find("secret"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dak
