@@ -26,11 +26,11 @@ TEST(KvLayout, EveryUnitOfAPageHasItsOwnPlace) {
 TEST(KvLayout, PartsShareOutARun) {
   EXPECT_EQ(kRunPages % part_pages(1), 0);
   EXPECT_EQ(part_pages(2), kRunPages);
-  const AttentionPieces pieces = attention_pieces(32, 8, 128, 3, 33);
+  const RingPieces pieces = ring_pieces(8, 8, 128, 3, 33);
   EXPECT_EQ(pieces.runs, 3);
   EXPECT_EQ(pieces.groups, 1);
-  EXPECT_EQ(pieces.run_floats, 3 * 8 * 3 * piece_floats(4, 128));
-  EXPECT_EQ(attention_pieces(128, 8, 128, 3, 33).part_floats, 0);
+  EXPECT_EQ(pieces.run_floats, 3 * 8 * 3 * piece_floats(1, 128));
+  EXPECT_EQ(ring_pieces(128, 8, 128, 3, 33).part_floats, 0);
 }
 
 }  // namespace

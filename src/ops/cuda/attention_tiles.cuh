@@ -1,5 +1,4 @@
-// Attention's arithmetic over half pages of 16-bit keys and values, with tensor cores: what one
-// warp does.
+// Attention's arithmetic over half pages of 16-bit keys and values, with tensor cores.
 //
 // The query's 8 heads are rows 0-7 of a 16-row fragment, rounded to 16 bits; rows 8-15 hold what
 // rounding took away, so that products are as good as with f32 queries. The same with the weights
@@ -9,9 +8,20 @@
 #include "kernels/element.cuh"
 #include "kernels/ptx/mma.cuh"
 #include "kernels/ptx/sync.cuh"
-#include "ops/cuda/attention_ring.cuh"
+#include "ops/cuda/attention_units.cuh"
+#include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
+
+template <int kHeadSize>
+struct AttentionShape {
+  static constexpr int kSteps = kHeadSize / 16;  // of the dot products
+  static constexpr int kUnits = kHeadSize / 8;   // of 16 bytes in a row
+  static constexpr uint32_t kTileBytes = kHalfTokens * kHeadSize * 2;
+  static constexpr int kPieceFloats = kTileHeads * (kHeadSize + 2);  // values, most, sum
+  // Shared memory and registers for so many thread blocks a multiprocessor.
+  static constexpr int kBlocks = kHeadSize <= 128 ? 3 : 1;
+};
 
 // What a warp knows of its pages so far, for head lane / 4. Values of dimension
 // 8 n + lane % 4 * 2 + {0, 1}: [n][0..1] from the rounded weights, [n][2..3] from the rests.
@@ -36,41 +46,18 @@ __device__ inline uint32_t pack<__half>(float first, float second) {
 }
 
 template <typename T>
-__device__ float2 unpack(uint32_t both);
-template <>
-__device__ inline float2 unpack<__nv_bfloat16>(uint32_t both) {
-  return {__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u)};
-}
-template <>
-__device__ inline float2 unpack<__half>(uint32_t both) {
-  return __half22float2(*reinterpret_cast<const __half2*>(&both));
+__device__ float rounded(float x) {
+  return static_cast<float>(static_cast<T>(x));
 }
 
 // A fragment's registers for two neighbours: rounded, and what rounding took.
 template <typename T>
 __device__ void pack_both(float first, float second, uint32_t& high, uint32_t& low) {
   high = pack<T>(first, second);
-  const float2 kept = unpack<T>(high);
-  low = pack<T>(first - kept.x, second - kept.y);
+  low = pack<T>(first - rounded<T>(first), second - rounded<T>(second));
 }
 
-// Bytes from a half page's first to the 16-byte unit `unit` of token `token`, multiples of 8 and 2,
-// each with what it has of the lane besides. Where panels are eight units wide, few of the lane's
-// addresses differ by more than a constant.
-template <int kHeadSize>
-__device__ uint32_t unit_offset(int token, int lane_token, int unit, int lane_unit) {
-  constexpr int kUnits = AttentionShape<kHeadSize>::kUnits;
-  if constexpr (kv_panel_units(kUnits) == 8) {
-    const int lane_part = kv_place(lane_token, lane_unit, kUnits) * 16;
-    return static_cast<uint32_t>((lane_part ^ (unit % 8 * 16)) +
-                                 kv_place(token, unit & ~7, kUnits) * 16);
-  } else {
-    return static_cast<uint32_t>(
-        kv_place(token + lane_token, min(unit + lane_unit, kUnits - 1), kUnits) * 16);
-  }
-}
-
-// q [heads, kHeadSize] in shared memory; heads from 8 on are another tile's.
+// q [heads, kHeadSize], at most 8 heads.
 template <typename T, int kHeadSize>
 __device__ void load_query(const float* q, int heads, float score_scale, int lane,
                            uint32_t (&query)[AttentionShape<kHeadSize>::kSteps][4]) {
@@ -99,10 +86,12 @@ __device__ void add_keys(const uint32_t (&query)[AttentionShape<kHeadSize>::kSte
   for (int tile = 0; tile < 4; ++tile) {
     float score[4] = {};
     float odd[4] = {};  // two chains are twice as fast as one
+    const int token = tile * 8 + lane % 8;
 #pragma unroll
     for (int step = 0; step < Shape::kSteps; step += 2) {
       uint32_t b[4];
-      ptx::load_matrices(b, keys + unit_offset<kHeadSize>(tile * 8, lane % 8, step * 2, lane / 8));
+      const int unit = min(step * 2 + lane / 8, Shape::kUnits - 1);
+      ptx::load_matrices(b, keys + kv_place(token, unit, Shape::kUnits) * 16);
       ptx::Mma<T>::multiply(score, query[step], b[0], b[1]);
       if (step + 1 < Shape::kSteps) ptx::Mma<T>::multiply(odd, query[step + 1], b[2], b[3]);
     }
@@ -117,20 +106,22 @@ __device__ void add_keys(const uint32_t (&query)[AttentionShape<kHeadSize>::kSte
   }
   most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
   most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-  // A half without a token that is seen is nobody's.
-  const float shrink = ptx::exp2_approx(state.most - most);
-  const bool grew = __any_sync(0xffffffffu, most > state.most);
+  if (most == -INFINITY) {  // no token of this half is seen
+#pragma unroll
+    for (auto& pair : weights) pair[0] = pair[1] = 0;
+    return;
+  }
+  const float shrink = exp2f(state.most - most);
   state.most = most;
   state.sum *= shrink;
 #pragma unroll
   for (int tile = 0; tile < 4; ++tile) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      weights[tile][i] = ptx::exp2_approx(weights[tile][i] - most);
+      weights[tile][i] = exp2f(weights[tile][i] - most);
       state.sum += weights[tile][i];
     }
   }
-  if (!grew) return;  // times 1 leaves all as it is
 #pragma unroll
   for (auto& value : state.values) {
 #pragma unroll
@@ -147,11 +138,12 @@ __device__ void add_values(const float (&weights)[4][2], const std::byte* values
     uint32_t a[4];
     pack_both<T>(weights[step * 2][0], weights[step * 2][1], a[0], a[1]);
     pack_both<T>(weights[step * 2 + 1][0], weights[step * 2 + 1][1], a[2], a[3]);
+    const int token = step * 16 + lane / 8 % 2 * 8 + lane % 8;
 #pragma unroll
     for (int pair = 0; pair < Shape::kUnits / 2; ++pair) {
       uint32_t b[4];
-      ptx::load_matrices_transposed(
-          b, values + unit_offset<kHeadSize>(step * 16, lane % 16, pair * 2, lane / 16));
+      const int unit = pair * 2 + lane / 16;
+      ptx::load_matrices_transposed(b, values + kv_place(token, unit, Shape::kUnits) * 16);
       ptx::Mma<T>::multiply(state.values[pair * 2], a, b[0], b[1]);
       ptx::Mma<T>::multiply(state.values[pair * 2 + 1], a, b[2], b[3]);
     }
@@ -169,89 +161,140 @@ __device__ void clear_rows(std::byte* values, int begin, int end, int lane) {
   __syncwarp();
 }
 
-// What one warp leaves of its share of a part, in shared memory.
+// Pieces in memory: values [kHeadSize / 8][4 lanes a head] float2, then most and sum [heads].
 template <int kHeadSize>
-__device__ void store_state(float* target, const RunningSoftmax<kHeadSize>& state, int lane) {
-  using Shape = AttentionShape<kHeadSize>;
-  const int head = lane / 4;
-  float* values = target + head * Shape::kHeadStride + lane % 4 * 2;
+__device__ void store_piece(float* piece, const RunningSoftmax<kHeadSize>& state, int lane,
+                            int heads = kTileHeads) {
+  if (lane / 4 >= heads) return;
 #pragma unroll
   for (int n = 0; n < kHeadSize / 8; ++n) {
-    *reinterpret_cast<float2*>(values + n * 8) = {state.values[n][0] + state.values[n][2],
-                                                  state.values[n][1] + state.values[n][3]};
+    reinterpret_cast<float2*>(piece)[n * heads * 4 + lane] = {state.values[n][0],
+                                                              state.values[n][1]};
   }
-  float sum = state.sum;
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  sum += __shfl_xor_sync(0xffffffffu, sum, 2);
   if (lane % 4 != 0) return;
-  target[kTileHeads * Shape::kHeadStride + head] = state.most;
-  target[kTileHeads * (Shape::kHeadStride + 1) + head] = sum;
+  piece[heads * kHeadSize + lane / 4] = state.most;
+  piece[heads * (kHeadSize + 1) + lane / 4] = state.sum;
 }
 
-// One of the warps that multiply: its tile of heads, its half pages of every part. Which they are
-// follows from their place in the sequence.
-template <typename T, int kHeadSize>
-__device__ void multiply_units(const AttentionParams& p, AttentionShared<kHeadSize>& shared,
-                               std::byte* stages, int warp, int lane) {
-  using Shape = AttentionShape<kHeadSize>;
-  const WarpShare share = warp_share<kHeadSize>(p.tiles, warp);
-  if (share.tile >= p.tiles) return;
-  // A stage is free when all tiles have multiplied it; a queries' one when all warps have read it.
-  const uint32_t pages_count = share.tile == 0 ? Shape::kWarps - p.tiles + 1 : 1;
-  const uint32_t query_count = warp == 0 ? Shape::kWarps - p.tiles * share.streams + 1 : 1;
-  const int query_stages = query_stages_of(p.tiles);
-  StatePosition states;
-  UnitPosition slot;
-  uint32_t first = 0;
-  for (;; slot.advance()) {
-    ptx::mbarrier_wait(&shared.unit_full[slot.stage], slot.phase);
-    const AttentionUnit unit = shared.units[slot.stage];
-    if (unit.heads == 0) return;
-    uint32_t query[Shape::kSteps][4];
-    for (int i = 0; i < query_stages; ++i, ++first) {
-      const auto at = Shape::place(first);
-      wait_full(shared, first);
-      if (share.tile / kStageTiles == i) {
-        const std::byte* q = stages + at.stage * Shape::kStageBytes;
-        const int tile = share.tile % kStageTiles;
-        load_query<T, kHeadSize>(reinterpret_cast<const float*>(q) + tile * kTileHeads * kHeadSize,
-                                 unit.heads - share.tile * kTileHeads, p.kv.scale, lane, query);
-      }
-      __syncwarp();
-      if (lane == 0) ptx::mbarrier_arrive(&shared.empty[at.stage], query_count);
-    }
-    for (int32_t half = unit.first_half; half < unit.last_half;) {
-      const int32_t part_end =
-          min((half / unit.part_halves + 1) * unit.part_halves, unit.last_half);
-      RunningSoftmax<kHeadSize> state;
-      int32_t own = half + ((share.stream - half) & (share.streams - 1));
-      for (; own < part_end; own += share.streams) {
-        const uint32_t n = first + static_cast<uint32_t>(own - unit.first_half);
-        const auto at = Shape::place(n);
-        std::byte* keys = stages + at.stage * Shape::kStageBytes;
-        std::byte* values = keys + Shape::kTileBytes;
-        const int begin = max(unit.begin - own * kHalfTokens, 0);
-        const int end = min(unit.end - own * kHalfTokens, kHalfTokens);
-        float weights[4][2];
-        wait_full(shared, n);
-        add_keys<T, kHeadSize>(query, keys, begin, end, lane, state, weights);
-        if (begin > 0 || end < kHalfTokens) {
-          clear_rows<kHeadSize>(values, begin, end, lane);
-          ptx::fence_proxy_async();  // the zeros before the next copy
-        }
-        add_values<T, kHeadSize>(weights, values, lane, state);
-        __syncwarp();
-        if (lane == 0) ptx::mbarrier_arrive(&shared.empty[at.stage], pages_count);
-      }
-      half = part_end;
-      ptx::mbarrier_wait(&shared.state_empty[warp], states.phase ^ 1);
-      store_state<kHeadSize>(shared.states[warp], state, lane);
-      __syncwarp();
-      if (lane == 0) ptx::mbarrier_arrive(&shared.state_full[warp]);
-      states.advance();
-    }
-    first += static_cast<uint32_t>(unit.last_half - unit.first_half);
+// state += a piece in shared memory; `state` has its rests and lanes already added up.
+template <int kHeadSize>
+__device__ void merge_piece(RunningSoftmax<kHeadSize>& state, const float* piece, int lane) {
+  const float other_most = piece[kTileHeads * kHeadSize + lane / 4];
+  const float other_sum = piece[kTileHeads * (kHeadSize + 1) + lane / 4];
+  if (other_sum == 0) return;  // a warp without pages
+  const float most = fmaxf(state.most, other_most);
+  const float keep = exp2f(state.most - most);
+  const float add = exp2f(other_most - most);
+  state.most = most;
+  state.sum = state.sum * keep + other_sum * add;
+#pragma unroll
+  for (int n = 0; n < kHeadSize / 8; ++n) {
+    const float2 other = reinterpret_cast<const float2*>(piece)[n * 32 + lane];
+    state.values[n][0] = state.values[n][0] * keep + other.x * add;
+    state.values[n][1] = state.values[n][1] * keep + other.y * add;
   }
+}
+
+// Sums up what the four warps of a unit have; the whole is with warp 0. `pieces`: two, in shared
+// memory; barrier `barrier` is the warps'.
+template <int kHeadSize>
+__device__ void merge_warps(RunningSoftmax<kHeadSize>& state, float* pieces, int warp, int lane,
+                            uint32_t barrier) {
+  constexpr int kFloats = AttentionShape<kHeadSize>::kPieceFloats;
+#pragma unroll
+  for (auto& value : state.values) {
+    value[0] += value[2];
+    value[1] += value[3];
+  }
+  state.sum += __shfl_xor_sync(0xffffffffu, state.sum, 1);
+  state.sum += __shfl_xor_sync(0xffffffffu, state.sum, 2);
+  for (int stride = 1; stride < kUnitWarps; stride *= 2) {
+    float* piece = pieces + warp / (2 * stride) * kFloats;
+    ptx::named_barrier(barrier, kUnitWarps * 32);  // the piece is free again
+    if (warp % (2 * stride) == stride) store_piece<kHeadSize>(piece, state, lane);
+    ptx::named_barrier(barrier, kUnitWarps * 32);
+    if (warp % (2 * stride) == 0) merge_piece<kHeadSize>(state, piece, lane);
+  }
+}
+
+// state = `count` pieces, each `stride` floats after the one before, in order. The largest score
+// comes first, so that every load is on its own.
+template <int kHeadSize>
+__device__ void sum_pieces(RunningSoftmax<kHeadSize>& state, const float* pieces, int32_t count,
+                           int64_t stride, int heads, int lane) {
+  state = RunningSoftmax<kHeadSize>{};
+  if (lane / 4 >= heads) return;
+  const float* mosts = pieces + heads * kHeadSize + lane / 4;
+#pragma unroll 8
+  for (int32_t i = 0; i < count; ++i) state.most = fmaxf(state.most, __ldcg(mosts + i * stride));
+#pragma unroll 2
+  for (int32_t i = 0; i < count; ++i) {
+    const float* piece = pieces + i * stride;
+    const float share = exp2f(__ldcg(mosts + i * stride) - state.most);
+    state.sum += share * __ldcg(mosts + i * stride + heads);
+#pragma unroll
+    for (int n = 0; n < kHeadSize / 8; ++n) {
+      const float2 values = __ldcg(reinterpret_cast<const float2*>(piece) + n * heads * 4 + lane);
+      state.values[n][0] += share * values.x;
+      state.values[n][1] += share * values.y;
+    }
+  }
+}
+
+template <int kHeadSize>
+__device__ void store_output(const AttentionParams& p, const AttentionUnit& unit,
+                             const RunningSoftmax<kHeadSize>& state, int lane) {
+  const int head = lane / 4;
+  if (head >= unit.heads) return;
+  const int64_t at = (unit.row * p.kv.heads + unit.first_head + head) * kHeadSize + lane % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kHeadSize / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      store_element(p.out, at + n * 8 + i, p.out_dtype, state.values[n][i] / state.sum);
+    }
+  }
+}
+
+// One warp; true for the last of `count` to come, who then sees what the others stored before.
+__device__ inline bool arrive_last_piece(uint32_t* counter, int32_t count, int lane) {
+  __threadfence();
+  __syncwarp();
+  int last = 0;
+  if (lane == 0) {
+    last = atomicAdd(counter, 1u) + 1 == static_cast<uint32_t>(count);
+    if (last != 0) *counter = 0;
+    __threadfence();
+  }
+  return __shfl_sync(0xffffffffu, last, 0) != 0;
+}
+
+// What the unit's warp 0 does with the whole: the output itself, or a piece of it. Whoever brings
+// the last piece of a group of runs sums them up in order, and whoever the last group of a row the
+// groups: one warp would need 1 us for every few pieces of a long row.
+template <int kHeadSize>
+__device__ void finish_unit(const AttentionParams& p, const AttentionUnit& unit,
+                            RunningSoftmax<kHeadSize>& state, int lane) {
+  if (unit.splits == 1) return store_output<kHeadSize>(p, unit, state, lane);
+  const int64_t place = (unit.row * p.kv.kv_heads + unit.kv_head) * p.tiles + unit.tile;
+  const int32_t group_room = (p.piece_room + kGroupRuns - 1) / kGroupRuns;
+  const int64_t floats = p.tile_heads * (kHeadSize + 2);
+  float* pieces = p.pieces + place * p.piece_room * floats;
+  uint32_t* arrivals = p.arrivals + place * (1 + group_room);
+  const int32_t groups = (unit.splits + kGroupRuns - 1) / kGroupRuns;
+  const int32_t group = unit.split / kGroupRuns;
+  const int32_t first = group * kGroupRuns;
+  const int32_t count = min(unit.splits - first, kGroupRuns);
+  store_piece<kHeadSize>(pieces + unit.split * floats, state, lane, unit.heads);
+  if (!arrive_last_piece(arrivals + 1 + group, count, lane)) return;
+  sum_pieces<kHeadSize>(state, pieces + first * floats, count, floats, unit.heads, lane);
+  if (groups > 1) {
+    __syncwarp();
+    store_piece<kHeadSize>(pieces + first * floats, state, lane, unit.heads);
+    if (!arrive_last_piece(arrivals, groups, lane)) return;
+    sum_pieces<kHeadSize>(state, pieces, groups, kGroupRuns * floats, unit.heads, lane);
+  }
+  store_output<kHeadSize>(p, unit, state, lane);
 }
 
 }  // namespace dak::cuda

@@ -1,35 +1,31 @@
-// Attention's units of work: what one row sees of a run of pages, or of a part of it (kv_layout.h),
-// under all query heads that share a KV head. One warp of a thread block finds the next 32 at a
-// time, a lane each, so that no copy waits for the list, the row and the address behind it.
+// Attention's units of work: one row's query heads that share a KV head (8 at a time) over a run of
+// pages. Runs are those of kv_layout.h, or whole rows.
 #pragma once
 
 #include "ops/cuda/kernels.h"
 
 namespace dak::cuda {
 
-inline constexpr int kHalfTokens = 32;  // of a page: what one warp multiplies at a time
-inline constexpr int kPageHalves = 2;
+// The warps that share a unit; each takes every fourth half page of a run.
+inline constexpr int kUnitWarps = 4;
+inline constexpr int kPagesAtOnce = kUnitWarps / 2;
+inline constexpr int kHalfTokens = 32;  // of a page
 
+// A unit's place, from its number.
 struct AttentionUnit {
   int32_t row;
   int32_t kv_head;
+  int32_t tile;  // of its query heads
   int32_t first_head;
-  int32_t heads;       // query heads, from first_head on
-  int32_t first_tile;  // among all of the KV head
-  int32_t begin;       // tokens that the row sees
+  int32_t heads;
+  int32_t begin;  // tokens
   int32_t end;
-  int32_t first_half;  // half pages of the unit
-  int32_t last_half;   // one past it
-  int32_t shared_run;  // its run is shared out by parts, as number so many of all; -1: it is not
-  int32_t first_page;  // of the sequence, in the page table
-  int32_t fresh;       // tokens of earlier passes
-  uint32_t remote;     // pages that are not local; bit 0 is the run's first
-  int32_t part_halves;
-
-  __device__ int32_t run() const { return first_half / (kRunPages * kPageHalves); }
-  __device__ bool is_remote(int32_t half) const {
-    return (remote >> (half / kPageHalves - run() * kRunPages) & 1) != 0;
-  }
+  int32_t first_page;  // of the run
+  int32_t last_page;   // one past it
+  int32_t split;       // among the row's runs
+  int32_t splits;
+  int32_t run_page;  // that bit 0 of `remote` is of
+  uint32_t remote;   // pages that are not local
 };
 
 // Which units a thread block takes: first, first + stride, ... of those of one tier.
@@ -37,7 +33,6 @@ struct UnitShare {
   int32_t tier;
   int32_t first;
   int32_t stride;
-  int32_t first_block;  // of those that take this tier's
 };
 
 // The first thread blocks are readers of the tiers that have runs; the others share the rest.
@@ -46,97 +41,83 @@ __device__ inline UnitShare share_of(const AttentionParams& p, int32_t block, in
   for (int32_t tier = 1; p.runs != nullptr && tier < kMaxTiers; ++tier) {
     if (p.runs[tier] == 0) continue;
     const int32_t readers = p.readers[static_cast<size_t>(tier)];
-    if (block < begin + readers) {
-      return {.tier = tier, .first = block - begin, .stride = readers, .first_block = begin};
-    }
+    if (block < begin + readers) return {.tier = tier, .first = block - begin, .stride = readers};
     begin += readers;
   }
-  return {.tier = 0, .first = block - begin, .stride = blocks - begin, .first_block = begin};
+  return {.tier = 0, .first = block - begin, .stride = blocks - begin};
 }
 
-// Walks the units of one thread block; one warp.
-class UnitFinder {
+// Walks the units of one thread block.
+class UnitCursor {
  public:
-  __device__ UnitFinder(const AttentionParams& params, const UnitShare& share)
+  __device__ UnitCursor(const AttentionParams& params, const UnitShare& share)
       : p_(params),
         next_(share.first),
         stride_(share.stride),
         group_(static_cast<int32_t>(params.kv.heads / params.kv.kv_heads)),
-        per_run_(static_cast<int32_t>(params.kv.kv_heads) * params.passes),
-        runs_(static_cast<int32_t>(params.kv.m)) {
+        per_run_(static_cast<int32_t>(params.kv.kv_heads) * params.tiles) {
+    int32_t runs = static_cast<int32_t>(params.kv.m);
     if (p_.runs != nullptr) {
-      entries_ = p_.runs + kMaxTiers;
-      for (int32_t tier = 0; tier < share.tier; ++tier) entries_ += p_.runs[tier];
-      runs_ = static_cast<int32_t>(p_.runs[share.tier]);
+      runs_ = p_.runs + kMaxTiers;
+      for (int32_t tier = 0; tier < share.tier; ++tier) runs_ += p_.runs[tier];
+      runs = static_cast<int32_t>(p_.runs[share.tier]);
     }
-    total_ = runs_ * per_run_;
-    whole_ = total_;
-    if (p_.runs != nullptr && p_.tiles == 1) {
-      whole_ = total_ / stride_ * stride_;  // then what is left over, by parts
-      first_shared_ = share.first_block;
-      total_ = whole_ + (total_ - whole_) * kRunParts;
+    total_ = runs * per_run_;
+  }
+  // False after the last.
+  __device__ bool take(AttentionUnit& unit) {
+    while (next_ < total_) {
+      const int32_t run = next_ / per_run_;
+      const int32_t place = next_ % per_run_;
+      next_ += stride_;
+      if (!enter_run(runs_ == nullptr ? run_entry(run, 0, 0) : runs_[run], unit)) continue;
+      unit.kv_head = place / p_.tiles;
+      unit.tile = place % p_.tiles;
+      unit.first_head = unit.kv_head * group_ + unit.tile * kTileHeads;
+      unit.heads = min(kTileHeads, group_ - unit.tile * kTileHeads);
+      return true;
     }
+    return false;
   }
-
-  // The lane's one of the next 32 candidates; returns which lanes have one. All zero and done():
-  // there are no more.
-  __device__ uint32_t find(int lane, AttentionUnit& unit) {
-    const int32_t index = next_ + lane * stride_;
-    next_ += 32 * stride_;
-    return __ballot_sync(0xffffffffu, index < total_ && make(index, unit));
-  }
-  __device__ bool done() const { return next_ >= total_; }
 
  private:
   // False: the row sees nothing of it, or belongs to no sequence.
-  __device__ bool make(int32_t index, AttentionUnit& unit) const {
-    int32_t part = 0;
-    unit.shared_run = -1;
-    if (index >= whole_) {
-      const int32_t shared = (total_ - whole_) / kRunParts;
-      part = (index - whole_) / shared;  // the first of all runs come first
-      index -= part * shared;
-      unit.shared_run = first_shared_ + index - whole_;
-    }
-    const int32_t run = index / per_run_;
-    const int32_t place = index - run * per_run_;
-    const uint64_t entry = entries_ == nullptr ? run_entry(run, 0, 0) : entries_[run];
+  __device__ bool enter_run(uint64_t entry, AttentionUnit& unit) const {
     unit.row = static_cast<int32_t>(static_cast<uint32_t>(entry) >> 16);
-    const KvRow row = p_.kv.rows[unit.row];
-    if (row.token < 0) return false;
-    unit.kv_head = place / p_.passes;
-    unit.first_tile = place % p_.passes * p_.tiles;
-    unit.first_head = unit.kv_head * group_ + unit.first_tile * kTileHeads;
-    unit.heads = min(p_.tiles * kTileHeads, group_ - unit.first_tile * kTileHeads);
-    unit.end = row.token + 1;
-    unit.begin = p_.kv.window > 0 ? max(unit.end - static_cast<int32_t>(p_.kv.window), 0) : 0;
-    unit.first_half = unit.begin / kHalfTokens;
-    unit.last_half = (unit.end + kHalfTokens - 1) / kHalfTokens;
-    unit.part_halves = unit.last_half;
-    unit.first_page = row.first_page;
-    unit.fresh = row.fresh;
+    const int32_t token = p_.kv.rows[unit.row].token;
+    if (token < 0) return false;
+    unit.begin = 0;
+    unit.end = token + 1;
+    if (p_.kv.window > 0 && unit.end > p_.kv.window) {
+      unit.begin = unit.end - static_cast<int32_t>(p_.kv.window);
+    }
+    unit.first_page = unit.begin / 64;
+    unit.last_page = (unit.end + 63) / 64;
+    unit.split = 0;
+    unit.splits = 1;
+    unit.run_page = 0;
+    unit.remote = 0;
+    if (runs_ == nullptr) return true;
+    const auto run = static_cast<int32_t>(entry & 0xffff);
+    unit.run_page = run * kRunPages;
     unit.remote = static_cast<uint32_t>(entry >> 32);
-    if (entries_ == nullptr) return true;
-    constexpr int32_t kRunHalves = kRunPages * kPageHalves;
-    unit.part_halves = part_pages(p_.group_tiles) * kPageHalves;
-    const int32_t from =
-        static_cast<int32_t>(entry & 0xffff) * kRunHalves + part * unit.part_halves;
-    const int32_t length = unit.shared_run < 0 ? kRunHalves : unit.part_halves;
-    unit.first_half = max(unit.first_half, from);
-    unit.last_half = min(unit.last_half, from + length);
-    return unit.first_half < unit.last_half;
+    const int32_t first = unit.first_page / kRunPages;
+    const int32_t last = max(first, static_cast<int32_t>(last_run(unit.last_page)));
+    if (run < first || run > last) return false;
+    unit.first_page = max(unit.first_page, unit.run_page);
+    if (run < last) unit.last_page = unit.run_page + kRunPages;
+    unit.split = run - first;
+    unit.splits = last - first + 1;
+    return true;
   }
 
   const AttentionParams& p_;
-  const uint64_t* entries_ = nullptr;  // of this tier
+  const uint64_t* runs_ = nullptr;  // of this tier
   int32_t next_;
   int32_t stride_;
   int32_t group_;    // query heads that share a KV head
   int32_t per_run_;  // units
-  int32_t runs_;
   int32_t total_;
-  int32_t whole_;  // the first so many are whole runs
-  int32_t first_shared_ = 0;
 };
 
 }  // namespace dak::cuda

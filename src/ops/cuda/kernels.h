@@ -141,9 +141,12 @@ struct AttentionParams {
   // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
   // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
   const uint64_t* runs;
-  int32_t run_room;    // of a row
+  int32_t piece_room;  // paged_attention.cuh: runs of a row
+  int32_t run_room;    // ring_attention.cuh: the same
   int32_t group_room;  // groups of runs of a row
   // All counters are zero between launches.
+  // paged_attention.cuh: [m, kv_heads, tiles, piece_room, tile_heads (head_size + 2)] and
+  // [m, kv_heads, tiles, 1 + groups of a row].
   float* pieces;            // [m, kv_heads, group_tiles, run_room, piece_floats]
   uint32_t* arrivals;       // [m, kv_heads, group_tiles, 1 + group_room, kMergeWarps]
   float* part_pieces;       // [kMostBlocks, kRunParts, piece_floats]
@@ -155,5 +158,7 @@ struct AttentionParams {
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
 // on_tensor_cores() pages, with sm_90a.
 void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
+// Those whose shape takes_ring (kv_layout.h).
+void launch_ring_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
 }  // namespace dak::cuda

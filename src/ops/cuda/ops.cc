@@ -210,14 +210,19 @@ std::vector<RowSlice> slices_of(const AttentionConfig& config,
   return slices;
 }
 
-std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
+// Pages of a run; without the ring, its row's last run is taken for as long as it can be.
+std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run, bool ring) {
   const auto first = static_cast<size_t>(run * kRunPages);
-  return sequence.pages.subspan(first, std::min<size_t>(kRunPages, sequence.pages.size() - first));
+  const size_t left = sequence.pages.size() - first;
+  constexpr size_t kWhole = kRunPages;
+  const size_t longest = ring ? kWhole : 2 * kWhole - 1;
+  return sequence.pages.subspan(first, left <= longest ? left : kWhole);
 }
 
 // AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
 const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
                             std::span<const KvSequence> sequences) {
+  const bool ring = takes_ring(config.heads, config.kv_heads);
   std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
   int64_t room = 0;
   for (const KvSequence& s : sequences) {
@@ -227,7 +232,7 @@ const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
         uint32_t remote = 0;
         TierIndex tier = 0;
         uint32_t bit = 1;
-        for (const KvPage& page : pages_of_run(s, run)) {
+        for (const KvPage& page : pages_of_run(s, run, ring)) {
           if (page.tier != 0 && tier == 0) tier = page.tier;
           if (page.tier != 0) remote |= bit;
           bit <<= 1;
@@ -272,6 +277,29 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
           .kv_dtype = config.kv_dtype};
 }
 
+// Places for what rows of up to `pages` pages leave of their runs.
+void set_pieces(CudaBackend& backend, const AttentionConfig& config, int64_t pages,
+                AttentionParams& params) {
+  if (!takes_ring(config.heads, config.kv_heads)) {
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, pages);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
+    params.piece_room = static_cast<int32_t>(need.runs);
+    params.pieces = pieces.values;
+    params.arrivals = pieces.arrivals;
+    return;
+  }
+  const RingPieces need =
+      ring_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, pages);
+  const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
+  params.run_room = static_cast<int32_t>(need.runs);
+  params.group_room = static_cast<int32_t>(need.groups);
+  params.pieces = pieces.values;
+  params.arrivals = pieces.arrivals;
+  params.part_pieces = pieces.values + need.run_floats;
+  params.part_arrivals = pieces.arrivals + need.run_counters;
+}
+
 // `params` is of the whole batch.
 void attend_slice(CudaBackend& backend, const AttentionConfig& config, const RowSlice& slice,
                   AttentionParams params) {
@@ -285,17 +313,11 @@ void attend_slice(CudaBackend& backend, const AttentionConfig& config, const Row
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
     int64_t most = 0;
     for (const KvSequence& s : slice.sequences) most = std::max(most, pages_in_table(config, s));
-    const AttentionPieces need =
-        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
-    params.run_room = static_cast<int32_t>(need.runs);
-    params.group_room = static_cast<int32_t>(need.groups);
-    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
-    params.pieces = pieces.values;
-    params.arrivals = pieces.arrivals;
-    params.part_pieces = pieces.values + need.run_floats;
-    params.part_arrivals = pieces.arrivals + need.run_counters;
+    set_pieces(backend, config, most, params);
   }
-  launch_paged_attention(params, backend.sm_count(), backend.stream());
+  const bool ring = takes_ring(config.heads, config.kv_heads);
+  (ring ? launch_ring_attention : launch_paged_attention)(params, backend.sm_count(),
+                                                          backend.stream());
 }
 
 void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slot,
@@ -328,7 +350,8 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
 void set_tiles(const AttentionConfig& config, AttentionParams& params) {
   const int64_t group = config.heads / config.kv_heads;
   const int64_t tiles = (group + kTileHeads - 1) / kTileHeads;
-  const int64_t most = most_pass_tiles(config.head_size);
+  const bool ring = takes_ring(config.heads, config.kv_heads);
+  const int64_t most = ring ? most_pass_tiles(config.head_size) : tiles;
   const int64_t passes = (tiles + most - 1) / most;
   params.group_tiles = static_cast<int32_t>(tiles);
   params.passes = static_cast<int32_t>(passes);
@@ -483,6 +506,7 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
                          .passes = 0,
                          .tile_heads = 0,
                          .runs = nullptr,
+                         .piece_room = 0,
                          .run_room = 0,
                          .group_room = 0,
                          .pieces = nullptr,

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "kernels/launch.h"
 #include "ops/cuda/paged_attention.cuh"
 
@@ -9,13 +7,18 @@ namespace {
 template <typename T, int kHeadSize>
 void launch_size(const AttentionParams& params, int sm_count, cudaStream_t stream) {
   using Shape = AttentionShape<kHeadSize>;
+  constexpr size_t shared = AttentionShared<kHeadSize>::kBytes;
   cuda_check(cudaFuncSetAttribute(paged_attention_kernel<T, kHeadSize>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(Shape::kSharedBytes)));
+                                  static_cast<int>(shared)));
+  // As many as run at once; each takes units until none is left.
+  constexpr size_t kMultiprocessorBytes = 227 * 1024;
+  const int per_sm =
+      std::min(Shape::kBlocks, static_cast<int>(kMultiprocessorBytes / (shared + 1024)));
   launch(paged_attention_kernel<T, kHeadSize>, params,
-         {.blocks = std::min(sm_count, kMostBlocks),
-          .threads = Shape::kThreads,
-          .shared_bytes = Shape::kSharedBytes,
+         {.blocks = sm_count * std::max(1, per_sm),
+          .threads = kUnitWarps * 32,
+          .shared_bytes = shared,
           .overlap_previous = true},
          stream);
 }

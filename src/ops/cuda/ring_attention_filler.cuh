@@ -6,9 +6,9 @@
 #pragma once
 
 #include "kernels/ptx/bulk_copy.cuh"
-#include "ops/cuda/attention_ring.cuh"
+#include "ops/cuda/ring_attention_shared.cuh"
 
-namespace dak::cuda {
+namespace dak::cuda::ring {
 
 // The warp that fills the ring. Everything but the finding of units and pages is the same in all
 // lanes, and lane 0 issues copies: what differs between lanes could not be in uniform registers,
@@ -240,4 +240,4 @@ __device__ void time_arrivals(AttentionShared<kHeadSize>& shared, WindowControl 
   }
 }
 
-}  // namespace dak::cuda
+}  // namespace dak::cuda::ring

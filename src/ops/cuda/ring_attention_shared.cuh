@@ -6,9 +6,9 @@
 #include "kernels/link_window.cuh"
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ring.cuh"
-#include "ops/cuda/attention_units.cuh"
+#include "ops/cuda/ring_attention_units.cuh"
 
-namespace dak::cuda {
+namespace dak::cuda::ring {
 
 inline constexpr int kStageTiles = 4;  // of queries: 32 heads in f32 are as large as half a page
 inline constexpr int kUnitSlots = 8;
@@ -116,4 +116,4 @@ __device__ WarpShare warp_share(int tiles, int warp) {
   return {.tile = warp / streams, .stream = warp % streams, .streams = streams};
 }
 
-}  // namespace dak::cuda
+}  // namespace dak::cuda::ring
