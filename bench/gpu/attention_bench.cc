@@ -1,7 +1,9 @@
 // dak_bench_attention: decode attention over KV pages in two tiers against the bound max over tiers
 // of bytes / bandwidth, both probed in the same run. Pages lie as the engine's cache places them:
 // the oldest runs of all sequences leave first.
-//   --json FILE  --only SHAPE  --ratios 0,0.2  --kernels auto|tma|plain
+//   --json FILE  --only SHAPE  --ratios 0,0.2  --batches 1x512,32x8192  --kernels auto|tma|plain
+// The launches of a graph read the pages of as many layers as the arena has room for, so that a
+// short case does not come from L2.
 #include <fmt/core.h>
 
 #include <cmath>
@@ -36,14 +38,27 @@ struct AttentionBatch {
   int64_t sequences;
   int64_t tokens;  // of each
 };
-constexpr AttentionBatch kBatches[] = {{1, 128 * 1024}, {32, 8 * 1024}, {256, 1024}};
+constexpr int kLaunches = 10;  // in a graph, at most
 
 struct Flags {
   std::string json;
   std::string only;
   std::vector<double> ratios{0, 0.016, 0.2, 0.5, 0.8, 1};
+  std::vector<AttentionBatch> batches{{1, 128 * 1024}, {32, 8 * 1024}, {256, 1024}};
   KernelKind kernels = KernelKind::kAuto;
 };
+
+// "32x8192": sequences of so many tokens each.
+AttentionBatch parse_batch(const std::string& text) {
+  const size_t x = text.find('x');
+  if (x == std::string::npos) throw_invalid("--batches", {}, text, "is not like 32x8192");
+  const AttentionBatch batch{.sequences = std::stoll(text),
+                             .tokens = std::stoll(text.substr(x + 1))};
+  if (batch.sequences < 1 || batch.tokens < 1 || batch.sequences * batch.tokens > kTokens) {
+    throw_invalid("--batches", {}, text, fmt::format("is not between 1 and {} tokens", kTokens));
+  }
+  return batch;
+}
 
 Flags parse(int argc, char** argv) {
   Flags flags;
@@ -63,6 +78,12 @@ Flags parse(int argc, char** argv) {
       for (std::string part; std::getline(stream, part, ',');) {
         flags.ratios.push_back(std::stod(part));
       }
+    } else if (flag == "--batches") {
+      flags.batches.clear();
+      std::stringstream stream(value);
+      for (std::string part; std::getline(stream, part, ',');) {
+        flags.batches.push_back(parse_batch(part));
+      }
     } else {
       throw_invalid(flag, {}, {}, "unknown flag");
     }
@@ -79,18 +100,24 @@ AttentionConfig config_of(const AttentionShape& shape, const AttentionBatch& bat
           .table_pages = kv_pages_for(batch.tokens)};
 }
 
-// One case: queries, and the batch's pages under a placement.
+// One case: queries, and the pages of the batch's layers under a placement.
 class Case {
  public:
   Case(OpContext& ctx, const Arenas& arenas, const AttentionConfig& config,
        const AttentionBatch& batch, double ratio)
-      : ctx_(ctx), config_(config), pages_(static_cast<size_t>(batch.sequences)) {
-    place(arenas, batch, ratio);
-    for (int64_t i = 0; i < batch.sequences; ++i) {
-      sequences_.push_back({.pages = pages_[static_cast<size_t>(i)],
-                            .past = batch.tokens - 1,
-                            .first_row = i,
-                            .rows = 1});
+      : ctx_(ctx), config_(config) {
+    const int64_t layers =
+        std::clamp<int64_t>(kTokens / (batch.sequences * batch.tokens), 1, kLaunches);
+    pages_.resize(static_cast<size_t>(layers * batch.sequences));
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      place(arenas, batch, ratio, layer);
+      layers_.emplace_back();
+      for (int64_t i = 0; i < batch.sequences; ++i) {
+        layers_.back().push_back({.pages = pages_[static_cast<size_t>(layer * batch.sequences + i)],
+                                  .past = batch.tokens - 1,
+                                  .first_row = i,
+                                  .rows = 1});
+      }
     }
     const int64_t values = batch.sequences * config.heads * kHeadSize;
     q_ = DeviceBuffer(values * 4);
@@ -101,11 +128,14 @@ class Case {
       *tensor = {
           .data = buffer->as(), .rank = 3, .shape = {batch.sequences, config.heads, kHeadSize}};
     }
-    count_kv_traffic(config, sequences_, traffic_);
+    count_kv_traffic(config, layers_[0], traffic_);
   }
 
   const TierTraffic& traffic() const { return traffic_; }
-  void enqueue() { attention(ctx_, config_, sequences_, q_tensor_, out_tensor_); }
+  void enqueue(int64_t launch = 0) {
+    config_.layer = launch % std::ssize(layers_);
+    attention(ctx_, config_, layers_[static_cast<size_t>(config_.layer)], q_tensor_, out_tensor_);
+  }
 
   std::vector<float> output() {
     cuda_check(cudaMemset(out_.as(), 0xff, static_cast<size_t>(out_.size_bytes())));
@@ -121,8 +151,9 @@ class Case {
   // Median milliseconds of one launch in a graph of `count`.
   double time_in_graph(int count, int repeats) {
     CudaBackend& backend = *ctx_.cuda;
+    for (int i = 0; i < count; ++i) enqueue(i);  // every layer's tables have a place from here on
     const cudaGraphExec_t graph = backend.record([&] {
-      for (int i = 0; i < count; ++i) enqueue();
+      for (int i = 0; i < count; ++i) enqueue(i);
     });
     cudaEvent_t begin = nullptr;
     cudaEvent_t end = nullptr;
@@ -147,7 +178,7 @@ class Case {
   // Worst error of some heads against fp64, as a share of the sum of |weight x value|.
   double sampled_error(const std::vector<float>& out) const {
     double worst = 0;
-    const auto rows = std::ssize(sequences_);
+    const auto rows = std::ssize(layers_[0]);
     for (const auto& [row, head] : {std::pair<int64_t, int64_t>{0, 0},
                                     {rows / 2, config_.heads / 2},
                                     {rows - 1, config_.heads - 1}}) {
@@ -158,18 +189,20 @@ class Case {
 
  private:
   // Page i of all lies at the same offset in either arena, with the same bytes.
-  void place(const Arenas& arenas, const AttentionBatch& batch, double ratio) {
+  void place(const Arenas& arenas, const AttentionBatch& batch, double ratio, int64_t layer) {
     const int64_t each = kv_pages_for(batch.tokens);
     const int64_t total = each * batch.sequences;
+    const int64_t first = layer * batch.sequences;
     auto remote = static_cast<int64_t>(std::llround(ratio * static_cast<double>(total)));
     for (int64_t i = 0; i < total; ++i) {
-      pages_[static_cast<size_t>(i / each)].push_back(
-          {.data = arenas.local() + i * config_.page_bytes(), .tier = 0});
+      pages_[static_cast<size_t>(first + i / each)].push_back(
+          {.data = arenas.local() + (layer * total + i) * config_.page_bytes(), .tier = 0});
     }
     const auto move = [&](int64_t sequence, int64_t page) {
       if (remote-- <= 0) return;
-      pages_[static_cast<size_t>(sequence)][static_cast<size_t>(page)] = {
-          .data = arenas.remote() + (sequence * each + page) * config_.page_bytes(), .tier = 1};
+      const int64_t at = (first + sequence) * each + page;
+      pages_[static_cast<size_t>(first + sequence)][static_cast<size_t>(page)] = {
+          .data = arenas.remote() + at * config_.page_bytes(), .tier = 1};
     };
     for (int64_t run = 0; run < each; run += cuda::kRunPages) {
       for (int64_t s = 0; s < batch.sequences; ++s) {
@@ -192,7 +225,7 @@ class Case {
     std::vector<double> sizes(kHeadSize);
     double most = -1e300;
     double total = 0;
-    for (const KvPage& page : sequences_[static_cast<size_t>(row)].pages) {
+    for (const KvPage& page : layers_[0][static_cast<size_t>(row)].pages) {
       const std::byte* data = page.data + kv_head * head_values * 2;
       cuda_check(cudaMemcpy(keys.data(), data, keys.size() * 2, cudaMemcpyDefault));
       cuda_check(cudaMemcpy(page_values.data(), data + config_.kv_heads * head_values * 2,
@@ -230,8 +263,8 @@ class Case {
 
   OpContext& ctx_;
   AttentionConfig config_;
-  std::vector<std::vector<KvPage>> pages_;
-  std::vector<KvSequence> sequences_;
+  std::vector<std::vector<KvPage>> pages_;  // [layer, sequence]
+  std::vector<std::vector<KvSequence>> layers_;
   DeviceBuffer q_;
   DeviceBuffer out_;
   Tensor q_tensor_;
@@ -247,8 +280,8 @@ int run(const Flags& flags) {
   int64_t arena_bytes = 0;
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
-    arena_bytes =
-        std::max(arena_bytes, kTokens / kPageTokens * config_of(shape, kBatches[0]).page_bytes());
+    arena_bytes = std::max(arena_bytes,
+                           kTokens / kPageTokens * config_of(shape, flags.batches[0]).page_bytes());
   }
   if (arena_bytes == 0) throw_invalid("--only", {}, flags.only, "names no shape");
   const Arenas arenas("host", arena_bytes);
@@ -266,7 +299,7 @@ int run(const Flags& flags) {
   int failures = 0;
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
-    for (const AttentionBatch& batch : kBatches) {
+    for (const AttentionBatch& batch : flags.batches) {
       const AttentionConfig config = config_of(shape, batch);
       std::vector<float> expected;
       for (const double ratio : flags.ratios) {
@@ -284,7 +317,7 @@ int run(const Flags& flags) {
         const auto remote = static_cast<double>(test.traffic().read_bytes[1]);
         const double bound_ms =
             1e3 * std::max(local / machine.local_bytes_per_s, remote / machine.remote_bytes_per_s);
-        const int count = static_cast<int>(std::clamp(4 / bound_ms, 1.0, 10.0));
+        const int count = static_cast<int>(std::clamp<double>(4 / bound_ms, 1, kLaunches));
         const double ms = test.time_in_graph(count, bound_ms > 20 ? 2 : 5);
         const LinkStatus link = link_status(*backend, 1);
         fmt::print(

@@ -83,6 +83,22 @@ int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& n
          2 * config.layers * table;
 }
 
+namespace {
+
+// What attention's runs leave.
+int64_t piece_bytes(const ModelConfig& config, int64_t rows, int64_t pages) {
+  if (cuda::takes_ring(config.heads, config.kv_heads)) {
+    const auto need =
+        cuda::ring_pieces(config.heads, config.kv_heads, config.head_size, rows, pages);
+    return need.value_bytes() + 4 * need.counters();
+  }
+  const auto need =
+      cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, rows, pages);
+  return need.value_bytes + 4 * need.counters;
+}
+
+}  // namespace
+
 int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
                            const BackendNeeds& needs) {
   const SplitMemory split = split_matmul_memory(operands);
@@ -94,12 +110,10 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   }
   const int64_t pages = kv_pages_for(needs.context);
   // Rows that attention cuts into runs: one of each sequence, or few.
-  const int64_t runs = ceil_div(pages, cuda::kRunPages);
+  const int64_t runs = cuda::kv_runs_for(pages);
   const int64_t cut_rows = std::max(
       needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
-  const cuda::AttentionPieces attention =
-      cuda::attention_pieces(config.heads, config.kv_heads, config.head_size, cut_rows, pages);
-  const int64_t pieces = attention.value_bytes + 4 * attention.counters;
+  const int64_t pieces = piece_bytes(config, cut_rows, pages);
   tables += 2 * config.layers *
             ((needs.stages_kv ? 2 : 1) * (needs.sequences * pages * 8 + 256) +
              (kMaxTiers + cut_rows * runs) * 8 + 256);

@@ -77,60 +77,93 @@ __device__ inline uint32_t epoch_samples(uint32_t window_units) {
   return max(64u, min(2 * window_units, 4096u));
 }
 
+// What reader `rank` of `readers` does for its link; one thread. `chunk_bytes`: of a copy that the
+// mailbox counts as one sample.
+class WindowControl {
+ public:
+  __device__ WindowControl(LinkState& link, ReaderMailbox& box, uint32_t rank, uint32_t readers,
+                           uint32_t chunk_bytes)
+      : link_(link),
+        box_(box),
+        rank_(rank),
+        readers_(readers),
+        chunk_bytes_(chunk_bytes),
+        start_ns_(ptx::global_time_ns()),
+        start_cycles_(ptx::cycle_count()) {
+    atomicAdd(&link_.active_readers, 1u);
+  }
+
+  // Takes the reader's share of the window, and shares out the times of what has arrived. The last
+  // time with `finished`.
+  __device__ void step(bool finished) {
+    // A reader of the next kernel that waits for its x must not take from this kernel's window.
+    if ((box_.idle != 0) != idle_) {
+      idle_ = !idle_;
+      if (idle_) {
+        atomicSub(&link_.active_readers, 1u);
+      } else {
+        atomicAdd(&link_.active_readers, 1u);
+      }
+    }
+    const uint32_t window_units = load_volatile(link_.window_bytes) / chunk_bytes_;
+    const uint64_t elapsed_ns = ptx::global_time_ns() - start_ns_;
+    uint32_t sharers = max(load_volatile(link_.active_readers), 1u);
+    // The other readers are starting too: do not take their shares before they register.
+    if (elapsed_ns < 4000) sharers = max(sharers, readers_);
+    box_.quota = max((window_units + rank_) / sharers, 1u);
+
+    const uint32_t new_samples = box_.samples - samples_;
+    if (new_samples >= 4 || (finished && new_samples > 0)) {
+      share_times(new_samples, window_units, elapsed_ns);
+    }
+    if (finished && !idle_) atomicSub(&link_.active_readers, 1u);
+  }
+
+ private:
+  __device__ void share_times(uint32_t new_samples, uint32_t window_units, uint64_t elapsed_ns) {
+    const uint32_t new_sum = box_.delay_sum - delay_sum_;
+    const uint32_t new_limited = box_.limited - limited_;
+    samples_ += new_samples;
+    delay_sum_ += new_sum;
+    limited_ += new_limited;
+    if (box_.min_delay < min_delay_) {
+      min_delay_ = box_.min_delay;
+      atomicMin(&link_.min_delay_cycles, min_delay_);
+    }
+    atomicAdd(&link_.read_bytes, static_cast<unsigned long long>(new_samples) * chunk_bytes_);
+    const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
+    const unsigned long long before = atomicAdd(&link_.epoch, added);
+    if ((before + added) >> 48 < epoch_samples(window_units)) return;
+    const unsigned long long epoch = atomicExch(&link_.epoch, 0ull);
+    const auto elapsed_us = static_cast<uint32_t>(elapsed_ns / 1000);
+    const uint32_t cycles_per_us =
+        elapsed_us >= 20 ? (ptx::cycle_count() - start_cycles_) / elapsed_us : 0;
+    if (epoch >> 48 > 0) update_window(link_, epoch, cycles_per_us);
+  }
+
+  LinkState& link_;
+  ReaderMailbox& box_;
+  uint32_t rank_;
+  uint32_t readers_;
+  uint32_t chunk_bytes_;
+  uint64_t start_ns_;
+  uint32_t start_cycles_;
+  uint32_t samples_ = 0;
+  uint32_t delay_sum_ = 0;
+  uint32_t limited_ = 0;
+  uint32_t min_delay_ = UINT32_MAX;
+  bool idle_ = false;
+};
+
 // One thread of reader `rank` of `readers`; returns once the issuing thread has finished.
 __device__ inline void run_window_control(LinkState& link, ReaderMailbox& box, uint32_t rank,
                                           uint32_t readers) {
-  const uint64_t start_ns = ptx::global_time_ns();
-  const uint32_t start_cycles = ptx::cycle_count();
-  atomicAdd(&link.active_readers, 1u);
-  uint32_t samples = 0;
-  uint32_t delay_sum = 0;
-  uint32_t limited = 0;
-  uint32_t min_delay = UINT32_MAX;
-  bool idle = false;
+  WindowControl control(link, box, rank, readers, kWindowUnitBytes);
   for (bool finished = false; !finished;) {
     finished = box.finished != 0;
-    // A reader of the next kernel that waits for its x must not take from this kernel's window.
-    if ((box.idle != 0) != idle) {
-      idle = !idle;
-      if (idle) {
-        atomicSub(&link.active_readers, 1u);
-      } else {
-        atomicAdd(&link.active_readers, 1u);
-      }
-    }
-    const uint32_t window_units = load_volatile(link.window_bytes) / kWindowUnitBytes;
-    const uint64_t elapsed_ns = ptx::global_time_ns() - start_ns;
-    uint32_t sharers = max(load_volatile(link.active_readers), 1u);
-    // The other readers are starting too: do not take their shares before they register.
-    if (elapsed_ns < 4000) sharers = max(sharers, readers);
-    box.quota = max((window_units + rank) / sharers, 1u);
-
-    const uint32_t new_samples = box.samples - samples;
-    if (new_samples >= 4 || (finished && new_samples > 0)) {
-      const uint32_t new_sum = box.delay_sum - delay_sum;
-      const uint32_t new_limited = box.limited - limited;
-      samples += new_samples;
-      delay_sum += new_sum;
-      limited += new_limited;
-      if (box.min_delay < min_delay) {
-        min_delay = box.min_delay;
-        atomicMin(&link.min_delay_cycles, min_delay);
-      }
-      atomicAdd(&link.read_bytes, static_cast<unsigned long long>(new_samples) * kWindowUnitBytes);
-      const unsigned long long added = pack_epoch(new_samples, new_limited, new_sum);
-      const unsigned long long before = atomicAdd(&link.epoch, added);
-      if ((before + added) >> 48 >= epoch_samples(window_units)) {
-        const unsigned long long epoch = atomicExch(&link.epoch, 0ull);
-        const auto elapsed_us = static_cast<uint32_t>(elapsed_ns / 1000);
-        const uint32_t cycles_per_us =
-            elapsed_us >= 20 ? (ptx::cycle_count() - start_cycles) / elapsed_us : 0;
-        if (epoch >> 48 > 0) update_window(link, epoch, cycles_per_us);
-      }
-    }
+    control.step(finished);
     ptx::sleep_ns(100);
   }
-  if (!idle) atomicSub(&link.active_readers, 1u);
 }
 
 }  // namespace dak

@@ -549,7 +549,8 @@ TEST_P(CudaKernels, AttentionIsCloseToFp64) {
           attention_config(12, 1, 32, dtype), attention_config(6, 2, 64, dtype),
           attention_config(4, 1, 80, dtype, 100), attention_config(8, 1, 96, dtype),
           attention_config(2, 1, 256, dtype, 1), attention_config(3, 3, 128, dtype, 64),
-          attention_config(16, 2, 128, dtype)}) {
+          attention_config(16, 2, 128, dtype), attention_config(71, 1, 64, dtype),
+          attention_config(40, 2, 128, dtype), attention_config(36, 1, 256, dtype)}) {
       for (const std::vector<SequenceShape>& shapes : batches) {
         std::vector<float> naive;
         std::vector<double> exact;
@@ -584,7 +585,8 @@ TEST_P(CudaKernels, AttentionOverALongSequenceIsCloseToFp64) {
 }
 
 TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
-  for (const auto& [heads, window] : {std::pair<int64_t, int64_t>{4, 0}, {24, 0}, {4, 1500}}) {
+  for (const auto& [heads, window] :
+       {std::pair<int64_t, int64_t>{4, 0}, {24, 0}, {142, 0}, {4, 1500}}) {
     const AttentionConfig c = attention_config(heads, 2, 64, DType::kBF16, window);
     const std::vector<SequenceShape> shapes{{300, 1}, {10, 5}, {0, 50}, {18000, 1}, {2100, 1}};
     const std::vector<float> together = run_attention(c, shapes, all_local, GetParam());
@@ -606,15 +608,34 @@ TEST_P(CudaKernels, AttentionHasTheSameBitsForEveryPlacementAndBatch) {
   }
 }
 
+// Batches with runs enough to keep all multiprocessors busy take them whole, others in parts.
+TEST_P(CudaKernels, AttentionOfABatchHasTheBitsOfEachRowAlone) {
+  const AttentionConfig c = attention_config(64, 64, 16, DType::kBF16);
+  std::vector<SequenceShape> shapes;
+  for (int64_t i = 0; i < 24; ++i) shapes.push_back({i * 97 + 40, 1});
+  const std::vector<float> together = run_attention(c, shapes, all_local, GetParam());
+  std::vector<float> alone;
+  for (const SequenceShape& shape : shapes) {
+    const auto part = run_attention(c, {shape}, all_local, GetParam());
+    alone.insert(alone.end(), part.begin(), part.end());
+  }
+  EXPECT_TRUE(same_bits(alone, together));
+  EXPECT_TRUE(same_bits(run_attention(c, shapes, all_remote, GetParam()), together));
+}
+
 // Query heads that share a KV head share its bytes.
 TEST_F(CudaOps, AttentionReadsARemotePageOnce) {
   if (const std::string reason = no_gpu(KernelKind::kTma); !reason.empty()) GTEST_SKIP() << reason;
-  const AttentionConfig c = attention_config(16, 2, 128, DType::kBF16);
-  int64_t read_bytes = 0;
-  run_attention(
-      c, {{5000, 1}, {64, 1}, {1023, 1}}, [](int64_t page) -> TierIndex { return page % 3 == 1; },
-      KernelKind::kTma, &read_bytes);
-  EXPECT_EQ(read_bytes, (26 + 1 + 5) * c.page_bytes());  // of 79, 2 and 16 pages
+  for (const int64_t heads : {2, 16, 42, 128}) {  // 1, 8, 21 and 64 to a KV head
+    const AttentionConfig c = attention_config(heads, 2, 128, DType::kBF16);
+    int64_t read_bytes = 0;
+    run_attention(
+        c, {{5000, 1}, {64, 1}, {1023, 1}}, [](int64_t page) -> TierIndex { return page % 3 == 1; },
+        KernelKind::kTma, &read_bytes);
+    // Of 79, 2 and 16 pages. The second's last page has one token: half of it can be left.
+    const int64_t last = c.page_bytes() / (cuda::takes_ring(c.heads, c.kv_heads) ? 2 : 1);
+    EXPECT_EQ(read_bytes, (26 + 5) * c.page_bytes() + last) << heads << " heads";
+  }
 }
 
 }  // namespace

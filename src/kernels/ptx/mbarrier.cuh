@@ -22,6 +22,13 @@ __device__ inline void mbarrier_arrive(Barrier* barrier) {
                : "memory");
 }
 
+// Arrives for `count`.
+__device__ inline void mbarrier_arrive(Barrier* barrier, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(count)
+               : "memory");
+}
+
 // Arrives, and adds `bytes` to what the phase waits for.
 __device__ inline void mbarrier_arrive_expect_tx(Barrier* barrier, uint32_t bytes) {
   asm volatile(

@@ -134,15 +134,24 @@ struct AttentionParams {
   void* out;       // [m, heads, head_size] of out_dtype
   DType out_dtype;
   // On tensor cores only:
-  int32_t tiles;       // of kTileHeads query heads for each KV head
-  int32_t tile_heads;  // query heads in the fullest
+  int32_t group_tiles;  // of kTileHeads query heads for each KV head
+  int32_t tiles;        // of those, that share what is read: a pass
+  int32_t passes;
+  int32_t tile_heads;  // query heads in the fullest tile
   // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
   // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
   const uint64_t* runs;
-  int32_t piece_room;  // runs of a row
-  float* pieces;       // [m, kv_heads, tiles, piece_room, tile_heads (head_size + 2)]
-  uint32_t* arrivals;  // [m, kv_heads, tiles, 1 + groups of a row], zero between launches
-  LinkState* links;    // [kMaxTiers]
+  int32_t piece_room;  // paged_attention.cuh: runs of a row
+  int32_t run_room;    // ring_attention.cuh: the same
+  int32_t group_room;  // groups of runs of a row
+  // All counters are zero between launches.
+  // paged_attention.cuh: [m, kv_heads, tiles, piece_room, tile_heads (head_size + 2)] and
+  // [m, kv_heads, tiles, 1 + groups of a row].
+  float* pieces;            // [m, kv_heads, group_tiles, run_room, piece_floats]
+  uint32_t* arrivals;       // [m, kv_heads, group_tiles, 1 + group_room, kMergeWarps]
+  float* part_pieces;       // [kMostBlocks, kRunParts, piece_floats]
+  uint32_t* part_arrivals;  // [kMostBlocks, kMergeWarps]
+  LinkState* links;         // [kMaxTiers]
   std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
   bool overlap_previous = true;  // not for the kernel: false where pages come by a copy before it
 };
@@ -150,5 +159,7 @@ struct AttentionParams {
 void launch_attention(const AttentionParams& params, cudaStream_t stream);
 // on_tensor_cores() pages, with sm_90a.
 void launch_paged_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
+// Those whose shape takes_ring (kv_layout.h).
+void launch_ring_attention(const AttentionParams& params, int sm_count, cudaStream_t stream);
 
 }  // namespace dak::cuda

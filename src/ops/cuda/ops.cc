@@ -164,7 +164,7 @@ struct RowSlice {
 };
 
 int64_t runs_in_table(const AttentionConfig& config, const KvSequence& sequence) {
-  return (pages_in_table(config, sequence) + kRunPages - 1) / kRunPages;
+  return kv_runs_for(pages_in_table(config, sequence));
 }
 
 // What prefill's tiles leave. Whether a sequence is cut into runs follows from its own rows; only
@@ -210,27 +210,29 @@ std::vector<RowSlice> slices_of(const AttentionConfig& config,
   return slices;
 }
 
-// Pages of a run, its row's last run taken for as long as it can be.
-std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run) {
+// Pages of a run; without the ring, its row's last run is taken for as long as it can be.
+std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run, bool ring) {
   const auto first = static_cast<size_t>(run * kRunPages);
   const size_t left = sequence.pages.size() - first;
   constexpr size_t kWhole = kRunPages;
-  return sequence.pages.subspan(first, left < 2 * kWhole ? left : kWhole);
+  const size_t longest = ring ? kWhole : 2 * kWhole - 1;
+  return sequence.pages.subspan(first, left <= longest ? left : kWhole);
 }
 
 // AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
 const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
                             std::span<const KvSequence> sequences) {
+  const bool ring = takes_ring(config.heads, config.kv_heads);
   std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
   int64_t room = 0;
   for (const KvSequence& s : sequences) {
     for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
-      room += (pages_in_table(config, s) + kRunPages - 1) / kRunPages;
-      for (int64_t run = 0; run * kRunPages < std::ssize(s.pages); ++run) {
+      room += kv_runs_for(pages_in_table(config, s));
+      for (int64_t run = 0; run < kv_runs_for(std::ssize(s.pages)); ++run) {
         uint32_t remote = 0;
         TierIndex tier = 0;
         uint32_t bit = 1;
-        for (const KvPage& page : pages_of_run(s, run)) {
+        for (const KvPage& page : pages_of_run(s, run, ring)) {
           if (page.tier != 0 && tier == 0) tier = page.tier;
           if (page.tier != 0) remote |= bit;
           bit <<= 1;
@@ -276,6 +278,29 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
           .kv_dtype = config.kv_dtype};
 }
 
+// Places for what rows of up to `pages` pages leave of their runs.
+void set_pieces(CudaBackend& backend, const AttentionConfig& config, int64_t pages,
+                AttentionParams& params) {
+  if (!takes_ring(config.heads, config.kv_heads)) {
+    const AttentionPieces need =
+        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, pages);
+    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
+    params.piece_room = static_cast<int32_t>(need.runs);
+    params.pieces = pieces.values;
+    params.arrivals = pieces.arrivals;
+    return;
+  }
+  const RingPieces need =
+      ring_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, pages);
+  const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes(), need.counters());
+  params.run_room = static_cast<int32_t>(need.runs);
+  params.group_room = static_cast<int32_t>(need.groups);
+  params.pieces = pieces.values;
+  params.arrivals = pieces.arrivals;
+  params.part_pieces = pieces.values + need.run_floats;
+  params.part_arrivals = pieces.arrivals + need.run_counters;
+}
+
 // `params` is of the whole batch.
 void attend_slice(CudaBackend& backend, const AttentionConfig& config, const RowSlice& slice,
                   AttentionParams params) {
@@ -289,14 +314,11 @@ void attend_slice(CudaBackend& backend, const AttentionConfig& config, const Row
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
     int64_t most = 0;
     for (const KvSequence& s : slice.sequences) most = std::max(most, pages_in_table(config, s));
-    const AttentionPieces need =
-        attention_pieces(config.heads, config.kv_heads, config.head_size, params.kv.m, most);
-    params.piece_room = static_cast<int32_t>(need.runs);
-    const CudaBackend::Pieces pieces = backend.pieces(need.value_bytes, need.counters);
-    params.pieces = pieces.values;
-    params.arrivals = pieces.arrivals;
+    set_pieces(backend, config, most, params);
   }
-  launch_paged_attention(params, backend.sm_count(), backend.stream());
+  const bool ring = takes_ring(config.heads, config.kv_heads);
+  (ring ? launch_ring_attention : launch_paged_attention)(params, backend.sm_count(),
+                                                          backend.stream());
 }
 
 void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slot,
@@ -323,6 +345,19 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .dtype = table.dtype,
                     .add = add},
                    backend.stream());
+}
+
+// Tiles of query heads, shared out evenly over as few passes as there can be.
+void set_tiles(const AttentionConfig& config, AttentionParams& params) {
+  const int64_t group = config.heads / config.kv_heads;
+  const int64_t tiles = (group + kTileHeads - 1) / kTileHeads;
+  const bool ring = takes_ring(config.heads, config.kv_heads);
+  const int64_t most = ring ? most_pass_tiles(config.head_size) : tiles;
+  const int64_t passes = (tiles + most - 1) / most;
+  params.group_tiles = static_cast<int32_t>(tiles);
+  params.passes = static_cast<int32_t>(passes);
+  params.tiles = static_cast<int32_t>((tiles + passes - 1) / passes);
+  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
 }
 
 void check_head_size(const AttentionConfig& config) {
@@ -476,12 +511,18 @@ void attend(CudaBackend& backend, const AttentionConfig& config,
                          .q = q.f32(),
                          .out = out.data,
                          .out_dtype = out.dtype,
+                         .group_tiles = 0,
                          .tiles = 0,
+                         .passes = 0,
                          .tile_heads = 0,
                          .runs = nullptr,
                          .piece_room = 0,
+                         .run_room = 0,
+                         .group_room = 0,
                          .pieces = nullptr,
                          .arrivals = nullptr,
+                         .part_pieces = nullptr,
+                         .part_arrivals = nullptr,
                          .links = backend.links().device_states(),
                          .readers = {},
                          .overlap_previous = !waits};
@@ -489,9 +530,7 @@ void attend(CudaBackend& backend, const AttentionConfig& config,
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());
   }
-  const int64_t group = config.heads / config.kv_heads;
-  params.tiles = static_cast<int32_t>((group + kTileHeads - 1) / kTileHeads);
-  params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
+  set_tiles(config, params);
   if (has_prefill_tiles(config.head_size)) {
     attend_prefill_tiles(backend, config, sequences, params.kv, waits, q, out);
   }

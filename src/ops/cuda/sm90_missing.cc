@@ -16,6 +16,7 @@ namespace {
 }  // namespace
 
 void launch_paged_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
+void launch_ring_attention(const AttentionParams&, int, cudaStream_t) { refuse(); }
 void launch_prefill_attention(const PrefillParams&, int, cudaStream_t) { refuse(); }
 
 }  // namespace dak::cuda

@@ -15,7 +15,11 @@ namespace dak::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kNormThreads = 1024;
+// With 64 registers each, half of a multiprocessor: the next matmul's thread block comes in beside
+// it and fills its ring. (1024 threads took all registers; so that matmul's last thread block came
+// after the norm, and the norm's after one of the matmul before.)
+constexpr int kNormThreads = 512;
+constexpr int kNormWarps = kNormThreads / 32;
 constexpr int kHeadWarps = 4;
 
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
@@ -29,75 +33,76 @@ __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
   }
 }
 
-// The sum over the thread block, the same bits in every thread: a fixed tree.
-__device__ float block_sum(float value) {
-  __shared__ float warps[kNormThreads / 32];
+// The sum over the thread block, the same bits in every thread: a fixed tree. `warps` is for one
+// sum.
+__device__ float block_sum(float value, float (&warps)[kNormWarps]) {
+  static_assert(kNormWarps == 16);
   for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  __syncthreads();  // a previous sum may still be read
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
   __syncthreads();
-  float sum = 0;
-  for (const float warp : warps) sum += warp;
-  return sum;
+  value = warps[threadIdx.x % kNormWarps];
+  for (int step = 8; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
 }
 
 // Up to kKept columns a thread stay in registers. Weights come from HBM, so they are asked for
 // before the previous kernel is done.
-__global__ void __launch_bounds__(kNormThreads) norm_kernel(const __grid_constant__ NormParams p) {
-  constexpr int kKept = 8;
+__global__ void __launch_bounds__(kNormThreads, 2)
+    norm_kernel(const __grid_constant__ NormParams p) {
+  constexpr int kKept = 16;
+  __shared__ float sums[2][kNormWarps];
   ptx::launch_dependents();
+  const auto cols = static_cast<int>(p.cols);
+  const auto first = static_cast<int>(threadIdx.x);
   float weight[kKept];
   float bias[kKept];
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
-    weight[i] = col < p.cols ? p.weight[col] : 0.0f;
-    bias[i] = col < p.cols && p.bias != nullptr ? p.bias[col] : 0.0f;
+    const int col = first + i * kNormThreads;
+    weight[i] = col < cols ? p.weight[col] : 0.0f;
+    bias[i] = col < cols && p.bias != nullptr ? p.bias[col] : 0.0f;
   }
   ptx::grid_dependency_wait();
   const float* x = p.x + blockIdx.x * p.cols;
-  const auto count = static_cast<float>(p.cols);
+  const int rest = first + kKept * kNormThreads;
+  const auto count = static_cast<float>(cols);
   float values[kKept];
-  float sum = 0;
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
-    values[i] = col < p.cols ? x[col] : 0.0f;
+    const int col = first + i * kNormThreads;
+    values[i] = col < cols ? x[col] : 0.0f;
   }
   float mean = 0;
   if (p.bias != nullptr) {
+    float sum = 0;
 #pragma unroll
     for (int i = 0; i < kKept; ++i) sum += values[i];
-    for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
-         col += kNormThreads) {
-      sum += x[col];
-    }
-    mean = block_sum(sum) / count;
+#pragma unroll 1
+    for (int col = rest; col < cols; col += kNormThreads) sum += x[col];
+    mean = block_sum(sum, sums[0]) / count;
   }
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
-    const float centred = col < p.cols ? values[i] - mean : 0.0f;
+    const float centred = first + i * kNormThreads < cols ? values[i] - mean : 0.0f;
     squares += centred * centred;
   }
-  for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
-       col += kNormThreads) {
+#pragma unroll 1
+  for (int col = rest; col < cols; col += kNormThreads)
     squares += (x[col] - mean) * (x[col] - mean);
-  }
-  const float factor = 1.0f / sqrtf(block_sum(squares) / count + p.epsilon);
-  const auto store = [&](int64_t col, float value, float scale, float shift) {
+  const float factor = 1.0f / sqrtf(block_sum(squares, sums[1]) / count + p.epsilon);
+  const int64_t row = blockIdx.x * p.cols;
+  const auto store = [&](int col, float value, float scale, float shift) {
     const float normed = (value - mean) * factor * scale;
-    store_element(p.out, blockIdx.x * p.cols + col, p.out_dtype,
-                  p.bias != nullptr ? normed + shift : normed);
+    store_element(p.out, row + col, p.out_dtype, p.bias != nullptr ? normed + shift : normed);
   };
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    const int64_t col = threadIdx.x + int64_t{i} * kNormThreads;
-    if (col < p.cols) store(col, values[i], weight[i], bias[i]);
+    const int col = first + i * kNormThreads;
+    if (col < cols) store(col, values[i], weight[i], bias[i]);
   }
-  for (int64_t col = threadIdx.x + int64_t{kKept} * kNormThreads; col < p.cols;
-       col += kNormThreads) {
+#pragma unroll 1
+  for (int col = rest; col < cols; col += kNormThreads) {
     store(col, x[col], p.weight[col], p.bias != nullptr ? p.bias[col] : 0.0f);
   }
 }
