@@ -152,7 +152,7 @@ class Case {
   double time_in_graph(int count, int repeats) {
     CudaBackend& backend = *ctx_.cuda;
     for (int i = 0; i < count; ++i) enqueue(i);  // every layer's tables have a place from here on
-    const cudaGraphExec_t graph = backend.record([&] {
+    const CudaBackend::Recording steps = backend.record([&] {
       for (int i = 0; i < count; ++i) enqueue(i);
     });
     cudaEvent_t begin = nullptr;
@@ -162,7 +162,7 @@ class Case {
     std::vector<double> times;
     for (int i = 0; i <= repeats; ++i) {
       cuda_check(cudaEventRecord(begin, backend.stream()));
-      cuda_check(cudaGraphLaunch(graph, backend.stream()));
+      cuda_check(cudaGraphLaunch(steps.executable, backend.stream()));
       cuda_check(cudaEventRecord(end, backend.stream()));
       cuda_check(cudaEventSynchronize(end));
       float ms = 0;
@@ -171,7 +171,8 @@ class Case {
     }
     cuda_check(cudaEventDestroy(begin));
     cuda_check(cudaEventDestroy(end));
-    cuda_check(cudaGraphExecDestroy(graph));
+    cuda_check(cudaGraphExecDestroy(steps.executable));
+    cuda_check(cudaGraphDestroy(steps.graph));
     return median(times);
   }
 

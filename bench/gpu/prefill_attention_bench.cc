@@ -125,21 +125,22 @@ class Case {
   // Median milliseconds of one launch in a graph of `count`.
   double time_in_graph(int count, int repeats) {
     CudaBackend& backend = *ctx_.cuda;
-    const cudaGraphExec_t graph = backend.record([&] {
+    const CudaBackend::Recording steps = backend.record([&] {
       for (int i = 0; i < count; ++i) enqueue();
     });
     EventPair events;
     std::vector<double> times;
     for (int i = 0; i <= repeats; ++i) {
       cuda_check(cudaEventRecord(events.begin, backend.stream()));
-      cuda_check(cudaGraphLaunch(graph, backend.stream()));
+      cuda_check(cudaGraphLaunch(steps.executable, backend.stream()));
       cuda_check(cudaEventRecord(events.end, backend.stream()));
       cuda_check(cudaEventSynchronize(events.end));
       float ms = 0;
       cuda_check(cudaEventElapsedTime(&ms, events.begin, events.end));
       if (i > 0) times.push_back(static_cast<double>(ms) / count);
     }
-    cuda_check(cudaGraphExecDestroy(graph));
+    cuda_check(cudaGraphExecDestroy(steps.executable));
+    cuda_check(cudaGraphDestroy(steps.graph));
     return median(times);
   }
 
