@@ -4,6 +4,7 @@
 //   --json FILE  --only SHAPE  --chunks 512,2048,8192  --pasts 0,32768,131072  --ratios 0,0.2,0.5,1
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>

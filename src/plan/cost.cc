@@ -92,6 +92,20 @@ void add_compute(std::vector<CostLine>& lines, double flops, const Machine& mach
                    .limit = Limit::kCompute});
 }
 
+// max(link, arithmetic) becomes max + loss x min: as lines, each of both with that share of the
+// other.
+void add_overlap_loss(std::vector<CostLine>& lines, double loss) {
+  const auto compute = std::ranges::find(lines, Limit::kCompute, &CostLine::limit);
+  if (compute == lines.end() || loss <= 0) return;
+  const double compute_s = compute->fixed_s;
+  for (CostLine& line : lines) {
+    if (line.limit != Limit::kMemory || line.tier == 0) continue;
+    compute->fixed_s += loss * line.fixed_s;
+    for (size_t t = 0; t < kMaxTiers; ++t) compute->per_byte[t] += loss * line.per_byte[t];
+    line.fixed_s += loss * compute_s;
+  }
+}
+
 OperationCost matmul_time(const Operation& op, const PassShape& pass, const Machine& machine) {
   const int64_t rows = rows_of(op, pass);
   const KernelCosts& kernels = machine.kernels;
@@ -105,6 +119,7 @@ OperationCost matmul_time(const Operation& op, const PassShape& pass, const Mach
     cost.lines[i].fixed_s = std::min(remote.link_fixed_s, whole);
   }
   add_compute(cost.lines, flops_of(op, pass), machine, kernels.peak_share, local.local_fixed_s);
+  add_overlap_loss(cost.lines, matmul_cost(kernels, rows).overlap_loss);
   return cost;
 }
 

@@ -20,6 +20,8 @@ struct MatmulCost {
   double local_share = 1;     // of the local tier's bandwidth that they reach
   double local_fixed_us = 0;  // beside the bytes, when the local tier is the limit
   double link_fixed_us = 0;   // when a link is
+  double overlap_loss = 0;    // share of the shorter of link and arithmetic that the longer one
+                              // does not hide
 };
 
 // What dak's kernels add to the hardware's numbers: measured once, the same for every machine.

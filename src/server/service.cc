@@ -1,5 +1,7 @@
 #include "server/service.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <random>
 
