@@ -204,9 +204,16 @@ def throughput_panel(index, document, batch, rows):
 
 
 def plot_throughput(documents, out):
+    # A model cut to its first layers is not that model.
+    layers = {}
+    for _, document in documents:
+        model = document["model"]
+        layers[model["name"]] = max(layers.get(model["name"], 0), model.get("layers", 0))
     by_model = {}
     for source, document in documents:
-        by_model.setdefault(document["model"]["name"], []).append((source, document))
+        model = document["model"]
+        if model.get("layers", 0) == layers[model["name"]]:
+            by_model.setdefault(model["name"], []).append((source, document))
     for model, found in by_model.items():
         machines = {document["machine"]["gpu"] or document["machine"]["cpu"] for _, document in found}
         if len(machines) > 1:
@@ -309,8 +316,8 @@ def plot_gemm(documents, out):
         write_svg(out / "gemm_offload.svg", panels, ", ".join(dict.fromkeys(sources)))
 
 
-# `dak bench workload` and `dak probe` (which draws its own heat map).
-NOT_PLOTTED = ("dak bench workload 1", "dak hardware profile")
+# Tables in docs; `dak probe` draws its own heat map.
+NOT_PLOTTED = ("dak bench workload 1", "dak bench prefill 1", "dak hardware profile")
 
 
 def main():
@@ -332,7 +339,7 @@ def main():
             windows.append((path.name, document))
         elif "resident" in document or "offload" in document:
             gemms.append((path.name, document))
-        elif not {"matmul", "attention", "figures"} & set(document) and document.get("format") not in NOT_PLOTTED:
+        elif not {"matmul", "attention", "figures", "cases"} & set(document) and document.get("format") not in NOT_PLOTTED:
             fail(f"{path}: neither a `dak bench` nor a split matmul result")
     plot_throughput(decode, args.out)
     plot_windows(windows, args.out)
