@@ -16,7 +16,7 @@ void launch_size(const AttentionParams& params, int sm_count, cudaStream_t strea
          {.blocks = std::min(sm_count, kMostBlocks),
           .threads = Shape::kThreads,
           .shared_bytes = Shape::kSharedBytes,
-          .overlap_previous = true},
+          .overlap_previous = params.overlap_previous},
          stream);
 }
 
