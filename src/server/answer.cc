@@ -271,6 +271,8 @@ void Answer::complete() {
 
 void Answer::fail(const ApiError& error) {
   if (done_) return;
+  // Before the answer: who reads it finds that nothing runs on.
+  cancel_all();
   if (streaming_) {
     exchange_->write(out_ + "data: " + error.json() + "\n\n");
     exchange_->end_stream();
@@ -283,7 +285,6 @@ void Answer::fail(const ApiError& error) {
     exchange_->respond(std::move(response));
   }
   end(error.status());
-  cancel_all();
 }
 
 void Answer::client_gone() {

@@ -18,10 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-const fs::path kModels = fs::path(DAK_TEST_DATA) / "model";
-const fs::path kGguf = kModels / "gguf" / "llama_mixed.gguf";
-const fs::path kFolder = kModels / "hf" / "smollm2";
-const fs::path kSharded = kModels / "hf" / "llama_mha";
+const fs::path kSharded = fs::path(kModels) / "hf" / "llama_mha";
 
 std::string text_of(const fs::path& path) { return read_text_file(path); }
 void write(const fs::path& path, const std::string& text) {
@@ -105,7 +102,7 @@ Case flag_case(const char* name, const Arguments& flags, std::vector<std::string
 Case serve_case(const char* name, const Arguments& flags, std::vector<std::string> expected) {
   return {name,
           [flags](const fs::path&) {
-            Arguments arguments{"serve", kGguf.string(), "--device", "cpu", "--port", "0"};
+            Arguments arguments{"serve", kGguf, "--device", "cpu", "--port", "0"};
             arguments.insert(arguments.end(), flags.begin(), flags.end());
             return arguments;
           },
@@ -137,7 +134,7 @@ Case gguf_case(const char* name, const std::function<void(std::string&)>& edit,
 Case plan_case(const char* name, const Arguments& flags, std::vector<std::string> expected) {
   return {name,
           [flags](const fs::path&) {
-            Arguments arguments{"plan", (kFolder / "config.json").string()};
+            Arguments arguments{"plan", kFolder + "/config.json"};
             if (std::ranges::find(flags, "--hardware") == flags.end()) {
               arguments.insert(arguments.end(), {"--device", "cpu"});
             }
@@ -156,7 +153,7 @@ Case hardware_case(const char* name, const std::function<void(Json&)>& edit,
             Json json = hardware_named("h100");
             edit(json);
             write(folder / "machine.json", json.dump());
-            return Arguments{"plan", (kFolder / "config.json").string(), "--hardware",
+            return Arguments{"plan", kFolder + "/config.json", "--hardware",
                              (folder / "machine.json").string()};
           },
           std::move(expected)};
@@ -223,13 +220,13 @@ std::vector<Case> cases() {
       flag_case("empty_stop", {"--stop", ""}, {"stop"}),
       {"empty_prompt",
        [](const fs::path&) {
-         return Arguments{"run", kGguf.string(), "--device", "cpu", "--raw", "-p", ""};
+         return Arguments{"run", kGguf, "--device", "cpu", "--raw", "-p", ""};
        },
        {"prompt", "empty"}},
       {"prompt_beyond_context",
        [](const fs::path&) {
-         return Arguments{"run",       kGguf.string(), "--device", "cpu",
-                          "--context", "64",           "-p",       std::string(2000, 'x')};
+         return Arguments{"run",       kGguf, "--device", "cpu",
+                          "--context", "64",  "-p",       std::string(2000, 'x')};
        },
        {"prompt", "tokens", "64", "--context"}},
       // dak plan and dak probe.
@@ -267,19 +264,19 @@ std::vector<Case> cases() {
       plan_case("workload_of_nothing", {"--workload", "prefill:0"}, {"--workload", "0"}),
       {"bench_workload_does_not_parse",
        [](const fs::path&) {
-         return Arguments{"bench", "workload",   kGguf.string(), "--device",
+         return Arguments{"bench", "workload",   kGguf,         "--device",
                           "cpu",   "--workload", "decode:batch"};
        },
        {"--workload", "character"}},
       {"bench_workload_without_one",
        [](const fs::path&) {
-         return Arguments{"bench", "workload", kGguf.string(), "--device", "cpu"};
+         return Arguments{"bench", "workload", kGguf, "--device", "cpu"};
        },
        {"--workload", "prefill"}},
       {"bench_workload_shorter_than_its_steps",
        [](const fs::path&) {
-         return Arguments{"bench", "workload",   kGguf.string(),    "--device",
-                          "cpu",   "--workload", "decode:context=4"};
+         return Arguments{"bench",      "workload",        kGguf, "--device", "cpu",
+                          "--workload", "decode:context=4"};
        },
        {"--workload", "4", "--steps"}},
       hardware_case("hardware_with_a_broken_map",
@@ -318,7 +315,7 @@ std::vector<Case> cases() {
        {"nothing.gguf", "no such file"}},
       {"empty_folder", [](const fs::path& f) { return run_on(f); }, {"config.json"}},
       {"config_alone_cannot_run",
-       [](const fs::path&) { return run_on(kFolder / "config.json"); },
+       [](const fs::path&) { return run_on(kFolder + "/config.json"); },
        {"config.json", "without weights"}},
       {"not_a_model",
        [](const fs::path& f) {
@@ -461,10 +458,8 @@ std::vector<Case> cases() {
       {"serve_keys_that_are_none",
        [](const fs::path& folder) {
          write(folder / "keys", "# none yet\n\n");
-         return Arguments{"serve",          kGguf.string(),
-                          "--device",       "cpu",
-                          "--port",         "0",
-                          "--api-key-file", (folder / "keys").string()};
+         return Arguments{"serve",  kGguf, "--device",       "cpu",
+                          "--port", "0",   "--api-key-file", (folder / "keys").string()};
        },
        {"keys", "holds no key"}},
       serve_case("serve_timeout", {"--header-timeout", "0"}, {"--header-timeout"}),
@@ -474,7 +469,7 @@ std::vector<Case> cases() {
       serve_case("serve_budget", {"--local-budget", "1KiB"}, {"budget"}),
       {"serve_port",
        [](const fs::path&) {
-         return Arguments{"serve", kGguf.string(), "--device", "cpu", "--port", "70000"};
+         return Arguments{"serve", kGguf, "--device", "cpu", "--port", "70000"};
        },
        {"--port", "70000"}},
       // Values.

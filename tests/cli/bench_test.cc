@@ -22,8 +22,7 @@ namespace {
 using Json = nlohmann::json;
 using Arguments = std::vector<std::string>;
 
-const std::string kGguf = std::string(DAK_TEST_DATA) + "/model/gguf/llama_mixed.gguf";
-const std::string kConfig = std::string(DAK_TEST_DATA) + "/model/hf/smollm2/config.json";
+const std::string kConfig = kFolder + "/config.json";
 
 // Few steps of little context, unless `more` says otherwise.
 ProcessResult bench(const Arguments& more, const std::string& model = kGguf) {

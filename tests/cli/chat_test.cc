@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "process.h"
+
 namespace dak {
 namespace {
-
-const std::string kGguf = std::string(DAK_TEST_DATA) + "/model/gguf/llama_mixed.gguf";
 
 class Terminal {
  public:
@@ -38,7 +38,7 @@ class Terminal {
   Terminal& operator=(const Terminal&) = delete;
 
   void type(const std::string& text) {
-    ASSERT_EQ(write(fd_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    ASSERT_EQ(::write(fd_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
   }
 
   // Reads until `wanted` appears after what was read before; what was read, or "" after 30 s.

@@ -12,20 +12,15 @@ namespace {
 
 using Json = nlohmann::json;
 
-const std::string kModels = std::string(DAK_TEST_DATA) + "/model/";
-const std::string kGguf = kModels + "gguf/llama_mixed.gguf";
-const std::string kFolder = kModels + "hf/smollm2";
-
 // The command on the CPU, wherever the test runs.
 ProcessResult run_on_cpu(std::vector<std::string> arguments, const std::string& input = "") {
   arguments.insert(arguments.end(), {"--device", "cpu"});
   return run_dak(arguments, input);
 }
 
-Json json_of(const std::vector<std::string>& arguments) {
-  const ProcessResult result = run_on_cpu(arguments);
-  EXPECT_EQ(result.status, 0) << result.err;
-  return Json::parse(result.out);
+Json json_on_cpu(std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--device", "cpu"});
+  return json_of(arguments);
 }
 
 TEST(Command, VersionSaysHowItWasBuilt) {
@@ -57,7 +52,7 @@ TEST(Run, TextIsOnStdoutAndFiguresOnStderr) {
 }
 
 TEST(Run, JsonHoldsWhatTheTextSays) {
-  const Json json = json_of(
+  const Json json = json_on_cpu(
       {"run", kGguf, "-p", "hello", "-n", "5", "--ignore-eos", "--offload-ratio", "0.5", "--json"});
   EXPECT_EQ(json["tokens"].size(), 5u);
   EXPECT_EQ(json["finish_reason"], "max_tokens");
@@ -72,8 +67,8 @@ TEST(Run, RatioAndThreadsDoNotChangeTheAnswer) {
   Json first;
   for (const char* ratio : {"0", "0.3", "1"}) {
     for (const char* threads : {"1", "3"}) {
-      const Json json = json_of({"run", kFolder, "-p", "hello", "-n", "16", "--ignore-eos",
-                                 "--offload-ratio", ratio, "--threads", threads, "--json"});
+      const Json json = json_on_cpu({"run", kFolder, "-p", "hello", "-n", "16", "--ignore-eos",
+                                     "--offload-ratio", ratio, "--threads", threads, "--json"});
       if (first.is_null()) first = json;
       EXPECT_EQ(json["tokens"], first["tokens"]);
     }
@@ -105,7 +100,7 @@ TEST(Run, SeedRepeats) {
   const auto with_seed = [&base](const char* seed) {
     std::vector<std::string> arguments = base;
     arguments.emplace_back(seed);
-    return json_of(arguments)["tokens"];
+    return json_on_cpu(arguments)["tokens"];
   };
   EXPECT_EQ(with_seed("1"), with_seed("1"));
   EXPECT_NE(with_seed("1"), with_seed("2"));
@@ -113,19 +108,19 @@ TEST(Run, SeedRepeats) {
 
 TEST(Plan, WorksFromAShippedConfig) {
   const std::string config = std::string(DAK_SOURCE_DIR) + "/configs/llama-3.1-70b";
-  const Json json = json_of({"plan", config, "--hbm-budget", "80GiB", "--host-budget", "200GiB",
-                             "--synthetic", "--json"});
+  const Json json = json_on_cpu({"plan", config, "--hbm-budget", "80GiB", "--host-budget", "200GiB",
+                                 "--synthetic", "--json"});
   EXPECT_EQ(json["model"], "llama-3.1-70b");
   EXPECT_NEAR(json["offload_ratio"].get<double>(), 0.42, 0.03);
 }
 
 TEST(Plan, KeepsTheBudgetAndSaysWhy) {
-  const Json all = json_of({"plan", kFolder, "--context", "64", "--json"});
+  const Json all = json_on_cpu({"plan", kFolder, "--context", "64", "--json"});
   const int64_t fixed = all["decode"]["smallest_local_budget_bytes"];
   const int64_t weights = all["weight_bytes"];
   const std::string budget = std::to_string(fixed + weights / 2);
   const Json json =
-      json_of({"plan", kFolder, "--context", "64", "--local-budget", budget, "--json"});
+      json_on_cpu({"plan", kFolder, "--context", "64", "--local-budget", budget, "--json"});
   EXPECT_LE(json["tiers"][0]["bytes"].get<int64_t>(), fixed + weights / 2);
   EXPECT_EQ(json["tiers"][0]["weight_bytes"].get<int64_t>() +
                 json["tiers"][1]["weight_bytes"].get<int64_t>(),
@@ -137,16 +132,16 @@ TEST(Plan, KeepsTheBudgetAndSaysWhy) {
 }
 
 TEST(Plan, NeedsOnlyAConfig) {
-  const Json alone = json_of({"plan", kFolder + "/config.json", "--json"});
-  const Json folder = json_of({"plan", kFolder, "--json"});
+  const Json alone = json_on_cpu({"plan", kFolder + "/config.json", "--json"});
+  const Json folder = json_on_cpu({"plan", kFolder, "--json"});
   EXPECT_EQ(alone["weight_bytes"], folder["weight_bytes"]);
   EXPECT_EQ(alone["operands"].size(), folder["operands"].size());
 }
 
 // A machine that is not here: the budgets are taken as given, nothing is allocated.
 TEST(Plan, AnswersWhatIfs) {
-  const Json json = json_of({"plan", kFolder, "--context", "64", "--local-budget", "400GiB",
-                             "--host-budget", "1TiB", "--json"});
+  const Json json = json_on_cpu({"plan", kFolder, "--context", "64", "--local-budget", "400GiB",
+                                 "--host-budget", "1TiB", "--json"});
   EXPECT_EQ(json["tiers"][0]["capacity_bytes"].get<int64_t>(), int64_t{400} << 30);
   EXPECT_EQ(json["tiers"][1]["capacity_bytes"].get<int64_t>(), int64_t{1} << 40);
   const ProcessResult small =

@@ -15,8 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-const std::string kGguf = std::string(DAK_TEST_DATA) + "/model/gguf/llama_mixed.gguf";
-const std::string kConfig = std::string(DAK_TEST_DATA) + "/model/hf/llama3_gqa";
+const std::string kLlamaFolder = kModels + "hf/llama3_gqa";
 
 // With a cache of its own.
 class FeedbackCommand : public testing::Test {
@@ -36,12 +35,6 @@ class FeedbackCommand : public testing::Test {
 
   TemporaryFolder folder_;
 };
-
-Json json_of(const std::vector<std::string>& arguments) {
-  const ProcessResult result = run_dak(arguments);
-  EXPECT_EQ(result.status, 0) << result.err;
-  return Json::parse(result.out);
-}
 
 const std::vector<std::string> kRun{"run",       kGguf,   "--device",     "cpu", "-p",
                                     "hi there",  "--raw", "--max-tokens", "24",  "--json",
@@ -110,7 +103,7 @@ TEST_F(FeedbackCommand, AShortPlanIsSaidToBeShort) {
 TEST_F(FeedbackCommand, AWorkloadIsMeasuredEntryByEntry) {
   const fs::path file = folder_.path() / "out.json";
   const std::vector<std::string> arguments{
-      "bench",        "workload", kConfig,      "--synthetic",
+      "bench",        "workload", kLlamaFolder, "--synthetic",
       "--device",     "cpu",      "--steps",    "4",
       "--repeats",    "2",        "--workload", "decode:batch=2,context=64*0.25 + prefill:48*0.75",
       "--hbm-budget", "1k,64MiB", "--json",     "--output",

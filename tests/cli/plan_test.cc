@@ -21,12 +21,6 @@ const std::string kConfigs = std::string(DAK_SOURCE_DIR) + "/configs/";
 const std::string k8b = kConfigs + "llama-3.1-8b";
 const std::string kMix = "decode:batch=8,context=1k*0.3 + prefill:1k*0.7";
 
-Json json_of(const std::vector<std::string>& arguments) {
-  const ProcessResult result = run_dak(arguments);
-  EXPECT_EQ(result.status, 0) << result.err;
-  return Json::parse(result.out);
-}
-
 void expect_parts(const std::string& text, const std::vector<std::string>& parts) {
   for (const std::string& part : parts) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " not in:\n" << text;

@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,12 @@ ProcessResult run_dak(const std::vector<std::string>& arguments, const std::stri
   waitpid(child, &status, 0);
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+nlohmann::json json_of(const std::vector<std::string>& arguments) {
+  const ProcessResult result = run_dak(arguments);
+  EXPECT_EQ(result.status, 0) << result.err;
+  return nlohmann::json::parse(result.out);
 }
 
 TemporaryFolder::TemporaryFolder() {
