@@ -16,7 +16,7 @@
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 #include "server/app.h"
 
 namespace dak {
