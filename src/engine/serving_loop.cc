@@ -184,6 +184,7 @@ void ServingLoop::deliver(ServingSequence& sequence, TokenId token) {
 
 // Those that its known tokens fill.
 void ServingLoop::keep_pages(ServingSequence& sequence) {
+  if (sequence.spoilt()) return;
   const std::span<const TokenId> tokens = sequence.tokens();
   const bool chosen_last = !sequence.ended() && !sequence.in_prefill();
   const int64_t known = std::min(sequence.hold.tokens, std::ssize(tokens) - (chosen_last ? 1 : 0));
@@ -201,6 +202,8 @@ void ServingLoop::retire() {
   ++releases_;
   for (const Sequence& sequence : gone) {
     count_end(*sequence);
+    // Nobody shall find the pages of one that went wrong.
+    if (sequence->spoilt()) prefixes_.forget(*sequence->place);
     sequence->place.reset();
     cache_.release(sequence->hold);
   }
