@@ -184,7 +184,6 @@ void ServingLoop::deliver(ServingSequence& sequence, TokenId token) {
 
 // Those that its known tokens fill.
 void ServingLoop::keep_pages(ServingSequence& sequence) {
-  if (sequence.spoilt()) return;
   const std::span<const TokenId> tokens = sequence.tokens();
   const bool chosen_last = !sequence.ended() && !sequence.in_prefill();
   const int64_t known = std::min(sequence.hold.tokens, std::ssize(tokens) - (chosen_last ? 1 : 0));

@@ -40,6 +40,22 @@ TEST(SchedulerFaults, NanInDecodeEndsItsRequestAlone) {
   }
 }
 
+// Who serves nobody else gets the error itself.
+TEST(SchedulerFaults, NanInDecodeIsASessionsError) {
+  const EngineOptions options{.context = 256};
+  const test::PoisonPlan plan =
+      test::plan_poison(*tiny_llama(kNoToken, options), {requests_of(false)[0]});
+  ASSERT_NE(plan.token, kNoToken);
+  const auto engine = tiny_llama(plan.token, options);
+  try {
+    test::alone(*engine, plan.requests[0]);
+    ADD_FAILURE() << "went on without a token";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInternal);
+    EXPECT_EQ(error.info().field, "logits");
+  }
+}
+
 TEST(SchedulerFaults, NanInAPromptEndsItsRequestAlone) {
   constexpr TokenId kPoisoned = 301;  // prompt_of has none above 282
   const EngineOptions options{.context = 256, .sequences = 6, .prefill_chunk = 32};
@@ -63,7 +79,8 @@ TEST(SchedulerFaults, NanInAPromptEndsItsRequestAlone) {
 // its pages were asked for.
 TEST(SchedulerFaults, PagesOfARequestThatWentWrongAreForgotten) {
   constexpr TokenId kPoisoned = 301;
-  const auto engine = tiny_llama(kPoisoned, {.context = 512, .sequences = 3});
+  // Pages are kept long before the prompt has come to its end.
+  const auto engine = tiny_llama(kPoisoned, {.context = 512, .sequences = 3, .prefill_chunk = 32});
   Serving serving(*engine);
   serving.start();
   const ServingRequest good{.prompt = prompt_of(200, 1), .max_tokens = 2, .ignore_eos = true};
