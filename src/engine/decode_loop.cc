@@ -122,6 +122,7 @@ DecodeTiming DecodeLoop::run(int64_t steps) {
       ++enqueued;
     }
     const Decoder::Step step = decoder.finish();
+    step.check();
     timing.step_seconds.push_back(step.seconds);
     timing.traffic.add_all(step.traffic);
     state_->tokens.assign(step.tokens.begin(), step.tokens.end());

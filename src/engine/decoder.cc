@@ -122,6 +122,7 @@ void Decoder::enqueue() {
                                                 .fix = "use a larger --context"});
   }
   require(on_device() || pending_.empty(), "a step takes the last one's tokens from the host");
+  require(std::ranges::find(tokens_, kNoToken) == tokens_.end(), "a sequence without a token");
   Pending pending{.traffic = {}, .enqueued = Clock::now()};
   engine_.cache_->rebalance(kRebalancedPages);
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
@@ -157,11 +158,17 @@ void Decoder::choose(std::span<const float> logits) {
       const std::span<const float> row = logits.subspan(i * width, width);
       if (choose_) {
         tokens_[i] = choose_(static_cast<int64_t>(i), row);
+      } else if (!any_to_choose(row)) {
+        tokens_[i] = kNoToken;
       } else {
         tokens_[i] = samplers_.empty() ? most_likely(row) : samplers_[i]->sample(row);
       }
     }
   });
+}
+
+void Decoder::Step::check() const {
+  if (std::ranges::find(tokens, kNoToken) != tokens.end()) throw nothing_to_choose();
 }
 
 Decoder::Step Decoder::finish() {
@@ -172,7 +179,9 @@ Decoder::Step Decoder::finish() {
   if (on_device()) {
     const DecodeGraph::Step chosen = graph_->finish();
     std::ranges::copy(chosen.tokens, tokens_.begin());
-    for (size_t i = 0; i < samplers_.size(); ++i) samplers_[i]->accept(tokens_[i]);
+    for (size_t i = 0; i < samplers_.size(); ++i) {
+      if (tokens_[i] != kNoToken) samplers_[i]->accept(tokens_[i]);
+    }
     step.seconds = chosen.seconds;
     return step;
   }

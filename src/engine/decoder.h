@@ -39,12 +39,16 @@ class Decoder {
   void enqueue();
 
   struct Step {
-    std::span<const TokenId> tokens;  // [sequences]; good until the next call
+    // [sequences]; good until the next call. kNoToken: nothing to choose from, and this sequence
+    // must not go on.
+    std::span<const TokenId> tokens;
     double seconds = 0;
     TierTraffic traffic;
+
+    // Throws nothing_to_choose() if that is so of any sequence.
+    void check() const;
   };
-  // Waits for the oldest step in flight; the samplers then know its tokens. Throws kInternal when a
-  // sequence has nothing to choose from.
+  // Waits for the oldest step in flight; the samplers then know its tokens.
   Step finish();
 
   // A step's inputs: each of the `tokens` after what its sequence has cached.

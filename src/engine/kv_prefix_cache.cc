@@ -97,6 +97,17 @@ void KvPrefixCache::keep(Place& place, KvHold& hold, std::span<const TokenId> to
   }
 }
 
+void KvPrefixCache::forget(Place& place) {
+  while (place.node_ != &place.root_ && place.node_->children == 0 &&
+         place.node_->block->users.size() == 1) {
+    Node* const parent = place.node_->parent;
+    evict(*place.node_->block);
+    place.node_ = parent;
+    --place.pages_;
+  }
+  place.astray_ = true;  // it adopts and keeps nothing more
+}
+
 std::optional<KvPrefixCache::PageKey> KvPrefixCache::next_page(
     const Place& place, std::span<const TokenId> tokens) const {
   const std::optional<Key> key = key_after(place, tokens);

@@ -53,6 +53,10 @@ class KvPrefixCache {
   // The tree takes the pages of `hold` that `tokens`, all written, fill.
   void keep(Place& place, KvHold& hold, std::span<const TokenId> tokens);
 
+  // Takes the place's pages out of the tree again, last one first, as far as no other sequence uses
+  // them and none kept there follow them. The hold keeps its pages.
+  void forget(Place& place);
+
   // Equal for two sequences whose next pages are of the same tokens after the same tokens. None:
   // the tokens do not fill it, or it would not get into the tree.
   using PageKey = std::pair<const Node*, uint64_t>;

@@ -95,6 +95,7 @@ TokenId Session::decode(Decoder& decoder, PhaseStats& stats) {
     decoder.enqueue();
   }
   const Decoder::Step step = decoder.finish();
+  step.check();
   stats.tokens += 1;
   stats.steps += 1;
   stats.seconds += step.seconds;

@@ -5,8 +5,6 @@
 #include <limits>
 #include <numeric>
 
-#include "base/error.h"
-
 namespace dak {
 namespace {
 
@@ -15,6 +13,20 @@ constexpr float kBinsPerUnit = 64;
 constexpr size_t kBins = static_cast<size_t>(kDrawReach * kBinsPerUnit) + 1;
 
 }  // namespace
+
+bool any_to_choose(std::span<const float> logits) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  return std::ranges::any_of(logits, [](float logit) { return logit > kNever; });
+}
+
+Error nothing_to_choose() {
+  return {ErrorCode::kInternal,
+          {.where = "choice of a token",
+           .field = "logits",
+           .value = {},
+           .problem = "every logit is NaN or -inf",
+           .fix = "check the weights with --check-weights"}};
+}
 
 TokenId most_likely(std::span<const float> logits) {
   float best = -std::numeric_limits<float>::infinity();
@@ -25,7 +37,7 @@ TokenId most_likely(std::span<const float> logits) {
       token = i;
     }
   }
-  require(token != logits.size(), "every logit is NaN or -inf");
+  if (token == logits.size()) throw nothing_to_choose();
   return static_cast<TokenId>(token);
 }
 

@@ -5,13 +5,18 @@
 #include <span>
 #include <vector>
 
+#include "base/error.h"
 #include "ops/token_draw.h"
 #include "text/tokenizer.h"
 
 namespace dak {
 
-// The lowest id of the largest logit; NaN is never larger. Throws kInternal when every logit is NaN
-// or -inf.
+// In the place of a token: every logit was NaN or -inf, so there was nothing to choose from.
+inline constexpr TokenId kNoToken = -1;
+bool any_to_choose(std::span<const float> logits);
+Error nothing_to_choose();
+
+// The lowest id of the largest logit; NaN is never larger. Throws nothing_to_choose().
 TokenId most_likely(std::span<const float> logits);
 
 class TokenDrawer {

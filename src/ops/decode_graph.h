@@ -44,12 +44,13 @@ class DecodeGraph {
   static constexpr int64_t kInFlight = 8;
 
   struct Step {
-    std::span<const int32_t> tokens;  // kDevice; good until kInFlight more steps were launched
-    std::span<const float> logits;    // kHost, [rows, vocabulary]; good until the next operation
-    double seconds = 0;               // since the step before finished, or since the launch
+    // kDevice; good until kInFlight more steps were launched. -1: every logit of the row was NaN or
+    // -inf, and the row goes on from token 0.
+    std::span<const int32_t> tokens;
+    std::span<const float> logits;  // kHost, [rows, vocabulary]; good until the next operation
+    double seconds = 0;             // since the step before finished, or since the launch
   };
-  // Waits for the oldest unfinished step. Throws kInternal when the device had nothing to choose
-  // from: every logit of a row was NaN or -inf.
+  // Waits for the oldest unfinished step.
   virtual Step finish() = 0;
   // Waits for it and gives it up; the device's inputs no longer belong to any sequence.
   virtual void discard() = 0;

@@ -14,6 +14,15 @@ double seconds_between(ServingClock::Clock::time_point begin, ServingClock::Cloc
 
 }  // namespace
 
+void ServingClock::wake() {
+  const Clock::time_point now = Clock::now();
+  if (now - since_ >= kRest) {
+    recent_ = {.begin = now};
+    last_seconds_ = 0;
+  }
+  since_ = now;
+}
+
 void ServingClock::begin_pass() {
   const Clock::time_point now = Clock::now();
   const double seconds = seconds_between(since_, now);
@@ -57,12 +66,11 @@ void ServingClock::fill(ServingStats& stats, Clock::time_point now) const {
   stats.scheduler_p50_s = percentile(0.50);
   stats.scheduler_p99_s = percentile(0.99);
   // The window that is under way until one is complete; nothing once both are long past.
-  const bool old = seconds_between(recent_.begin, now) > 2 * kWindowSeconds;
+  const bool old = now - recent_.begin >= kRest;
   const bool first = last_seconds_ == 0;
   const Recent& window = old || first ? recent_ : last_;
   const double seconds = old || first ? seconds_between(recent_.begin, now) : last_seconds_;
-  if (window.passes == 0 || seconds <= 0 || seconds_between(since_, now) > 2 * kWindowSeconds)
-    return;
+  if (window.passes == 0 || seconds <= 0 || now - since_ >= kRest) return;
   const auto passes = static_cast<double>(window.passes);
   stats.tokens_per_s = static_cast<double>(window.generated) / seconds;
   stats.prompt_per_s = static_cast<double>(window.prompt_rows) / seconds;

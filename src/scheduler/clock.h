@@ -13,8 +13,11 @@ class ServingClock {
  public:
   using Clock = std::chrono::steady_clock;
 
+  // After so long without a pass the rates are 0.
+  static constexpr std::chrono::seconds kRest{2};
+
   // Work begins after a rest, in which no time counts.
-  void wake() { since_ = Clock::now(); }
+  void wake();
   // A pass begins; ends. What comes before it, since the last one or since work began, is between.
   void begin_pass();
   void end_pass(int64_t sequences, int64_t prompt_rows);

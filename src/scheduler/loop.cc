@@ -201,6 +201,8 @@ void ServingLoop::retire() {
   ++releases_;
   for (const Sequence& sequence : gone) {
     count_end(*sequence);
+    // Nobody shall find the pages of one that went wrong.
+    if (sequence->spoilt()) prefixes_.forget(*sequence->place);
     sequence->place.reset();
     cache_.release(sequence->hold);
   }

@@ -115,7 +115,13 @@ bool Scheduler::State::read_inbox() {
   {
     std::unique_lock lock(mutex);
     if (loop.idle() && queue.size() == 0 && cancelled.empty()) {
-      news.wait(lock, [this] { return queue.size() > 0 || !cancelled.empty() || drain_until; });
+      const auto has_news = [this] {
+        return queue.size() > 0 || !cancelled.empty() || drain_until;
+      };
+      if (!news.wait_for(lock, ServingClock::kRest, has_news)) {
+        stats = loop.stats();  // nothing runs any more: what the last second was is past
+        news.wait(lock, has_news);
+      }
       loop.wake();
     }
   }

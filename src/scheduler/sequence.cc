@@ -49,6 +49,7 @@ bool ServingSequence::can_choose_on_device() const {
 }
 
 TokenId ServingSequence::choose(std::span<const float> logits) {
+  if (!any_to_choose(logits)) return kNoToken;
   try {
     TokenId token = 0;
     if (request_.constraint) {
@@ -141,6 +142,11 @@ void ServingSequence::start() { tell(event(ServingEvent::Kind::kStarted)); }
 
 void ServingSequence::deliver(TokenId token) {
   if (ended()) return;
+  if (token == kNoToken) {
+    spoilt_ = true;
+    fail(nothing_to_choose());
+    return;
+  }
   if (error_) {
     fail(*error_);
     return;

@@ -30,12 +30,12 @@ class ServingSequence {
   bool can_choose_on_device() const;
   Sampler& sampler() { return sampler_; }
 
-  // Chooses the next token. Any thread; an error waits for `deliver`.
+  // Chooses the next token. Any thread; an error waits for `deliver`. kNoToken: there is none.
   TokenId choose(std::span<const float> logits);
 
   // Each tells the caller. What the caller throws, or `choose` threw, fails the request.
   void start();
-  // The token that was chosen; ended() afterwards if it was the last.
+  // The token that was chosen; ended() afterwards if it was the last. kNoToken fails the request.
   void deliver(TokenId token);
   void finish(FinishReason reason);
   void fail(const Error& error);
@@ -45,6 +45,8 @@ class ServingSequence {
   End end() const { return end_; }
   bool ended() const { return end_ != End::kNone; }
   int64_t generated_tokens() const { return generated_; }
+  // Its logits were no numbers, so that its keys and values may be none either.
+  bool spoilt() const { return spoilt_; }
 
   std::unique_ptr<KvPrefixCache::Place> place;
   KvHold hold;
@@ -66,6 +68,7 @@ class ServingSequence {
   std::optional<AnswerText> answer_;  // none without a tokenizer
   int64_t generated_ = 0;
   End end_ = End::kNone;
+  bool spoilt_ = false;
 
   // Of the last choice.
   std::optional<Error> error_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,9 @@ class TokenTexts {
 
 class JsonConstraint final : public TokenConstraint {
  public:
-  // `texts` outlives this.
-  JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts);
+  // `texts` outlives this. `opening`: a token, special perhaps, that comes before the text.
+  JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts,
+                 std::optional<TokenId> opening = {});
 
   void allow(std::span<uint64_t> bits) override;
   void accept(TokenId token) override;
@@ -57,6 +59,7 @@ class JsonConstraint final : public TokenConstraint {
 
   std::shared_ptr<const JsonGrammar> grammar_;
   const TokenTexts& texts_;
+  std::optional<TokenId> opening_;  // until it has come
   JsonAutomaton automaton_;
   JsonAutomaton::State state_;
 };

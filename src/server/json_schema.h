@@ -35,16 +35,22 @@ struct JsonNode {
   int64_t most = INT64_MAX;
 };
 
+// How a model writes calls of tools.
+struct CallForm {
+  std::string_view key;  // of a call's arguments
+  std::string_view before;
+  std::string_view after;
+  int64_t most = 0;  // 0: one call alone; else a list of 1 to so many, after a space or not
+};
+
 class JsonGrammar {
  public:
   // Any JSON object.
   static JsonGrammar object();
   // Throws ApiError (400) naming `param` and the part of the schema that it cannot express.
   static JsonGrammar of_schema(const OrderedJson& schema, std::string_view param);
-  // Calls of one of `tools` (all, or the one named), as {"name": ..., KEY: {...}}, between `before`
-  // and `after`.
-  static JsonGrammar of_calls(const OrderedJson& tools, std::string_view name, std::string_view key,
-                              std::string_view before, std::string_view after,
+  // Calls of one of `tools` (all, or the one named), each {"name": ..., KEY: {...}}.
+  static JsonGrammar of_calls(const OrderedJson& tools, std::string_view name, const CallForm& form,
                               std::string_view param);
 
   const JsonNode& node(NodeId id) const { return nodes_[id]; }

@@ -109,39 +109,63 @@ const TokenTexts& Service::constraint_texts() const {
   return *constraint_texts_;
 }
 
-std::shared_ptr<const JsonGrammar> Service::grammar_of(const ResponseFormat& format) const {
+Service::Hold Service::hold_of(const ResponseFormat& format) const {
   switch (format.kind) {
     case ResponseFormat::Kind::kText:
-      return nullptr;
+      break;
     case ResponseFormat::Kind::kJsonObject:
-      return std::make_shared<JsonGrammar>(JsonGrammar::object());
+      return {.grammar = std::make_shared<JsonGrammar>(JsonGrammar::object()), .opening = {}};
     case ResponseFormat::Kind::kJsonSchema:
-      return std::make_shared<JsonGrammar>(
-          JsonGrammar::of_schema(format.schema, "response_format"));
+      return {.grammar = std::make_shared<JsonGrammar>(
+                  JsonGrammar::of_schema(format.schema, "response_format")),
+              .opening = {}};
   }
-  return nullptr;
+  return {};
 }
 
-std::shared_ptr<const JsonGrammar> Service::grammar_of(const ChatRequest& request) const {
-  const bool required = request.tool_choice == ToolChoice::kRequired;
+Service::Hold Service::hold_of(const ChatRequest& request) const {
   if (!request.input.tools.is_null() && request.format.kind != ResponseFormat::Kind::kText) {
     throw ApiError(400, "an answer in this format has no room for tool calls; use one of the two",
                    "response_format", "unsupported");
   }
-  if (!required) return grammar_of(request.format);
-  const bool hermes = tools_ == ToolFormat::kHermes;
-  if (!hermes && tools_ != ToolFormat::kLlama) {
-    throw ApiError(400, "dak cannot make this model call a tool; use auto", "tool_choice",
-                   "unsupported");
+  const bool required = request.tool_choice == ToolChoice::kRequired;
+  return required ? call_of(request) : hold_of(request.format);
+}
+
+// `check_tools` has passed.
+Service::Hold Service::call_of(const ChatRequest& request) const {
+  CallForm form{.key = "arguments", .before = {}, .after = {}};
+  Hold hold;
+  switch (tools_) {
+    case ToolFormat::kHermes:
+      form.before = "<tool_call>\n";
+      form.after = "\n</tool_call>";
+      break;
+    case ToolFormat::kLlama:
+      form.key = "parameters";
+      break;
+    case ToolFormat::kMistral: {
+      // A function that is named is to be called once.
+      const bool one = !request.parallel_tools || !request.tool_name.empty();
+      form.most = one ? 1 : INT64_MAX;
+      const std::optional<TokenId> token = engine_.tokenizer().token_id(kMistralOpening);
+      if (token && engine_.tokenizer().is_special(*token)) {
+        hold.opening = token;
+      } else {
+        form.before = kMistralOpening;
+      }
+      break;
+    }
+    case ToolFormat::kNone:
+      require(false, "a call in no form");
   }
-  return std::make_shared<JsonGrammar>(JsonGrammar::of_calls(
-      request.input.tools, request.tool_name, hermes ? "arguments" : "parameters",
-      hermes ? "<tool_call>\n" : "", hermes ? "\n</tool_call>" : "", "tools"));
+  hold.grammar = std::make_shared<JsonGrammar>(
+      JsonGrammar::of_calls(request.input.tools, request.tool_name, form, "tools"));
+  return hold;
 }
 
 void Service::add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                           const Caller& caller, const std::shared_ptr<const JsonGrammar>& grammar,
-                           PreparedAnswer& answer) const {
+                           const Caller& caller, const Hold& hold, PreparedAnswer& answer) const {
   ServingRequest request{.prompt = prompt,
                          .sampling = fields.sampling,
                          .max_tokens = fields.max_tokens,
@@ -154,7 +178,10 @@ void Service::add_requests(const GenerationFields& fields, const std::vector<Tok
   if (!fields.seed_given) request.sampling.seed = random_seed();
   if (options_.timeout.count() > 0) request.deadline = caller.received + options_.timeout;
   for (int i = 0; i < fields.n; ++i) {
-    if (grammar) request.constraint = std::make_shared<JsonConstraint>(grammar, constraint_texts());
+    if (hold.grammar) {
+      request.constraint =
+          std::make_shared<JsonConstraint>(hold.grammar, constraint_texts(), hold.opening);
+    }
     answer.requests.push_back(request);
     ++request.sampling.seed;
   }
@@ -174,7 +201,7 @@ PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const 
     answer.options.tool_names = names_of(request.input.tools);
     answer.options.parallel_tools = request.parallel_tools;
   }
-  add_requests(request.fields, prompt, caller, grammar_of(request), answer);
+  add_requests(request.fields, prompt, caller, hold_of(request), answer);
   return answer;
 }
 
@@ -184,7 +211,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
   PreparedAnswer answer{
       .writer = AnswerWriter(AnswerWriter::Kind::kCompletion, options_.name, token_texts_),
       .options = options_of(request.fields, "/v1/completions")};
-  const std::shared_ptr<const JsonGrammar> grammar = grammar_of(request.format);
+  const Hold hold = hold_of(request.format);
   for (const auto& one : request.prompts) {
     const std::string* text = std::get_if<std::string>(&one);
     const std::vector<TokenId> prompt =
@@ -193,7 +220,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
     if (request.echo) {
       answer.options.echo.push_back(text != nullptr ? *text : engine_.tokenizer().decode(prompt));
     }
-    add_requests(request.fields, prompt, caller, grammar, answer);
+    add_requests(request.fields, prompt, caller, hold, answer);
   }
   return answer;
 }

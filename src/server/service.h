@@ -59,12 +59,16 @@ class Service {
   void check_model(const std::string& model) const;
   void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
   void check_tools(const ChatRequest& request) const;
-  // What the answer is held to; null: nothing.
-  std::shared_ptr<const JsonGrammar> grammar_of(const ResponseFormat& format) const;
-  std::shared_ptr<const JsonGrammar> grammar_of(const ChatRequest& request) const;
+  // What the answer is held to; without a grammar: nothing.
+  struct Hold {
+    std::shared_ptr<const JsonGrammar> grammar;
+    std::optional<TokenId> opening;  // a token before it
+  };
+  Hold hold_of(const ResponseFormat& format) const;
+  Hold hold_of(const ChatRequest& request) const;
+  Hold call_of(const ChatRequest& request) const;
   void add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                    const Caller& caller, const std::shared_ptr<const JsonGrammar>& grammar,
-                    PreparedAnswer& answer) const;
+                    const Caller& caller, const Hold& hold, PreparedAnswer& answer) const;
   const TokenTexts& constraint_texts() const;
 
   const Engine& engine_;

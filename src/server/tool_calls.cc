@@ -108,7 +108,12 @@ ToolFormat tool_format_of(const ChatTemplate& chat_template) {
   if (at == std::string::npos) return ToolFormat::kNone;
   const std::string before = call.substr(0, at);
   if (before.find(kOpen) != std::string::npos) return ToolFormat::kHermes;
-  if (before.find("[TOOL_CALLS]") != std::string::npos) return ToolFormat::kMistral;
+  if (const size_t opening = before.rfind(kMistralOpening); opening != std::string::npos) {
+    // Newer ones write [TOOL_CALLS]NAME[ARGS]{...}.
+    const std::string_view list =
+        trimmed(std::string_view(before).substr(opening + kMistralOpening.size()));
+    return list.starts_with("[{") ? ToolFormat::kMistral : ToolFormat::kNone;
+  }
   return call.find("\"parameters\"", at) != std::string::npos ? ToolFormat::kLlama
                                                               : ToolFormat::kNone;
 }
@@ -117,6 +122,10 @@ ToolCallParser::ToolCallParser(ToolFormat format, std::vector<std::string> names
     : format_(format), names_(std::move(names)) {}
 
 bool ToolCallParser::add_calls(std::string_view json, Step& step) const {
+  if (format_ == ToolFormat::kMistral) {
+    json = trimmed(json);
+    if (json.starts_with(kMistralOpening)) json.remove_prefix(kMistralOpening.size());
+  }
   std::vector<OrderedJson> values = values_of(json);
   if (format_ == ToolFormat::kMistral && values.size() == 1 && values[0].is_array()) {
     values = std::vector<OrderedJson>(values[0].begin(), values[0].end());

@@ -13,8 +13,11 @@ enum class ToolFormat : uint8_t {
   kNone,     // the template takes no tools, or shows calls in a form that dak does not know
   kHermes,   // <tool_call>{"name": ..., "arguments": {...}}</tool_call>, text around it
   kLlama,    // {"name": ..., "parameters": {...}}, nothing else
-  kMistral,  // [{"name": ..., "arguments": {...}}, ...], nothing else
+  kMistral,  // [{"name": ..., "arguments": {...}}, ...] after kMistralOpening, nothing else
 };
+// Most of Mistral's vocabularies have a special token for it, which is in no answer's text.
+inline constexpr std::string_view kMistralOpening = "[TOOL_CALLS]";
+
 std::string_view name(ToolFormat format);
 
 // What the template does with a conversation that has a call. Never throws.

@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   attempt([&] {
     const dak::ChatRequest request = dak::parse_chat_request(body, {});
     if (!request.input.tools.is_null()) {
-      follow(dak::JsonGrammar::of_calls(request.input.tools, "", "arguments", "", "", "tools"),
+      follow(dak::JsonGrammar::of_calls(request.input.tools, "", {"arguments", "", ""}, "tools"),
              body);
     }
     if (!request.format.schema.is_null()) {

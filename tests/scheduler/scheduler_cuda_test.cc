@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "kernels/random_fill.h"
+#include "poisoned_model.h"
 #include "serving_requests.h"
 #include "support/cuda.h"
 
@@ -50,6 +51,29 @@ TEST_F(SchedulerOnAGpu, EveryRequestGetsWhatItWouldGetAlone) {
   }
   EXPECT_GT(preemptions, 0);
   EXPECT_GT(reused, 1000);
+}
+
+// The device chooses for all, a step ahead; with a penalty among them the host does.
+TEST_F(SchedulerOnAGpu, NanEndsItsRequestAlone) {
+  for (const bool penalty : {false, true}) {
+    SCOPED_TRACE(penalty ? "the host chooses" : "the device chooses");
+    std::vector<ServingRequest> requests;
+    for (uint32_t i = 0; i < 6; ++i) {
+      requests.push_back({.prompt = test::prompt_of(20 + 7 * i, i), .max_tokens = 60});
+      requests.back().ignore_eos = true;
+      requests.back().sampling = {.temperature = i % 2 == 0 ? 0.0f : 1.0f, .seed = i};
+    }
+    if (penalty) requests[5].sampling.repetition_penalty = 1.1f;
+    const auto tiny_llama = [](TokenId poisoned) {
+      return test::tiny_llama(test::test_data(DAK_TEST_DATA), options(32), cuda_tiers(0), poisoned);
+    };
+    const test::PoisonPlan plan = test::plan_poison(*tiny_llama(kNoToken), requests);
+    ASSERT_NE(plan.token, kNoToken) << "no answer has a token of its own";
+    const auto engine = tiny_llama(plan.token);
+    for (int turn = 0; turn < 2; ++turn) {
+      test::expect_the_victim_alone_fails(plan, test::answers_of(*engine, requests));
+    }
+  }
 }
 
 // Requests that come and go while steps are in flight.

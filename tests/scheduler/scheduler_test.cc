@@ -332,6 +332,36 @@ TEST(Scheduler, StatsTellOfTheLastRequestsEnd) {
   EXPECT_EQ(stats.requests_cancelled, 1);
 }
 
+TEST(Scheduler, RatesEndWithTheWork) {
+  const auto engine = make_engine({.sequences = 2});
+  Serving serving(*engine);
+  serving.start();
+  const ServingRequest request{.prompt = prompt_of(20, 1), .max_tokens = 100, .ignore_eos = true};
+  serving.wait(serving.submit(request));
+  const auto rate_is_0 = [&serving] { return serving.scheduler().stats().tokens_per_s == 0; };
+  const auto wait_until = [](const std::function<bool()>& met) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!met() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return met();
+  };
+  EXPECT_TRUE(wait_until([&] { return !rate_is_0(); }));
+  EXPECT_TRUE(wait_until(rate_is_0)) << "an idle server says that it is at work";
+  const ServingStats stats = serving.scheduler().stats();
+  EXPECT_EQ(stats.sequences, 0);
+  EXPECT_EQ(stats.pass_seconds, 0);
+  // The rest does not count among the time that the next work takes.
+  const auto begin = std::chrono::steady_clock::now();
+  const size_t next = serving.submit(request);
+  serving.wait(next);
+  double rate = 0;
+  EXPECT_TRUE(wait_until([&] { return (rate = serving.scheduler().stats().tokens_per_s) > 0; }));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  EXPECT_GE(rate * seconds, 50);
+}
+
 // Somebody else takes pages that were counted on: who cannot go on is told so, the other one ends,
 // and nobody waits for ever.
 TEST(Scheduler, RequestsThatRunOutOfPagesFail) {

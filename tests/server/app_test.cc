@@ -26,26 +26,49 @@ const Engine& tiny_engine() {
   return kEngine;
 }
 
-// The same model with a template that takes tools.
+// The same model with a template that takes tools, and perhaps a special token more.
+Engine tool_engine(const std::string& chat_template, const std::string& special = "") {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / fmt::format("dak-tools-{}", getpid());
+  struct Removed {
+    fs::path folder;
+    ~Removed() { fs::remove_all(folder); }
+  } removed{folder};
+  fs::copy(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", folder);
+  fs::copy_file(std::string(DAK_SOURCE_DIR) + "/tests/fuzz/corpus/jinja/" + chat_template,
+                folder / "chat_template.jinja");
+  const auto change = [&folder](const char* file, const std::function<void(Json&)>& edit) {
+    std::ifstream stream(folder / file);
+    Json json = Json::parse(stream);
+    edit(json);
+    std::ofstream(folder / file) << json;
+  };
+  // Tools make long prompts.
+  change("config.json", [](Json& config) { config["max_position_embeddings"] = 4096; });
+  if (!special.empty()) {
+    change("tokenizer.json", [&special](Json& json) {
+      // In the place of the last letter pair, so that the model's vocabulary stays as it is.
+      Json& vocabulary = json["model"]["vocab"];
+      const auto last = std::max_element(vocabulary.begin(), vocabulary.end());
+      const int id = last.value();
+      const std::string text = last.key();
+      vocabulary.erase(text);
+      Json& merges = json["model"]["merges"];
+      merges.erase(merges.size() - 1);
+      json["added_tokens"].push_back({{"id", id},
+                                      {"content", special},
+                                      {"single_word", false},
+                                      {"lstrip", false},
+                                      {"rstrip", false},
+                                      {"normalized", false},
+                                      {"special", true}});
+    });
+  }
+  const ModelFiles files = open_model(folder, true);
+  return Engine(files, {.threads = 1, .context = 4096}, cpu_tiers(1e9));
+}
 const Engine& tiny_tool_engine() {
-  static const Engine kEngine = [] {
-    namespace fs = std::filesystem;
-    const fs::path folder = fs::path(testing::TempDir()) / fmt::format("dak-tools-{}", getpid());
-    fs::copy(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", folder);
-    fs::copy_file(std::string(DAK_SOURCE_DIR) + "/tests/fuzz/corpus/jinja/Qwen-Qwen3-0.6B.jinja",
-                  folder / "chat_template.jinja");
-    // Tools make long prompts.
-    std::ifstream stream(folder / "config.json");
-    Json config = Json::parse(stream);
-    config["max_position_embeddings"] = 4096;
-    std::ofstream(folder / "config.json") << config;
-    const ModelFiles files = open_model(folder, true);
-    struct Removed {
-      fs::path folder;
-      ~Removed() { fs::remove_all(folder); }
-    } removed{folder};
-    return Engine(files, {.threads = 1, .context = 4096}, cpu_tiers(1e9));
-  }();
+  static const Engine kEngine = tool_engine("Qwen-Qwen3-0.6B.jinja");
   return kEngine;
 }
 
@@ -469,6 +492,73 @@ TEST_F(AppTest, ToolCallsWholeAndStreamed) {
   refused(
       post("/v1/chat/completions", "{" + fields + R"(,"response_format":{"type":"json_object"}})"),
       400);
+}
+
+// Follows a constraint along a text, taking at each step the longest token that it allows; says
+// what it came to.
+std::string followed(TokenConstraint& constraint, const Engine& engine, std::string_view text) {
+  std::string out;
+  const int size = engine.tokenizer().vocabulary_size();
+  while (out.size() < text.size()) {
+    std::vector<uint64_t> bits((static_cast<size_t>(size) + 63) / 64);
+    constraint.allow(bits);
+    TokenId best = -1;
+    std::string best_text;
+    for (TokenId token = 0; token < size; ++token) {
+      if ((bits[static_cast<size_t>(token) / 64] >> (token % 64) & 1) == 0) continue;
+      const std::string piece = engine.tokenizer().decode(std::span(&token, 1), false);
+      if (piece.size() <= best_text.size() || !text.substr(out.size()).starts_with(piece)) continue;
+      best = token;
+      best_text = piece;
+    }
+    if (best < 0) break;
+    constraint.accept(best);
+    out += best_text;
+  }
+  return out;
+}
+
+TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
+  const std::string tools = kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}},
+                         {"type":"function","function":{"name":"g"}}])";
+  const std::string f = R"({"name": "f", "arguments": {"x": 1}})";
+  const std::string g = R"({"name": "g", "arguments": {}})";
+  for (const bool special : {true, false}) {
+    SCOPED_TRACE(special ? "a special token opens" : "text opens");
+    const Engine engine =
+        tool_engine("mistral-7b-v0.3-tools.jinja", special ? std::string(kMistralOpening) : "");
+    start({}, {}, milliseconds(1), true, engine);
+    const auto holds_to = [&](const std::string& fields, const std::string& answer) {
+      const HttpAnswer said = post("/v1/chat/completions", "{" + tools + fields + "}");
+      EXPECT_EQ(said.status, 200) << said.body;
+      TokenConstraint* constraint = generator_->last_request.constraint.get();
+      EXPECT_NE(constraint, nullptr) << fields;
+      return constraint == nullptr ? "" : followed(*constraint, engine, "[TOOL_CALLS]" + answer);
+    };
+    const std::string both = "[" + f + ", " + g + "]";
+    EXPECT_EQ(holds_to(R"(,"tool_choice":"required")", " " + both), "[TOOL_CALLS] " + both);
+    const std::string one = "[TOOL_CALLS][" + f;
+    EXPECT_EQ(holds_to(R"(,"tool_choice":"required","parallel_tool_calls":false)", both), one);
+    const std::string named = R"(,"tool_choice":{"type":"function","function":{"name":"f"}})";
+    EXPECT_EQ(holds_to(named, both), one);
+    EXPECT_EQ(holds_to(named, "[" + f + "]"), one + "]");
+    EXPECT_EQ(holds_to(named, "[" + g), R"([TOOL_CALLS][{"name": ")");
+    EXPECT_EQ(holds_to(named, "Hello"), "[TOOL_CALLS]");
+
+    // Two calls, of which one was wanted; a special token is in no answer's text.
+    generator_->say({special ? "" : "[TOOL_CALLS]", " " + both.substr(0, 20), both.substr(20)});
+    for (const bool parallel : {true, false}) {
+      const Json whole =
+          Json::parse(post("/v1/chat/completions",
+                           fmt::format(R"({{{},"parallel_tool_calls":{}}})", tools, parallel))
+                          .body);
+      const Json& choice = whole["choices"][0];
+      ASSERT_EQ(choice["message"]["tool_calls"].size(), parallel ? 2U : 1U);
+      EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["arguments"], R"({"x":1})");
+      EXPECT_EQ(choice["finish_reason"], "tool_calls");
+    }
+    TearDown();
+  }
 }
 
 // Every connection reads a stream of its own; none may miss a token or see another's.

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
+
+#include "server/json_automaton.h"
 
 namespace dak {
 namespace {
@@ -79,10 +82,44 @@ TEST(ToolCallsTest, Mistral) {
   expect(ToolFormat::kMistral,
          R"([{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}])",
          {"", {R"(f {"x":1})", "g {}"}});
+  // Where the vocabulary has no special token for it, what opens the list is text.
+  expect(ToolFormat::kMistral,
+         R"( [TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "abcdefghi"}])", {"", {"f {}"}});
+  expect(ToolFormat::kMistral, "[TOOL_CALLS] none", {"[TOOL_CALLS] none", {}});
 }
 
-ToolFormat format_of(const std::string& file) {
-  std::ifstream stream(std::string(DAK_SOURCE_DIR) + "/tests/fuzz/corpus/jinja/" + file);
+// The calls that transformers rendered with Mistral's templates, as an answer: what follows the
+// opening, which the model generates too.
+TEST(ToolCallsTest, MistralsGoldens) {
+  std::ifstream stream(std::string(DAK_SOURCE_DIR) + "/tests/data/text/chat_template_goldens.json");
+  const OrderedJson file = OrderedJson::parse(stream);
+  for (const char* name : {"mistral-7b-v0.3-tools", "mistralai-Mistral-Nemo-Instruct-2407"}) {
+    SCOPED_TRACE(name);
+    const OrderedJson& tools = file.at("cases").at("tool_result").at("tools");
+    std::string rendered = file.at("goldens").at(name).at("tool_result").at(0);
+    const size_t begin = rendered.find(kMistralOpening) + kMistralOpening.size();
+    std::string answer = rendered.substr(begin, rendered.find("</s>", begin) - begin);
+    ToolCallParser parser(ToolFormat::kMistral, {"get_weather"});
+    EXPECT_EQ(parser.push(answer).text, "");
+    const ToolCallParser::Step step = parser.finish();
+    EXPECT_EQ(step.text, "");
+    ASSERT_EQ(step.calls.size(), 1U);
+    EXPECT_EQ(OrderedJson::parse(step.calls[0].arguments),
+              OrderedJson::parse(R"({"place": "Z\u00fcrich", "days": 2})"));
+    // What an answer is held to is the same, but for the id, which is the server's to give.
+    const size_t id = answer.find(", \"id\"");
+    answer.erase(id, answer.find('}', id) - id);
+    const JsonGrammar grammar = JsonGrammar::of_calls(
+        tools, "get_weather", {.key = "arguments", .before = {}, .after = {}, .most = 1}, "tools");
+    JsonAutomaton automaton(grammar);
+    JsonAutomaton::State state = automaton.start();
+    for (const char byte : answer) state = automaton.after(state, static_cast<uint8_t>(byte));
+    EXPECT_TRUE(automaton.may_end(state)) << answer;
+  }
+}
+
+ToolFormat format_of(const std::string& file, const std::string& folder = "fuzz/corpus/jinja") {
+  std::ifstream stream(std::string(DAK_SOURCE_DIR) + "/tests/" + folder + "/" + file);
   std::ostringstream text;
   text << stream.rdbuf();
   EXPECT_FALSE(text.str().empty()) << file;
@@ -93,6 +130,13 @@ TEST(ToolCallsTest, TheTemplateSaysTheFormat) {
   EXPECT_EQ(format_of("Qwen-Qwen3-0.6B.jinja"), ToolFormat::kHermes);
   EXPECT_EQ(format_of("meta-llama-Llama-3.2-3B-Instruct.jinja"), ToolFormat::kLlama);
   EXPECT_EQ(format_of("mistral-7b-v0.3-tools.jinja"), ToolFormat::kMistral);
+  const std::string templates = "data/text/templates";
+  EXPECT_EQ(format_of("mistralai-Mistral-Nemo-Instruct-2407.jinja", templates),
+            ToolFormat::kMistral);
+  // NAME[ARGS]{...}: read as a list, no call would ever be found.
+  EXPECT_EQ(format_of("mistralai-Ministral-3-14B-Reasoning-2512.jinja", templates),
+            ToolFormat::kNone);
+  EXPECT_EQ(format_of("Mistral-Small-3.2-24B-Instruct-2506.jinja", templates), ToolFormat::kNone);
   EXPECT_EQ(format_of("HuggingFaceTB-SmolLM2-135M-Instruct.jinja"), ToolFormat::kNone);
   EXPECT_EQ(format_of("zephyr.jinja"), ToolFormat::kNone);
 }
