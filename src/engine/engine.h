@@ -17,6 +17,7 @@
 #include "engine/kv_cache.h"
 #include "engine/model_files.h"
 #include "engine/sampler.h"
+#include "engine/tier_choice.h"
 #include "hardware/profile.h"
 #include "model/model.h"
 #include "ops/access_mode.h"
@@ -37,6 +38,7 @@ PlacementPolicy parse_placement_policy(std::string_view text, std::string_view f
 
 struct EngineOptions {
   Device device;
+  TierChoices tiers;                          // for machine_tiers; empty: the device's usual ones
   int threads = 0;                            // 0: all this process may use
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget

@@ -86,6 +86,11 @@ using KvRoom = std::vector<std::array<int64_t, kMaxTiers>>;
 inline constexpr int64_t kRebalancedPages = 64;
 // Every layer's share `ratio` of `pages` in tier 1, rounded, the rest in tier 0.
 KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio);
+// The same with the share spread over all the remote tiers in proportion to their bandwidth, so
+// that attention is done with all of them at once; what one of them has no room for goes to the
+// first that has. What none has is given to tier 1: check capacities afterwards.
+KvRoom kv_room_over(const ModelConfig& config, DType dtype, int64_t pages, double ratio,
+                    std::span<const Tier> tiers);
 
 class KvCache {
  public:

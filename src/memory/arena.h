@@ -35,7 +35,8 @@ class Arena {
 
 inline constexpr int64_t kArenaAlignment = 4096;
 
-// Host DRAM for either tier of the CPU backend, in huge pages where the system grants them.
+// Host DRAM for any tier of the CPU backend, in huge pages where the system grants them and on the
+// NUMA node that the tier names while that has any.
 std::unique_ptr<Arena> make_cpu_arena(const Tier& tier);
 
 // Throws kResourceExhausted, naming the tier, when `tier` cannot hold `need` beside `used`.

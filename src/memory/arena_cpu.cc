@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "memory/arena.h"
+#include "memory/numa.h"
 
 namespace dak {
 namespace {
@@ -58,6 +59,7 @@ class CpuArena final : public Arena {
                    .fix = "free memory or use a smaller model or context"});
     }
     madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint; refusal costs only speed
+    if (tier_.node >= 0) prefer_numa_node(data, bytes, tier_.node);  // likewise
     slabs_.push_back({static_cast<std::byte*>(data), bytes, 0});
   }
 

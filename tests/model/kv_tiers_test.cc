@@ -313,7 +313,7 @@ TEST_P(KvTiersEngine, ChoosesTheSameTokensAndReportsBytes) {
                    .synthetic_seed = 1,
                    .dtype = DType::kBF16},
                   cpu_tiers(1e9));
-    EXPECT_EQ(engine.plan().fixed.kv_remote_bytes > 0, ratio > 0);
+    EXPECT_EQ(engine.plan().fixed.kv_all_remote_bytes() > 0, ratio > 0);
     DecodeLoop loop(engine, 2, 250, 3);
     DecodeTiming timing = loop.run(140);  // grows over the ends of pages
     const auto tokens = loop.last_tokens();
