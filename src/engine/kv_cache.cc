@@ -256,6 +256,7 @@ void KvCache::release(KvHold& hold) {
 void KvCache::free_block(KvBlock& block) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     layers_[layer].free[block.pages[layer].tier].push_back(block.pages[layer].data);
+    layers_[layer].settled = false;
   }
   spare_blocks_.push_back(&block);
   ++free_pages_;

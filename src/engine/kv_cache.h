@@ -1,8 +1,9 @@
 // The paged KV cache: pools of pages in several tiers, handed to sequences as they grow. Each layer
 // has as many pages, and a placement of its own. New tokens go to the local tier; when that is
-// full, the oldest page of whoever has most there moves out, and after it the rest of its run: a
-// GPU reads whole runs of kRunPages from one tier. Nothing is staged: attention reads every page
-// where it lies.
+// full, the oldest page of whoever has most there moves out to the fastest tier with a free place,
+// and after it the rest of its run: a GPU reads whole runs of kRunPages from one tier. Places that
+// come free in a faster tier are taken by the newest pages of slower ones. Nothing is staged:
+// attention reads every page where it lies.
 //
 // With a PageMover pages move beside the steps in flight (kv_moves.cc):
 //   at once   the copy begins after the steps so far, and the steps to come wait for it. For new
@@ -143,8 +144,9 @@ class KvCache {
   void use_evictor(std::function<void(KvBlock&)> evict) { evict_ = std::move(evict); }
 
   // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
-  // first; returns how many. With a mover whole pages move later, and a place for each hold's next
-  // page stays free. As reserve: without a mover not while a step is in flight.
+  // first, then into those of faster remote tiers; returns how many. With a mover whole pages move
+  // later, and a place for each hold's next page stays free. As reserve: without a mover not while
+  // a step is in flight.
   int64_t rebalance(int64_t most);
   // Moves one page to a free place of `tier`; false: there is none, or it lies there already.
   enum class When : uint8_t { kNow, kLater };
@@ -173,6 +175,7 @@ class KvCache {
     std::vector<Move> moves;
     KvHold* leaving = nullptr;  // whose pages last moved out, and in
     KvHold* returning = nullptr;
+    bool settled = false;              // no page was freed or moved since none could be raised
     KvBlock* coldest_local = nullptr;  // no colder one is local, or will be; null: none is
   };
 
@@ -195,7 +198,10 @@ class KvCache {
   void hold_steps();
   void make_places();
   static TierIndex slower_place(const Layer& layer);
+  static TierIndex slowest_place(const Layer& layer);
   int64_t return_pages(int64_t layer, int64_t most);
+  int64_t raise_pages(int64_t layer, int64_t most);
+  KvBlock* newest_slower(int64_t layer, TierIndex tier) const;
   void move_block(KvBlock& block, int64_t layer, TierIndex tier);
   KvBlock* unused_local(int64_t layer);
   KvBlock* oldest_local(int64_t layer, const KvHold* growing, bool whole_only);
