@@ -119,6 +119,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
                                    PhaseStats& stats) {
   const auto start = std::chrono::steady_clock::now();
   const auto rows = static_cast<int64_t>(tokens.size());
+  take_revokes();
   cache_->rebalance(kRebalancedPages);
   cache_->reserve(hold, hold.tokens + rows);
   Batch batch{.tokens = {tokens.begin(), tokens.end()},

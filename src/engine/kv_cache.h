@@ -154,6 +154,13 @@ class KvCache {
   // Returns when no copy is under way, for whoever writes to pages without the steps' order.
   void finish_moves();
 
+  // What `move_tier` takes of the other tier's arena.
+  int64_t bytes_to_move(TierIndex from) const;
+  // All places of a remote tier, and the pages in them, are in another from now on: in `room`,
+  // allocated from that one's arena. With no step in flight. The old ones stay until their arena is
+  // released, and `pool` goes on to tell what the tiers began with.
+  void move_tier(TierIndex from, TierIndex to, std::byte* room);
+
   // All places of a layer in a tier, one behind the other.
   std::span<const std::byte> pool(int64_t layer, TierIndex tier) const {
     return layers_.at(static_cast<size_t>(layer)).pools.at(tier);

@@ -348,6 +348,33 @@ bool KvCache::move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, Wh
   return moves;
 }
 
+int64_t KvCache::bytes_to_move(TierIndex from) const {
+  return (tier_bytes(from) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
+void KvCache::move_tier(TierIndex from, TierIndex to, std::byte* room) {
+  require(from != 0 && to != 0 && from != to, "KV cache: only remote tiers are given back");
+  finish_moves();
+  for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
+    Layer& places = layers_[static_cast<size_t>(layer)];
+    for (KvBlock& block : blocks_) {
+      if (!block.kept && block.users.empty()) continue;  // nobody's
+      if (block.pages[static_cast<size_t>(layer)].tier != from) continue;
+      relocate(block, layer, {.data = room, .tier = to});
+      room += page_bytes_;
+    }
+    for (size_t i = 0; i < places.free[from].size(); ++i, room += page_bytes_) {
+      places.free[to].push_back(room);
+    }
+    places.free[from].clear();
+    places.pools[from] = {};
+  }
+  tier_pages_[to] += tier_pages_[from];
+  tier_pages_[from] = 0;
+  hold_steps();
+  finish_moves();
+}
+
 void KvCache::finish_moves() {
   if (mover_ == nullptr) return;
   mover_->wait();

@@ -29,6 +29,12 @@ class Arena {
   // whichever arena. Any thread may call.
   virtual void fill_random(std::byte* at, const RandomValues& values);
 
+  // Copies what lies at `at`, inside what `allocate` gave, to memory of the CPU.
+  virtual void read(const std::byte* at, std::span<std::byte> bytes) const;
+
+  // Frees all that `allocate` gave.
+  virtual void release() = 0;
+
   virtual int64_t used_bytes() const = 0;
   virtual const Tier& tier() const = 0;
 };

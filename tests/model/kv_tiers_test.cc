@@ -277,6 +277,39 @@ TEST_P(KvTiers, NorDoMovesBesideStepsInFlight) {
   }
 }
 
+TEST_P(KvTiers, ThreeTiersChangeNoBit) {
+  const std::vector<float> expected = Decoding(GetParam(), 0).decode(false);
+  const std::vector<float> mixed = Decoding(GetParam(), 0).mixed();
+  for (const double ratio : {0.5, 20.0 / 21, 1.0}) {
+    Decoding decoding(GetParam(), ratio, 3);
+    EXPECT_TRUE(decoding.decode(false) == expected) << "ratio " << ratio;
+    EXPECT_GT(decoding.pages_in(1), 0) << "ratio " << ratio;
+    if (ratio > 0.5) {  // else a window of attention may see local pages alone
+      EXPECT_GT(decoding.pages_in(2), 0) << "ratio " << ratio;
+      EXPECT_GT(decoding.traffic().kv_bytes[1], 0) << "ratio " << ratio;
+      EXPECT_GT(decoding.traffic().kv_bytes[2], 0) << "ratio " << ratio;
+    }
+    EXPECT_TRUE(Decoding(GetParam(), ratio, 3).decode(true) == expected) << "ratio " << ratio;
+    EXPECT_TRUE(Decoding(GetParam(), ratio, 3).mixed() == mixed) << "ratio " << ratio;
+  }
+}
+
+// The slowest tier holds pages only while the faster remote one is full, and gives them up to it.
+TEST_P(KvTiers, PagesRiseWhereThereIsRoom) {
+  Decoding decoding(GetParam(), 20.0 / 21, 3);
+  decoding.decode(false);
+  KvCache& cache = decoding.cache();
+  ASSERT_GT(decoding.pages_in(2), 0);
+  const int64_t places = cache.tier_bytes(1);
+  ASSERT_EQ(cache.used_bytes(1), places);
+  cache.release(decoding.holds()[1]);
+  while (cache.rebalance(kRebalancedPages) > 0) cache.finish_moves();
+  for (TierIndex tier = 1; tier < 3; ++tier) {
+    const bool full = cache.used_bytes(tier) == cache.tier_bytes(tier);
+    EXPECT_TRUE(full || decoding.pages_in(static_cast<TierIndex>(tier + 1)) == 0) << int{tier};
+  }
+}
+
 TEST_P(KvTiers, RemoteBytesReadAreThoseOfTheTokensThere) {
   Decoding decoding(GetParam(), 1);
   decoding.decode(false);
