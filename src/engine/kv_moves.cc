@@ -1,6 +1,7 @@
 // Which pages of a KV cache move, and how.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
@@ -288,6 +289,7 @@ int64_t KvCache::raise_pages(int64_t layer, int64_t most) {
   Layer& places = layers_[static_cast<size_t>(layer)];
   int64_t moved = 0;
   for (TierIndex tier = 1; tier + 1 < kMaxTiers && !places.settled; ++tier) {
+    if (std::all_of(tier_pages_.begin() + tier + 1, tier_pages_.end(), std::logical_not<>())) break;
     while (moved < most && !places.free[tier].empty()) {
       KvBlock* block = newest_slower(layer, tier);
       if (block == nullptr) break;

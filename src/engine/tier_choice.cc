@@ -13,7 +13,7 @@
 namespace dak {
 namespace {
 
-constexpr std::string_view kFlag = "--tiers";
+constexpr std::string_view kTiersFlag = "--tiers";
 constexpr std::string_view kExample = "write --tiers local=40GiB,peer:1=60GiB,host=100GiB";
 
 std::string_view without_spaces(std::string_view text) {
@@ -22,7 +22,7 @@ std::string_view without_spaces(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
 }
 
-std::optional<TierKind> kind_of(std::string_view text) {
+std::optional<TierKind> tier_kind_of(std::string_view text) {
   for (const TierKind kind : {TierKind::kLocal, TierKind::kPeer, TierKind::kHost}) {
     if (text == name(kind)) return kind;
   }
@@ -33,7 +33,7 @@ TierChoice parse_tier(std::string_view entry, std::string_view flag) {
   const size_t equals = entry.find('=');
   const std::string_view tier = without_spaces(entry.substr(0, equals));
   const size_t colon = tier.find(':');
-  const std::optional<TierKind> kind = kind_of(tier.substr(0, colon));
+  const std::optional<TierKind> kind = tier_kind_of(tier.substr(0, colon));
   if (!kind) {
     throw_invalid(flag, {}, entry, "is not a tier",
                   "use local, host, host:NODE (a NUMA node) or peer:GPU, each with or without "
@@ -84,11 +84,12 @@ size_t find_tier(const TierChoice& choice, const std::vector<Tier>& known) {
     if (fits) fitting.push_back(i);
   }
   if (fitting.empty()) {
-    throw_unsupported(kFlag, {}, choice.name, "is no tier of this machine",
+    throw_unsupported(kTiersFlag, {}, choice.name, "is no tier of this machine",
                       "there are " + names_of(known));
   }
   if (fitting.size() > 1) {
-    throw_invalid(kFlag, {}, choice.name, "could be several tiers", "there are " + names_of(known));
+    throw_invalid(kTiersFlag, {}, choice.name, "could be several tiers",
+                  "there are " + names_of(known));
   }
   return fitting[0];
 }
@@ -109,7 +110,7 @@ Tier node_tier(const TierChoice& choice, const Tier& host) {
     tier.capacity_bytes = std::min(host.capacity_bytes, memory.size_bytes);
     return tier;
   }
-  throw_unsupported(kFlag, {}, choice.name, "there is no such NUMA node",
+  throw_unsupported(kTiersFlag, {}, choice.name, "there is no such NUMA node",
                     there.empty() ? "the system names none: use host" : "there are " + there);
 }
 
@@ -147,7 +148,7 @@ std::vector<Tier> choose_tiers(const TierChoices& choices, const std::vector<Tie
   for (const TierChoice& choice : choices) {
     const size_t found = find_tier(choice, known);
     if (std::ranges::find(taken, found) != taken.end()) {
-      throw_invalid(kFlag, {}, choice.name,
+      throw_invalid(kTiersFlag, {}, choice.name,
                     fmt::format("is {}, which another entry is as well", known[found].name),
                     "there are " + names_of(known));
     }
@@ -180,11 +181,11 @@ std::vector<Tier> machine_tiers(const TierChoices& choices, const Device& device
       known.push_back(node_tier(choice, *host));
     } else if (choice.kind == TierKind::kPeer) {
       if (device.backend == Backend::kCpu) {
-        throw_unsupported(kFlag, {}, choice.name, "the CPU backend reads no GPU's memory",
+        throw_unsupported(kTiersFlag, {}, choice.name, "the CPU backend reads no GPU's memory",
                           "use --device cuda, or host and host:NODE as tiers");
       }
       if (choice.node < 0) {
-        throw_invalid(kFlag, {}, choice.name, "does not say which GPU", "use peer:1");
+        throw_invalid(kTiersFlag, {}, choice.name, "does not say which GPU", "use peer:1");
       }
       known.push_back(peer_tier(device.ordinal, choice.node));
     }
