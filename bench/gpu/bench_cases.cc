@@ -23,8 +23,21 @@ double gb(double bytes_per_s) { return bytes_per_s / 1e9; }
 
 // Seconds that the bytes of one pass over `chain` need at least.
 double bound_s(const Bench& bench, const Chain& chain) {
-  return std::max(static_cast<double>(chain.bytes(0)) / bench.machine.local_bytes_per_s,
-                  static_cast<double>(chain.bytes(1)) / bench.machine.remote_bytes_per_s);
+  double seconds = static_cast<double>(chain.bytes(0)) / bench.machine.local_bytes_per_s;
+  for (size_t link = 0; link < bench.machine.link_bytes_per_s.size(); ++link) {
+    const auto bytes = static_cast<double>(chain.bytes(static_cast<TierIndex>(link + 1)));
+    seconds = std::max(seconds, bytes / bench.machine.link_bytes_per_s[link]);
+  }
+  return seconds;
+}
+
+// Over all links.
+double remote_bytes(const Bench& bench, const Chain& chain) {
+  int64_t bytes = 0;
+  for (size_t link = 0; link < bench.machine.link_bytes_per_s.size(); ++link) {
+    bytes += chain.bytes(static_cast<TierIndex>(link + 1));
+  }
+  return static_cast<double>(bytes);
 }
 
 // Different weights, together several times the L2.
@@ -53,7 +66,8 @@ Rows run_matmuls(const Bench& bench, int& failures) {
     for (const int64_t batch : bench.options.batches) {
       std::vector<uint16_t> first;
       for (const double ratio : bench.options.ratios) {
-        const auto weights = place_weights(bench.arenas, rotation(bench, shape), ratio);
+        const auto weights = place_weights(bench.arenas, rotation(bench, shape), ratio,
+                                           bench.machine.link_bytes_per_s);
         Chain chain(weights, batch, bench.machine, bench.links, bench.stream);
         const auto out = chain.output(0);
         double error = 0;
@@ -72,7 +86,7 @@ Rows run_matmuls(const Bench& bench, int& failures) {
         const double alone_ms = chain.time_alone(ratio > 0.1 ? 5 : 11);
         const double per_pass = static_cast<double>(chain.size());
         const double local = static_cast<double>(chain.bytes(0)) / per_pass;
-        const double remote = static_cast<double>(chain.bytes(1)) / per_pass;
+        const double remote = remote_bytes(bench, chain) / per_pass;
         const double bound_ms = 1e3 * bound_s(bench, chain) / per_pass;
         LinkReading link = bench.links.read(1, bench.stream);
         if (bench.machine.kernels == KernelKind::kPlain) link.window_bytes = 0;  // there is none
@@ -103,11 +117,12 @@ Rows run_windows(const Bench& bench) {
                          (bench.machine.remote_bytes_per_s + bench.machine.local_bytes_per_s);
   const Shape& shape = kShapes[2];
   const auto weights =
-      place_weights(bench.arenas, rotation(bench, shape), std::ceil(matched * 448) / 448);
+      place_weights(bench.arenas, rotation(bench, shape), std::ceil(matched * 448) / 448,
+                    bench.machine.link_bytes_per_s);
   Chain chain(weights, 8, bench.machine, bench.links, bench.stream);
   fmt::print("window sweep: {} m 8, {:.2f} % remote\n", shape.name,
-             100.0 * static_cast<double>(chain.bytes(1)) /
-                 static_cast<double>(chain.bytes(0) + chain.bytes(1)));
+             100.0 * remote_bytes(bench, chain) /
+                 (static_cast<double>(chain.bytes(0)) + remote_bytes(bench, chain)));
   for (const int64_t kib :
        {16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 2560, 3072, 0}) {
     bench.links.set_fixed_window(1, kib * kKiB);
@@ -115,7 +130,7 @@ Rows run_windows(const Bench& bench) {
     const double ms = chain.time_in_graph(4 * chain.size(), true, 5);
     const double per_pass = static_cast<double>(chain.size());
     const double local = static_cast<double>(chain.bytes(0)) / per_pass / (ms * 1e-3);
-    const double remote = static_cast<double>(chain.bytes(1)) / per_pass / (ms * 1e-3);
+    const double remote = remote_bytes(bench, chain) / per_pass / (ms * 1e-3);
     const LinkReading link = bench.links.read(1, bench.stream);
     const double percent = 100 * 1e3 * bound_s(bench, chain) / per_pass / ms;
     fmt::print(
@@ -140,7 +155,8 @@ Rows run_chains(const Bench& bench) {
     layers.insert(layers.end(), kShapes.begin(), kShapes.begin() + 4);
   for (const int64_t batch : {1, 8, 32}) {
     for (const double ratio : {0.0, 0.016, 0.05, 0.2}) {
-      const auto weights = place_weights(bench.arenas, layers, ratio);
+      const auto weights =
+          place_weights(bench.arenas, layers, ratio, bench.machine.link_bytes_per_s);
       Chain chain(weights, batch, bench.machine, bench.links, bench.stream);
       const double with_ms = chain.time_in_graph(4 * chain.size(), true, 5);
       const double without_ms = chain.time_in_graph(4 * chain.size(), false, 5);
@@ -162,7 +178,8 @@ Rows run_chains(const Bench& bench) {
 
 Rows run_reaction(const Bench& bench) {
   Rows rows;
-  const auto weights = place_weights(bench.arenas, rotation(bench, kShapes[1]), 0.05);
+  const auto weights = place_weights(bench.arenas, rotation(bench, kShapes[1]), 0.05,
+                                     bench.machine.link_bytes_per_s);
   Chain chain(weights, 8, bench.machine, bench.links, bench.stream);
   chain.capture(chain.size(), true);
   chain.replay();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -28,30 +29,42 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Arenas::Arenas(const std::string& remote, int64_t size_bytes)
-    : local_(size_bytes), peer_(remote == "peer") {
+Arenas::Arenas(const std::string& remote, int64_t size_bytes) : local_(size_bytes) {
   random_fill(local_.as(), {.seed = 1, .count = size_bytes / 2}, nullptr);
-  if (peer_) {
-    int devices = 0;
-    cuda_check(cudaGetDeviceCount(&devices));
-    if (devices < 2) throw_invalid("--remote", "peer", {}, "this machine has one GPU");
-    cuda_check(cudaDeviceEnablePeerAccess(1, 0));
-    cuda_check(cudaSetDevice(1));
-    cuda_check(cudaMalloc(reinterpret_cast<void**>(&remote_), static_cast<size_t>(size_bytes)));
-    cuda_check(cudaSetDevice(0));
-  } else {
-    cuda_check(cudaHostAlloc(reinterpret_cast<void**>(&remote_), static_cast<size_t>(size_bytes),
-                             cudaHostAllocDefault));
+  for (size_t begin = 0; begin <= remote.size();) {
+    const size_t end = std::min(remote.find('+', begin), remote.size());
+    const std::string name = remote.substr(begin, end - begin);
+    begin = end + 1;
+    if (name != "host" && name != "peer") {
+      throw_invalid("--remote", {}, remote, "is not a tier", "use host, peer or peer+host");
+    }
+    Remote link{.data = nullptr, .peer = name == "peer"};
+    if (link.peer) {
+      int devices = 0;
+      cuda_check(cudaGetDeviceCount(&devices));
+      if (devices < 2) throw_invalid("--remote", "peer", {}, "this machine has one GPU");
+      cuda_check(cudaDeviceEnablePeerAccess(1, 0));
+      cuda_check(cudaSetDevice(1));
+      cuda_check(cudaMalloc(reinterpret_cast<void**>(&link.data), static_cast<size_t>(size_bytes)));
+      cuda_check(cudaSetDevice(0));
+    } else {
+      cuda_check(cudaHostAlloc(reinterpret_cast<void**>(&link.data),
+                               static_cast<size_t>(size_bytes), cudaHostAllocDefault));
+    }
+    remotes_.push_back(link);
+    cuda_check(
+        cudaMemcpy(link.data, local_.as(), static_cast<size_t>(size_bytes), cudaMemcpyDefault));
   }
-  cuda_check(cudaMemcpy(remote_, local_.as(), static_cast<size_t>(size_bytes), cudaMemcpyDefault));
   cuda_check(cudaDeviceSynchronize());
 }
 
 Arenas::~Arenas() {
-  if (peer_) {
-    cudaFree(remote_);
-  } else {
-    cudaFreeHost(remote_);
+  for (const Remote& link : remotes_) {
+    if (link.peer) {
+      cudaFree(link.data);
+    } else {
+      cudaFreeHost(link.data);
+    }
   }
 }
 
@@ -61,6 +74,7 @@ Machine probe(const Arenas& arenas, const std::string& remote, KernelKind kernel
   Machine machine{.gpu = properties.name,
                   .sm_count = properties.multiProcessorCount,
                   .remote = remote,
+                  .link_bytes_per_s = std::vector<double>(arenas.links()),
                   .kernels = kernels};
   const KernelKind readers = choose_kernels(KernelKind::kAuto, supported_kernels(0));
   for (const int in_flight : {8, 12}) {
@@ -72,24 +86,36 @@ Machine probe(const Arenas& arenas, const std::string& remote, KernelKind kernel
                                                                  .kernels = readers},
                                                                 10));
   }
-  for (const int in_flight : {2, 4, 8, 16}) {
-    machine.remote_bytes_per_s = std::max(
-        machine.remote_bytes_per_s,
-        measure_read_bandwidth({.data = arenas.remote(),
-                                .size_bytes = std::min<int64_t>(arenas.size_bytes(), 1 << 29),
-                                .thread_blocks = 16,
-                                .chunk_bytes = 8192,
-                                .chunks_in_flight = in_flight,
-                                .kernels = readers},
-                               5));
+  for (size_t link = 0; link < arenas.links(); ++link) {
+    double& rate = machine.link_bytes_per_s[link];
+    for (const int in_flight : {2, 4, 8, 16}) {
+      rate = std::max(rate, measure_read_bandwidth(
+                                {.data = arenas.remote(link),
+                                 .size_bytes = std::min<int64_t>(arenas.size_bytes(), 1 << 29),
+                                 .thread_blocks = 16,
+                                 .chunk_bytes = 8192,
+                                 .chunks_in_flight = in_flight,
+                                 .kernels = readers},
+                                5));
+    }
+    machine.remote_bytes_per_s += rate;
   }
   return machine;
 }
 
 std::vector<TieredTensor> place_weights(const Arenas& arenas, const std::vector<Shape>& shapes,
-                                        double ratio) {
+                                        double ratio, const std::vector<double>& rates) {
   std::vector<TieredTensor> weights;
   int64_t offset = 0;
+  // Of each link the remote blocks that it is behind its share by.
+  std::vector<double> owed(rates.size());
+  const double all = std::accumulate(rates.begin(), rates.end(), 0.0);
+  const auto next_link = [&] {
+    for (size_t i = 0; i < owed.size(); ++i) owed[i] += rates[i] / all;
+    const auto most = std::max_element(owed.begin(), owed.end());
+    *most -= 1;
+    return static_cast<size_t>(most - owed.begin());
+  };
   for (const Shape& shape : shapes) {
     TieredTensor tensor{.name = shape.name,
                         .dtype = DType::kBF16,
@@ -100,9 +126,12 @@ std::vector<TieredTensor> place_weights(const Arenas& arenas, const std::vector<
     if (offset + blocks * tensor.block_bytes() > arenas.size_bytes()) offset = 0;
     const auto remote = static_cast<int64_t>(std::llround(ratio * static_cast<double>(blocks)));
     for (int64_t b = 0; b < blocks; ++b, offset += tensor.block_bytes()) {
-      const bool is_remote = (b + 1) * remote / blocks > b * remote / blocks;
-      tensor.blocks.push_back({(is_remote ? arenas.remote() : arenas.local()) + offset,
-                               static_cast<TierIndex>(is_remote ? 1 : 0)});
+      if ((b + 1) * remote / blocks > b * remote / blocks) {
+        const size_t link = next_link();
+        tensor.blocks.push_back({arenas.remote(link) + offset, static_cast<TierIndex>(link + 1)});
+      } else {
+        tensor.blocks.push_back({arenas.local() + offset, 0});
+      }
     }
     weights.push_back(std::move(tensor));
   }
@@ -113,7 +142,9 @@ Chain::Chain(const std::vector<TieredTensor>& weights, int64_t batch, const Mach
              const LinkController& links, cudaStream_t stream)
     : tensors_(weights), batch_(batch), links_(links), stream_(stream) {
   ReaderCounts readers = most_readers();
-  readers[1] = readers_for(machine.remote_bytes_per_s);
+  for (size_t link = 0; link < machine.link_bytes_per_s.size(); ++link) {
+    readers[link + 1] = readers_for(machine.link_bytes_per_s[link]);
+  }
   for (const TieredTensor& tensor : tensors_) {
     weights_.push_back(
         std::make_unique<SplitWeight>(tensor, machine.sm_count, readers, machine.kernels));

@@ -20,13 +20,14 @@ namespace dak::bench {
 struct Machine {
   std::string gpu;
   int sm_count = 0;
-  std::string remote;                     // "host" or "peer"
+  std::string remote;                     // "host", "peer" or "peer+host"
   double local_bytes_per_s = 0;           // HBM alone, bulk copies where the GPU has them
-  double remote_bytes_per_s = 0;          // link alone, likewise
+  std::vector<double> link_bytes_per_s;   // of tier 1 and, if there is one, 2: alone, likewise
+  double remote_bytes_per_s = 0;          // their sum
   KernelKind kernels = KernelKind::kTma;  // that are measured
 };
 
-// The same random bytes in HBM and in the remote tier; every weight is a view of them.
+// The same random bytes in HBM and in each remote tier; every weight is a view of them.
 class Arenas {
  public:
   Arenas(const std::string& remote, int64_t size_bytes);
@@ -36,12 +37,16 @@ class Arenas {
 
   int64_t size_bytes() const { return local_.size_bytes(); }
   std::byte* local() const { return local_.as(); }
-  std::byte* remote() const { return remote_; }
+  size_t links() const { return remotes_.size(); }
+  std::byte* remote(size_t link = 0) const { return remotes_[link].data; }
 
  private:
+  struct Remote {
+    std::byte* data = nullptr;
+    bool peer = false;
+  };
   DeviceBuffer local_;
-  std::byte* remote_ = nullptr;
-  bool peer_ = false;
+  std::vector<Remote> remotes_;
 };
 
 // `kernels`: not kAuto.
@@ -54,9 +59,9 @@ struct Shape {
 };
 
 // Weights laid one behind another in the arenas, starting over when those are full; `ratio` of
-// the row blocks of each, spread evenly, in tier 1.
+// the row blocks of each, spread evenly, in remote tiers in proportion to `rates`, from tier 1 on.
 std::vector<TieredTensor> place_weights(const Arenas& arenas, const std::vector<Shape>& shapes,
-                                        double ratio);
+                                        double ratio, const std::vector<double>& rates = {1});
 
 // Buffers for any shape and batch, and the weights of one case on the device.
 class Chain {

@@ -1,6 +1,6 @@
 // dak_bench_split_matmul: the split decode matmul against the bound max over tiers of
 // bytes / bandwidth, both probed in the same run.
-//   --remote host|peer  --json FILE  --sections matmul,window,chain,react
+//   --remote host|peer|peer+host  --json FILE  --sections matmul,window,chain,react
 //   --batches 1,8  --ratios 0,0.05  --only NAME  --kernels auto|tma|plain
 #include <fmt/core.h>
 

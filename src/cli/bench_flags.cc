@@ -111,8 +111,7 @@ void BenchFlags::add_to(CLI::App& app) {
   app.add_option("--warmup", warmup_steps, "Steps before that do not count (default: 10)");
   app.add_option("--device", placement.device, "auto (default), cpu, cuda or cuda:N");
   placement.add_kernels_to(app);
-  app.add_option("--host-budget", placement.host_budget,
-                 "Most host memory to use (default: what is available)");
+  placement.add_tiers_to(app, /*local_size=*/false);
   app.add_option("--threads", placement.threads, "CPU threads (default: all)");
 
   app.option_defaults()->group("Options");

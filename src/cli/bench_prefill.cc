@@ -168,8 +168,7 @@ void PrefillFlags::add_to(CLI::App& app) {
   app.add_option("--repeats", repeats, "Runs of each cell; the median counts (default: 3)");
   app.add_option("--device", placement.device, "auto (default), cpu, cuda or cuda:N");
   placement.add_kernels_to(app);
-  app.add_option("--host-budget", placement.host_budget,
-                 "Most host memory to use (default: what is available)");
+  placement.add_tiers_to(app, /*local_size=*/false);
   app.add_option("--threads", placement.threads, "CPU threads (default: all)");
   app.option_defaults()->group("Options");
   app.add_option("--output", output, "Write JSON to this file");

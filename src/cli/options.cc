@@ -41,6 +41,20 @@ void PlacementFlags::add_kernels_to(CLI::App& app) {
       "(compute capability 8.0 and above; no window)");
 }
 
+void PlacementFlags::add_tiers_to(CLI::App& app, bool local_size) {
+  local_size_ = local_size;
+  auto* host =
+      app.add_option("--host-budget", host_budget,
+                     "Most host memory to use (default: what is available); what-ifs for `plan`");
+  auto* list =
+      app.add_option("--tiers", tiers,
+                     "Memories to use, each with the most to use of it: "
+                     "local=40GiB,peer:1=60GiB,host=100GiB (default: local,host); peer:GPU "
+                     "is another GPU's memory, host:NODE a NUMA node's; a size left away: "
+                     "what is free");
+  list->excludes(host);
+}
+
 void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Placement");
   app.add_option("--device", device,
@@ -49,15 +63,15 @@ void PlacementFlags::add_to(CLI::App& app) {
   add_kernels_to(app);
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
-                                "weights goes to host memory");
+                                "weights goes to the remote tiers");
   app.add_option("--offload-ratio", offload_ratio,
-                 "Share of every weight to keep in host memory, 0 to 1, instead of a budget")
+                 "Share of every weight to keep in remote tiers, 0 to 1, instead of a budget")
       ->excludes(budget);
-  app.add_option("--kv-ratio", kv_ratio,
-                 "Share of the KV cache to keep in host memory, 0 to 1: new tokens stay local, the "
-                 "oldest leave");
-  app.add_option("--host-budget", host_budget,
-                 "Most host memory to use (default: what is available); what-ifs for `plan`");
+  app.add_option(
+      "--kv-ratio", kv_ratio,
+      "Share of the KV cache to keep in remote tiers, 0 to 1: new tokens stay local, the "
+      "oldest leave");
+  add_tiers_to(app, /*local_size=*/true);
   app.add_option(
       "--placement", policy,
       "greedy: what costs least by the cost model leaves the local tier (default under a "
@@ -81,12 +95,36 @@ void PlacementFlags::add_to(CLI::App& app) {
   app.option_defaults()->group("Options");
 }
 
+// A size of `local` is its budget.
+void PlacementFlags::take_local_size(EngineOptions& options) const {
+  for (const TierChoice& choice : options.tiers) {
+    if (choice.kind != TierKind::kLocal || !choice.size_bytes) continue;
+    const auto refuse = [&](std::string_view problem, std::string_view fix) {
+      throw_invalid("--tiers", {}, tiers, problem, fix);
+    };
+    if (!local_size_) {
+      refuse("gives local a size, and the cells of the bench have budgets of their own",
+             "write local, and use --hbm-budget");
+    }
+    if (!local_budget.empty()) {
+      refuse("gives local a size, and --local-budget another", "leave one away");
+    }
+    if (offload_ratio != -1) {
+      refuse("gives local a size, and --offload-ratio says how much of the weights is not there",
+             "leave one away");
+    }
+    options.local_budget_bytes = choice.size_bytes;
+  }
+}
+
 EngineOptions PlacementFlags::options() const {
   EngineOptions options;
   if (!local_budget.empty()) {
     options.local_budget_bytes = parse_bytes(local_budget, "--local-budget");
   }
   if (!host_budget.empty()) options.host_budget_bytes = parse_bytes(host_budget, "--host-budget");
+  if (!tiers.empty()) options.tiers = parse_tiers(tiers, "--tiers");
+  take_local_size(options);
   if (offload_ratio != -1) {
     if (!(offload_ratio >= 0 && offload_ratio <= 1)) {
       throw_invalid("--offload-ratio", {}, fmt::format("{}", offload_ratio), "is outside 0 to 1",
@@ -125,9 +163,12 @@ std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& 
 }
 
 std::vector<Tier> probe_tiers(const EngineOptions& options) {
-  if (options.device.backend == Backend::kCuda) return cuda_tiers(options.device.ordinal);
+  if (options.device.backend == Backend::kCuda) {
+    return machine_tiers(options.tiers, options.device, cuda_tiers(options.device.ordinal));
+  }
   ThreadPool pool(options.threads);
-  return cpu_tiers(measure_read_bandwidth(pool, kProbeBytes));
+  return machine_tiers(options.tiers, options.device,
+                       cpu_tiers(measure_read_bandwidth(pool, kProbeBytes)));
 }
 
 void SamplingFlags::add_to(CLI::App& app) {

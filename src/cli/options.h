@@ -18,6 +18,7 @@ struct PlacementFlags {
   std::string kernels = "auto";
   std::string local_budget;
   std::string host_budget;
+  std::string tiers;
   double offload_ratio = -1;
   std::string policy;  // --placement
   double kv_ratio = 0;
@@ -31,9 +32,17 @@ struct PlacementFlags {
   bool check_weights = false;
 
   void add_to(CLI::App& app);
-  void add_kernels_to(CLI::App& app);  // for commands that do not take all of them
+  // For commands that do not take all of them.
+  void add_kernels_to(CLI::App& app);
+  // `local_size`: whether the list may give local one, which is its budget.
+  void add_tiers_to(CLI::App& app, bool local_size);
   // Chooses the device and its kernels too, and says on stderr what was chosen for the user.
   EngineOptions options() const;
+
+ private:
+  void take_local_size(EngineOptions& options) const;
+
+  bool local_size_ = false;
 };
 
 // Throws kInvalidArgument for a number of threads that cannot be.

@@ -52,6 +52,9 @@ PlanQuestion question_of(PlanFlags& flags) {
   if (preset) {
     if (hardware.device == "cuda") question.options.device.backend = Backend::kCuda;
     question.tiers = hardware.plan_tiers();
+    if (!question.options.tiers.empty()) {
+      question.tiers = choose_tiers(question.options.tiers, question.tiers);
+    }
     question.hardware_origin = hardware.name;
     question.options.hardware = std::move(hardware);
   } else {

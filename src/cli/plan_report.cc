@@ -190,7 +190,7 @@ nlohmann::json decode_json(const Plan& plan) {
 }  // namespace
 
 std::string plan_table(const Plan& plan, const Forecast& forecast) {
-  const bool kv_planned = plan.fixed.kv_bytes + plan.fixed.kv_remote_bytes == 0;
+  const bool kv_planned = plan.fixed.kv_bytes + plan.fixed.kv_all_remote_bytes() == 0;
   std::string text =
       fmt::format("plan for {}: {} placement, {:.1f} % of the weights{} offloaded\n", plan.model,
                   plan.policy, 100 * plan.offload_ratio(), kv_planned ? " and KV cache" : "");
@@ -214,9 +214,9 @@ std::string plan_table(const Plan& plan, const Forecast& forecast) {
     text += fixed_row(fmt::format("KV cache, {} tokens", plan.fixed.kv_tokens), plan.fixed.kv_bytes,
                       tiers);
   }
-  if (plan.fixed.kv_remote_bytes > 0) {
-    std::vector<int64_t> bytes(tiers, 0);
-    bytes.at(1) = plan.fixed.kv_remote_bytes;
+  if (plan.fixed.kv_all_remote_bytes() > 0) {
+    const std::vector<int64_t> bytes(plan.fixed.kv_remote_bytes.begin(),
+                                     plan.fixed.kv_remote_bytes.begin() + std::ssize(plan.tiers));
     text += fmt::format("{:<50}{}\n", "KV cache, its oldest pages", tier_columns(bytes));
   }
   text += fixed_row(fmt::format("workspace, passes of {} tokens", plan.fixed.prefill_chunk),

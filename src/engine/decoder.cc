@@ -123,6 +123,7 @@ void Decoder::enqueue() {
   }
   require(on_device() || pending_.empty(), "a step takes the last one's tokens from the host");
   require(std::ranges::find(tokens_, kNoToken) == tokens_.end(), "a sequence without a token");
+  engine_.take_revokes();
   Pending pending{.traffic = {}, .enqueued = Clock::now()};
   engine_.cache_->rebalance(kRebalancedPages);
   for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
@@ -148,6 +149,7 @@ void Decoder::enqueue() {
   }
   for (KvHold* hold : holds_) hold->tokens += 1;
   pending_.push_back(pending);
+  ++engine_.steps_in_flight_;
 }
 
 // The host's choice from logits [sequences, vocabulary].
@@ -175,6 +177,7 @@ Decoder::Step Decoder::finish() {
   require(!pending_.empty(), "a decoder without a step in flight");
   const Pending pending = pending_.front();
   pending_.pop_front();
+  --engine_.steps_in_flight_;
   Step step{.tokens = tokens_, .seconds = 0, .traffic = pending.traffic};
   if (on_device()) {
     const DecodeGraph::Step chosen = graph_->finish();
@@ -195,6 +198,7 @@ void Decoder::drop() {
   while (!pending_.empty()) {
     for (KvHold* hold : holds_) hold->tokens -= 1;
     pending_.pop_front();
+    --engine_.steps_in_flight_;
     if (graph_ != nullptr) graph_->discard();
   }
 }

@@ -30,8 +30,9 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  // Steps that it pays to have in flight beside the one that is being waited for.
-  int64_t ahead() const { return on_device() ? 1 : 0; }
+  // Steps that it pays to have in flight beside the one that is being waited for. None while a tier
+  // is to be given back, which takes place with no step in flight.
+  int64_t ahead() const { return on_device() && !engine_.revoke_wanted_ ? 1 : 0; }
   int64_t in_flight() const { return std::ssize(pending_); }
 
   // Enqueues a step, which adds a token to every sequence's cache. Throws kResourceExhausted when

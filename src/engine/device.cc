@@ -144,6 +144,27 @@ std::vector<Tier> cuda_tiers(int ordinal) {
            .channel = "host link"}};
 }
 
+Tier peer_tier(int ordinal, int peer) {
+  open_peer(ordinal, peer);
+  const CudaDevice device = cuda_devices().at(static_cast<size_t>(peer));
+  const int64_t free_bytes = device.free_bytes - kCudaMarginBytes;
+  if (free_bytes <= 0) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = fmt::format("tier peer:{}", peer),
+                 .field = {},
+                 .value = format_bytes(device.free_bytes),
+                 .problem = fmt::format("is all that GPU {} has free, and {} of it stay so", peer,
+                                        format_bytes(kCudaMarginBytes)),
+                 .fix = "free memory of that GPU, or use host"});
+  }
+  return {.name = fmt::format("peer:{}", peer),
+          .kind = TierKind::kPeer,
+          .node = peer,
+          .capacity_bytes = free_bytes,
+          .read_bytes_per_s = measure_peer_bandwidth(ordinal, peer),
+          .channel = fmt::format("peer link {}", peer)};
+}
+
 void check_memory(const Plan& plan, const Device& device) {
   int64_t on_host = 0;
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
@@ -174,6 +195,8 @@ std::vector<std::unique_ptr<Arena>> make_arenas(const Plan& plan, const Device& 
         plan.bytes_in(static_cast<TierIndex>(i)) - (i == 0 ? plan.fixed.backend_bytes : 0);
     if (device.backend == Backend::kCpu) {
       arenas.push_back(make_cpu_arena(tier));
+    } else if (tier.kind == TierKind::kPeer) {
+      arenas.push_back(make_peer_arena(tier, device.ordinal, bytes));
     } else if (tier.kind == TierKind::kHost) {
       arenas.push_back(make_pinned_arena(tier, device.ordinal, bytes, progress));
     } else {

@@ -39,13 +39,18 @@ DeviceSelection select_device(std::string_view text, KernelKind kernels = Kernel
 DeviceSelection select_device(std::string_view text, KernelKind kernels,
                               const std::vector<CudaDevice>& devices);
 
-// The tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel.
+// The usual tiers of the CPU backend, `local` and `host`: the same DRAM, so one channel. More of
+// them, one for each NUMA node, with machine_tiers (engine/tier_choice.h).
 // `read_bytes_per_s` as measured.
 std::vector<Tier> cpu_tiers(double read_bytes_per_s);
 
 // The tiers of a GPU: its free memory less kCudaMarginBytes, and pinned host memory. Measures their
 // bandwidth now.
 std::vector<Tier> cuda_tiers(int ordinal);
+
+// Another GPU's memory, which GPU `ordinal` reads: what is free of it less kCudaMarginBytes, for
+// that GPU's own context. Measures its bandwidth now. Throws as open_peer (memory/arena_cuda.h).
+Tier peer_tier(int ordinal, int peer);
 
 // Throws kResourceExhausted, before anything is loaded, when the plan exceeds what the device or
 // the host has.

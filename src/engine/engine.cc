@@ -54,10 +54,12 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
     arenas.push_back(&weights_->arena(static_cast<TierIndex>(tier)));
   }
-  cache_ = std::make_unique<KvCache>(
-      config_, kv_cache_dtype(config_, options),
-      uniform_kv_room(config_.layers, kv_pages_for(plan_.fixed.kv_tokens), options.kv_ratio),
-      arenas);
+  const DType kv_dtype = kv_cache_dtype(config_, options);
+  cache_ =
+      std::make_unique<KvCache>(config_, kv_dtype,
+                                kv_room_over(config_, kv_dtype, kv_pages_for(plan_.fixed.kv_tokens),
+                                             options.kv_ratio, plan_.tiers),
+                                arenas);
   if (options.device.backend == Backend::kCuda) {
     cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
@@ -117,6 +119,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
                                    PhaseStats& stats) {
   const auto start = std::chrono::steady_clock::now();
   const auto rows = static_cast<int64_t>(tokens.size());
+  take_revokes();
   cache_->rebalance(kRebalancedPages);
   cache_->reserve(hold, hold.tokens + rows);
   Batch batch{.tokens = {tokens.begin(), tokens.end()},

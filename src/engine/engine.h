@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +19,7 @@
 #include "engine/kv_cache.h"
 #include "engine/model_files.h"
 #include "engine/sampler.h"
+#include "engine/tier_choice.h"
 #include "hardware/profile.h"
 #include "model/model.h"
 #include "ops/access_mode.h"
@@ -37,6 +40,7 @@ PlacementPolicy parse_placement_policy(std::string_view text, std::string_view f
 
 struct EngineOptions {
   Device device;
+  TierChoices tiers;                          // for machine_tiers; empty: the device's usual ones
   int threads = 0;                            // 0: all this process may use
   std::optional<int64_t> local_budget_bytes;  // of everything in tier 0
   std::optional<double> offload_ratio;        // instead of a budget
@@ -164,6 +168,17 @@ class Engine {
   std::vector<TokenId> chat_prompt(const ChatInput& input) const;
   bool is_end_token(TokenId token) const;
 
+  // Gives the memory of a remote tier back to its owner: the row blocks and KV pages there move to
+  // the fastest other remote tier that has room for all of them, and answers go on without a bit of
+  // difference. By whoever runs the engine's steps, with none in flight: on a GPU there is one
+  // whenever a token is shown. Throws kNotFound for a name that is no remote tier's,
+  // kResourceExhausted where no tier has room, kInvalidArgument with a step in flight and
+  // kUnsupported in modes prefetch and uva; all is then as it was. `plan` tells what is where
+  // afterwards: nobody may be reading it meanwhile.
+  void revoke_tier(std::string_view name);
+  // The same from any thread, before the next step that is taken. The future gets what it throws.
+  std::future<void> revoke_tier_soon(std::string name);
+
  private:
   friend class Session;
   friend class Decoder;
@@ -179,7 +194,15 @@ class Engine {
     const Decoder* user = nullptr;  // whose inputs the graph has
   };
 
+  struct Revoke {
+    std::string name;
+    std::promise<void> done;
+  };
+
   DType input_dtype(const EngineOptions& options) const;
+  TierIndex remote_tier_named(std::string_view name) const;
+  TierIndex tier_to_take(TierIndex from, int64_t need) const;
+  void take_revokes();
 
   // One forward pass over `tokens` of one sequence; logits of the last when `want_logits`.
   std::span<const float> run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,
@@ -202,6 +225,10 @@ class Engine {
   OpContext ctx_;
   std::map<std::pair<int64_t, TokenChoice>, StepGraph> graphs_;  // by number of sequences
   double load_seconds_ = 0;
+  int64_t steps_in_flight_ = 0;  // of all decoders
+  std::mutex revoke_mutex_;
+  std::vector<Revoke> revokes_;
+  std::atomic<bool> revoke_wanted_ = false;
 };
 
 }  // namespace dak

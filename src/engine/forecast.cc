@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 
 #include "engine/model_costs.h"
 
@@ -12,8 +13,8 @@ namespace {
 TierBytes placed_bytes(const Operation& operation, const Plan& plan) {
   TierBytes bytes{};
   if (operation.operand < 0) {
-    bytes[0] = operation.size_bytes - operation.remote_bytes;
-    bytes[1] = operation.remote_bytes;
+    bytes = operation.remote_bytes;
+    bytes[0] = operation.size_bytes - std::accumulate(bytes.begin() + 1, bytes.end(), int64_t{0});
     return bytes;
   }
   const OperandPlan& entry = plan.operands.at(static_cast<size_t>(operation.operand));

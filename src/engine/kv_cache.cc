@@ -41,6 +41,37 @@ KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio) {
   return KvRoom(static_cast<size_t>(layers), {pages - remote, remote});
 }
 
+KvRoom kv_room_over(const ModelConfig& config, DType dtype, int64_t pages, double ratio,
+                    std::span<const Tier> tiers) {
+  const auto remote = static_cast<int64_t>(std::llround(ratio * static_cast<double>(pages)));
+  if (tiers.size() < 3 || remote == 0) return uniform_kv_room(config.layers, pages, ratio);
+  std::array<int64_t, kMaxTiers> layer{pages - remote};
+  // Of each layer in a tier: an arena's allocations are whole kArenaAlignment.
+  const auto most = [&](size_t tier) {
+    return std::max<int64_t>(0, tiers[tier].capacity_bytes - kArenaAlignment) /
+           (config.layers * page_bytes_of(config, dtype));
+  };
+  double rates = 0;
+  for (const Tier& tier : tiers.subspan(1)) rates += std::max(0.0, tier.read_bytes_per_s);
+  int64_t left = remote;
+  double owed = 0;
+  for (size_t tier = 1; tier < tiers.size() && rates > 0; ++tier) {
+    const double share = std::max(0.0, tiers[tier].read_bytes_per_s) / rates;
+    owed += share * static_cast<double>(remote);
+    const auto wanted = static_cast<int64_t>(std::llround(owed));
+    layer[tier] = std::min({std::max<int64_t>(0, wanted), most(tier), left});
+    owed -= static_cast<double>(std::max<int64_t>(0, wanted));
+    left -= layer[tier];
+  }
+  for (size_t tier = 1; tier < tiers.size(); ++tier) {
+    const int64_t more = std::clamp<int64_t>(most(tier) - layer[tier], 0, left);
+    layer[tier] += more;
+    left -= more;
+  }
+  layer[1] += left;
+  return KvRoom(static_cast<size_t>(config.layers), layer);
+}
+
 KvCache::KvCache(const ModelConfig& config, DType dtype, const KvRoom& room,
                  std::span<Arena* const> arenas)
     : dtype_(dtype),
@@ -225,6 +256,7 @@ void KvCache::release(KvHold& hold) {
 void KvCache::free_block(KvBlock& block) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     layers_[layer].free[block.pages[layer].tier].push_back(block.pages[layer].data);
+    layers_[layer].settled = false;
   }
   spare_blocks_.push_back(&block);
   ++free_pages_;

@@ -1,8 +1,9 @@
 // The paged KV cache: pools of pages in several tiers, handed to sequences as they grow. Each layer
 // has as many pages, and a placement of its own. New tokens go to the local tier; when that is
-// full, the oldest page of whoever has most there moves out, and after it the rest of its run: a
-// GPU reads whole runs of kRunPages from one tier. Nothing is staged: attention reads every page
-// where it lies.
+// full, the oldest page of whoever has most there moves out to the fastest tier with a free place,
+// and after it the rest of its run: a GPU reads whole runs of kRunPages from one tier. Places that
+// come free in a faster tier are taken by the newest pages of slower ones. Nothing is staged:
+// attention reads every page where it lies.
 //
 // With a PageMover pages move beside the steps in flight (kv_moves.cc):
 //   at once   the copy begins after the steps so far, and the steps to come wait for it. For new
@@ -86,6 +87,11 @@ using KvRoom = std::vector<std::array<int64_t, kMaxTiers>>;
 inline constexpr int64_t kRebalancedPages = 64;
 // Every layer's share `ratio` of `pages` in tier 1, rounded, the rest in tier 0.
 KvRoom uniform_kv_room(int64_t layers, int64_t pages, double ratio);
+// The same with the share spread over all the remote tiers in proportion to their bandwidth, so
+// that attention is done with all of them at once; what one of them has no room for goes to the
+// first that has. What none has is given to tier 1: check capacities afterwards.
+KvRoom kv_room_over(const ModelConfig& config, DType dtype, int64_t pages, double ratio,
+                    std::span<const Tier> tiers);
 
 class KvCache {
  public:
@@ -138,14 +144,22 @@ class KvCache {
   void use_evictor(std::function<void(KvBlock&)> evict) { evict_ = std::move(evict); }
 
   // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
-  // first; returns how many. With a mover whole pages move later, and a place for each hold's next
-  // page stays free. As reserve: without a mover not while a step is in flight.
+  // first, then into those of faster remote tiers; returns how many. With a mover whole pages move
+  // later, and a place for each hold's next page stays free. As reserve: without a mover not while
+  // a step is in flight.
   int64_t rebalance(int64_t most);
   // Moves one page to a free place of `tier`; false: there is none, or it lies there already.
   enum class When : uint8_t { kNow, kLater };
   bool move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, When when = When::kNow);
   // Returns when no copy is under way, for whoever writes to pages without the steps' order.
   void finish_moves();
+
+  // What `move_tier` takes of the other tier's arena.
+  int64_t bytes_to_move(TierIndex from) const;
+  // All places of a remote tier, and the pages in them, are in another from now on: in `room`,
+  // allocated from that one's arena. With no step in flight. The old ones stay until their arena is
+  // released, and `pool` goes on to tell what the tiers began with.
+  void move_tier(TierIndex from, TierIndex to, std::byte* room);
 
   // All places of a layer in a tier, one behind the other.
   std::span<const std::byte> pool(int64_t layer, TierIndex tier) const {
@@ -168,6 +182,7 @@ class KvCache {
     std::vector<Move> moves;
     KvHold* leaving = nullptr;  // whose pages last moved out, and in
     KvHold* returning = nullptr;
+    bool settled = false;              // no page was freed or moved since none could be raised
     KvBlock* coldest_local = nullptr;  // no colder one is local, or will be; null: none is
   };
 
@@ -190,7 +205,10 @@ class KvCache {
   void hold_steps();
   void make_places();
   static TierIndex slower_place(const Layer& layer);
+  static TierIndex slowest_place(const Layer& layer);
   int64_t return_pages(int64_t layer, int64_t most);
+  int64_t raise_pages(int64_t layer, int64_t most);
+  KvBlock* newest_slower(int64_t layer, TierIndex tier) const;
   void move_block(KvBlock& block, int64_t layer, TierIndex tier);
   KvBlock* unused_local(int64_t layer);
   KvBlock* oldest_local(int64_t layer, const KvHold* growing, bool whole_only);

@@ -1,6 +1,7 @@
 // Which pages of a KV cache move, and how.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/error.h"
 #include "engine/kv_cache.h"
@@ -36,6 +37,7 @@ void KvCache::hold_steps() {
 void KvCache::set_page(KvBlock& block, int64_t layer, const KvPage& to) {
   const auto at = static_cast<size_t>(layer);
   block.pages[at] = to;
+  layers_[at].settled = false;
   for (KvHold* hold : block.users) {
     hold->pages[at][static_cast<size_t>(block.index)] = to;
     ++hold->version;
@@ -147,6 +149,14 @@ TierIndex KvCache::slower_place(const Layer& layer) {
   return tier;
 }
 
+// The slowest tier with a free place: for what nobody reads. kMaxTiers: only the local one has any.
+TierIndex KvCache::slowest_place(const Layer& layer) {
+  for (TierIndex tier = kMaxTiers - 1; tier > 0; --tier) {
+    if (!layer.free[tier].empty()) return tier;
+  }
+  return kMaxTiers;
+}
+
 // The first local page that is not on its way out; page_count() if there is none. One that nobody
 // shares, if there is one: others are read once for each of their users.
 int64_t KvCache::oldest_local_of(KvHold& hold, int64_t layer) const {
@@ -240,6 +250,7 @@ int64_t KvCache::rebalance(int64_t most) {
   int64_t moved = 0;
   for (int64_t layer = 0; layer < std::ssize(layers_) && moved < most; ++layer) {
     moved += return_pages(layer, most - moved);
+    moved += raise_pages(layer, most - moved);
   }
   if (moving_ > moving) mark_moves();
   hold_steps();
@@ -265,11 +276,43 @@ int64_t KvCache::return_pages(int64_t layer, int64_t most) {
   }
   for (; moved < most && wanted > 0; ++moved, --wanted) {
     KvBlock* unused = unused_local(layer);
-    const TierIndex tier = slower_place(places);
+    const TierIndex tier = slowest_place(places);
     if (unused == nullptr || tier == kMaxTiers) break;
     move_block(*unused, layer, tier);
   }
   return moved;
+}
+
+// From slower remote tiers into free places of faster ones: the newest pages of those that are
+// read.
+int64_t KvCache::raise_pages(int64_t layer, int64_t most) {
+  Layer& places = layers_[static_cast<size_t>(layer)];
+  int64_t moved = 0;
+  for (TierIndex tier = 1; tier + 1 < kMaxTiers && !places.settled; ++tier) {
+    if (std::all_of(tier_pages_.begin() + tier + 1, tier_pages_.end(), std::logical_not<>())) break;
+    while (moved < most && !places.free[tier].empty()) {
+      KvBlock* block = newest_slower(layer, tier);
+      if (block == nullptr) break;
+      move_block(*block, layer, tier);
+      ++moved;
+    }
+    if (moved == most) return moved;
+  }
+  places.settled = true;
+  return moved;
+}
+
+// The last page that stays in a tier slower than `tier`, of the first sequence that has one.
+KvBlock* KvCache::newest_slower(int64_t layer, TierIndex tier) const {
+  const auto at = static_cast<size_t>(layer);
+  for (const KvHold* hold : holds_) {
+    if (hold->resting) continue;
+    for (int64_t page = hold->page_count() - 1; page >= 0; --page) {
+      KvBlock* block = hold->blocks_[static_cast<size_t>(page)];
+      if (block->pages[at].tier > tier && block->heading[at] == KvBlock::kStays) return block;
+    }
+  }
+  return nullptr;
 }
 
 // Into a free place of the tier: later, where that can be.
@@ -305,6 +348,33 @@ bool KvCache::move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, Wh
   }
   hold_steps();
   return moves;
+}
+
+int64_t KvCache::bytes_to_move(TierIndex from) const {
+  return (tier_bytes(from) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
+void KvCache::move_tier(TierIndex from, TierIndex to, std::byte* room) {
+  require(from != 0 && to != 0 && from != to, "KV cache: only remote tiers are given back");
+  finish_moves();
+  for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
+    Layer& places = layers_[static_cast<size_t>(layer)];
+    for (KvBlock& block : blocks_) {
+      if (!block.kept && block.users.empty()) continue;  // nobody's
+      if (block.pages[static_cast<size_t>(layer)].tier != from) continue;
+      relocate(block, layer, {.data = room, .tier = to});
+      room += page_bytes_;
+    }
+    for (size_t i = 0; i < places.free[from].size(); ++i, room += page_bytes_) {
+      places.free[to].push_back(room);
+    }
+    places.free[from].clear();
+    places.pools[from] = {};
+  }
+  tier_pages_[to] += tier_pages_[from];
+  tier_pages_[from] = 0;
+  hold_steps();
+  finish_moves();
 }
 
 void KvCache::finish_moves() {

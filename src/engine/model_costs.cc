@@ -18,10 +18,12 @@ int64_t layer_of(std::string_view name) {
 
 Operation attention_of(const ModelConfig& config, int64_t layer, DType kv_dtype,
                        const FixedMemory& fixed) {
+  TierBytes remote = fixed.kv_remote_bytes;
+  for (int64_t& bytes : remote) bytes /= config.layers;
   return {.name = fmt::format("layers.{}.attention", layer),
           .kind = OperationKind::kAttention,
-          .size_bytes = (fixed.kv_bytes + fixed.kv_remote_bytes) / config.layers,
-          .remote_bytes = fixed.kv_remote_bytes / config.layers,
+          .size_bytes = (fixed.kv_bytes + fixed.kv_all_remote_bytes()) / config.layers,
+          .remote_bytes = remote,
           .kv_token_bytes = bytes_of(kv_dtype, 2 * config.kv_rows()),
           .query_values = config.q_rows(),
           .window = config.window_of_layer(layer)};

@@ -161,19 +161,25 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
   request.objective = workload_text(workload);
 }
 
-void check_remote_kv(const std::vector<Tier>& tiers, int64_t kv_remote_bytes) {
-  if (kv_remote_bytes == 0) return;
-  require(tiers.size() > 1, "remote KV pages without a remote tier");
-  const Tier& tier = tiers[1];
-  if (tier.capacity_bytes < kv_remote_bytes) {
-    throw Error(ErrorCode::kResourceExhausted,
-                {.where = "--kv-ratio",
-                 .field = {},
-                 .value = {},
-                 .problem = fmt::format("puts {} of the KV cache into tier {}, which has {}",
-                                        format_bytes(kv_remote_bytes), tier.name,
-                                        format_bytes(tier.capacity_bytes)),
-                 .fix = "use a smaller --kv-ratio or --context, or raise --host-budget"});
+void check_remote_kv(const std::vector<Tier>& tiers, const FixedMemory& fixed) {
+  for (size_t i = 1; i < fixed.kv_remote_bytes.size(); ++i) {
+    if (fixed.kv_remote_bytes[i] == 0) continue;
+    if (i >= tiers.size()) {
+      throw_invalid("--kv-ratio", {}, {}, "puts pages into remote tiers, and there are none",
+                    "use --kv-ratio 0, or name one in --tiers");
+    }
+    const Tier& tier = tiers[i];
+    if (tier.capacity_bytes >= fixed.kv_remote_bytes[i]) continue;
+    throw Error(
+        ErrorCode::kResourceExhausted,
+        {.where = "--kv-ratio",
+         .field = {},
+         .value = {},
+         .problem = fmt::format("puts {} of the KV cache into tier {}, which has {}",
+                                format_bytes(fixed.kv_remote_bytes[i]), tier.name,
+                                format_bytes(tier.capacity_bytes)),
+         .fix = "use a smaller --kv-ratio or --context, or raise --host-budget or the tier's size "
+                "in --tiers"});
   }
 }
 
@@ -238,13 +244,18 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   const int64_t rows = std::max(prefill_chunk, options.sequences);
   const bool uva = options.mode == AccessMode::kUva;
   const DType kv_dtype = kv_cache_dtype(config, options);
-  const KvRoom kv_room = uniform_kv_room(config.layers, kv_pages_for(kv_tokens), options.kv_ratio);
+  const KvRoom kv_room =
+      kv_room_over(config, kv_dtype, kv_pages_for(kv_tokens), options.kv_ratio, tiers);
   const bool stages_kv = options.mode == AccessMode::kPrefetch && options.kv_ratio > 0;
   const std::array<int64_t, 2> kv_buffers = kv_buffer_bytes(config, kv_dtype, kv_room);
+  std::array<int64_t, kMaxTiers> kv_remote_bytes{};
+  for (TierIndex i = 1; i < kMaxTiers; ++i) {
+    kv_remote_bytes[i] = KvCache::size_bytes(config, kv_dtype, kv_room, i);
+  }
   const FixedMemory fixed{
       .vector_bytes = vector_bytes_of(specs),
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
-      .kv_remote_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 1),
+      .kv_remote_bytes = kv_remote_bytes,
       .kv_tokens = options.sequences == 1 && options.kv_tokens == 0 ? context : kv_tokens,
       .prefill_chunk = prefill_chunk,
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
@@ -261,7 +272,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }
-  check_remote_kv(tiers, fixed.kv_remote_bytes);
+  check_remote_kv(tiers, fixed);
   PlanRequest request{
       .model = config.name,
       .operands = std::move(operands),

@@ -9,6 +9,7 @@
 #include "kernels/device_buffer.h"
 #include "kernels/random_fill.h"
 #include "kernels/tier_reader.h"
+#include "memory/arena_cuda.h"
 
 namespace dak {
 namespace {
@@ -18,6 +19,8 @@ constexpr int64_t kHostProbeBytes = int64_t{128} << 20;
 constexpr int kWarmUps = 100;  // an idle GPU's clocks take some 10 ms to rise
 constexpr int kRepeats = 10;
 constexpr int kHostReaders = 16;  // thread blocks; more only queue up on the link
+constexpr int64_t kPeerProbeBytes = int64_t{512} << 20;  // 1.4 ms over NVLink 4
+constexpr int kPeerReaders = 32;
 
 CudaDevice describe(int ordinal) {
   CudaDevice device{.ordinal = ordinal};
@@ -96,6 +99,20 @@ CudaBandwidth measure_cuda_bandwidth(int ordinal) {
                                            .kernels = kernels},
                                           kRepeats);
   return bandwidth;
+}
+
+double measure_peer_bandwidth(int ordinal, int peer) {
+  const std::unique_ptr<Arena> arena =
+      make_peer_arena({.name = fmt::format("peer:{}", peer), .kind = TierKind::kPeer, .node = peer},
+                      ordinal, kPeerProbeBytes);
+  std::byte* data = arena->allocate(kPeerProbeBytes);
+  arena->fill_random(data, {.seed = 2, .count = kPeerProbeBytes / 2});
+  return measure_read_bandwidth(
+      {.data = data,
+       .size_bytes = kPeerProbeBytes,
+       .thread_blocks = kPeerReaders,
+       .kernels = choose_kernels(KernelKind::kAuto, supported_kernels(ordinal))},
+      kRepeats);
 }
 
 }  // namespace dak

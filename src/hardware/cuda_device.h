@@ -35,5 +35,7 @@ struct CudaBandwidth {
   double host = 0;
 };
 CudaBandwidth measure_cuda_bandwidth(int ordinal);
+// The same from memory of GPU `peer`. Throws as open_peer (memory/arena_cuda.h).
+double measure_peer_bandwidth(int ordinal, int peer);
 
 }  // namespace dak

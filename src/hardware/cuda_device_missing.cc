@@ -18,6 +18,10 @@ std::string no_cuda_reason() {
 std::string cuda_architectures() { return {}; }
 CudaBandwidth measure_cuda_bandwidth(int) { return {}; }
 
+double measure_peer_bandwidth(int, int) {
+  throw_unsupported("tier peer", {}, "cuda", no_cuda_reason(), "use host tiers");
+}
+
 HardwareProfile probe_cuda(int, const ProbeProgress&) {
   throw_unsupported("dak probe", {}, "cuda", no_cuda_reason(), "use --device cpu");
 }

@@ -11,6 +11,10 @@ void Arena::write(std::byte* at, std::span<const std::byte> bytes) {
   std::memcpy(at, bytes.data(), bytes.size());
 }
 
+void Arena::read(const std::byte* at, std::span<std::byte> bytes) const {
+  std::memcpy(bytes.data(), at, bytes.size());
+}
+
 void Arena::fill_random(std::byte* at, const RandomValues& values) {
   require(host_writable(), "an arena the CPU cannot write must fill itself");
   fill_random_cpu(at, values);

@@ -29,13 +29,20 @@ class Arena {
   // whichever arena. Any thread may call.
   virtual void fill_random(std::byte* at, const RandomValues& values);
 
+  // Copies what lies at `at`, inside what `allocate` gave, to memory of the CPU.
+  virtual void read(const std::byte* at, std::span<std::byte> bytes) const;
+
+  // Frees all that `allocate` gave.
+  virtual void release() = 0;
+
   virtual int64_t used_bytes() const = 0;
   virtual const Tier& tier() const = 0;
 };
 
 inline constexpr int64_t kArenaAlignment = 4096;
 
-// Host DRAM for either tier of the CPU backend, in huge pages where the system grants them.
+// Host DRAM for any tier of the CPU backend, in huge pages where the system grants them and on the
+// NUMA node that the tier names while that has any.
 std::unique_ptr<Arena> make_cpu_arena(const Tier& tier);
 
 // Throws kResourceExhausted, naming the tier, when `tier` cannot hold `need` beside `used`.

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "memory/arena.h"
+#include "memory/numa.h"
 
 namespace dak {
 namespace {
@@ -18,9 +19,7 @@ int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit
 class CpuArena final : public Arena {
  public:
   explicit CpuArena(const Tier& tier) : tier_(tier) {}
-  ~CpuArena() override {
-    for (const Slab& slab : slabs_) munmap(slab.data, static_cast<size_t>(slab.bytes));
-  }
+  ~CpuArena() override { unmap(); }
   CpuArena(const CpuArena&) = delete;
   CpuArena& operator=(const CpuArena&) = delete;
 
@@ -35,6 +34,12 @@ class CpuArena final : public Arena {
     return data;
   }
 
+  void release() override {
+    unmap();
+    slabs_.clear();
+    used_ = 0;
+  }
+
   int64_t used_bytes() const override { return used_; }
   const Tier& tier() const override { return tier_; }
 
@@ -44,6 +49,10 @@ class CpuArena final : public Arena {
     int64_t bytes;
     int64_t used;
   };
+
+  void unmap() {
+    for (const Slab& slab : slabs_) munmap(slab.data, static_cast<size_t>(slab.bytes));
+  }
 
   void map_slab(int64_t need) {
     const int64_t bytes = std::max(kSlabBytes, round_up(need, kArenaAlignment));
@@ -58,6 +67,7 @@ class CpuArena final : public Arena {
                    .fix = "free memory or use a smaller model or context"});
     }
     madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint; refusal costs only speed
+    if (tier_.node >= 0) prefer_numa_node(data, bytes, tier_.node);  // likewise
     slabs_.push_back({static_cast<std::byte*>(data), bytes, 0});
   }
 

@@ -53,6 +53,19 @@ class SlabArena : public Arena {
     cuda_check(cudaStreamSynchronize(fill_stream_));
   }
 
+  void read(const std::byte* at, std::span<std::byte> bytes) const final {
+    enter();
+    cuda_check(cudaMemcpy(bytes.data(), at, bytes.size(), cudaMemcpyDefault));
+  }
+
+  void release() final {
+    enter();
+    slabs_.clear();
+    current_ = 0;
+    slab_used_ = 0;
+    used_ = 0;
+  }
+
   int64_t used_bytes() const final { return used_; }
   const Tier& tier() const final { return tier_; }
 

@@ -1,5 +1,7 @@
 #include "model/weights.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/matmul.h"
 
@@ -20,6 +22,10 @@ int64_t paired_row(int64_t row, int64_t rows, int64_t heads) {
   const int64_t in_head = row % head_size;
   const int64_t half = head_size / 2;
   return head * head_size + (in_head % half) * 2 + in_head / half;
+}
+
+int64_t round_up(int64_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
 }  // namespace
@@ -45,6 +51,39 @@ TieredTensor& Weights::add_matrix(TieredTensor tensor) {
   const bool is_new = matrices_.emplace(added.name, std::move(owned)).second;
   require(is_new, "a weight was added twice");
   return added;
+}
+
+// A tensor's blocks lie together, on a boundary as allocate has it.
+int64_t Weights::bytes_to_move(TierIndex from) const {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : matrices_) {
+    const auto blocks = std::ranges::count(tensor->blocks, from, &RowBlock::tier);
+    bytes += round_up(blocks * tensor->block_bytes());
+  }
+  return bytes;
+}
+
+void Weights::move_tier(TierIndex from, TierIndex to, std::byte* room) {
+  const Arena& source = *arenas_[from];
+  Arena& target = *arenas_[to];
+  std::vector<std::byte> passing;  // where the CPU cannot write to the target
+  for (const auto& [name, tensor] : matrices_) {
+    const std::byte* begin = room;
+    const auto bytes = static_cast<size_t>(tensor->block_bytes());
+    for (RowBlock& block : tensor->blocks) {
+      if (block.tier != from) continue;
+      if (target.host_writable()) {
+        source.read(block.data, {room, bytes});
+      } else {
+        passing.resize(bytes);
+        source.read(block.data, passing);
+        target.write(room, passing);
+      }
+      block = {.data = room, .tier = to};
+      room += bytes;
+    }
+    room += round_up(room - begin) - (room - begin);
+  }
 }
 
 const TieredTensor& Weights::matrix(const std::string& name) const {

@@ -66,6 +66,12 @@ class Weights {
   TieredTensor& add_matrix(TieredTensor tensor);
   void add_vector(const std::string& name, const float* values) { vectors_[name] = values; }
 
+  // What `move_tier` takes of the other tier's arena.
+  int64_t bytes_to_move(TierIndex from) const;
+  // Row blocks of one tier move to `room`, allocated from the other's arena. The old places stay
+  // until their arena is released; no kernel may be reading, or know the old ones.
+  void move_tier(TierIndex from, TierIndex to, std::byte* room);
+
   const TieredTensor& matrix(const std::string& name) const;  // kInternal: not there
   const float* vector(const std::string& name) const;         // nullptr: the model has none
 

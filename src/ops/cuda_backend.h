@@ -21,8 +21,8 @@ struct CudaBackendDeleter {
 using CudaBackendPtr = std::unique_ptr<CudaBackend, CudaBackendDeleter>;
 
 // For OpContext::cuda, with a stream of its own on GPU `ordinal`. Weights that operations have seen
-// must keep their places while the backend lives. Throws kUnsupported for kernels that this build
-// does not have for the GPU.
+// must keep their places while the backend lives, or until forget_weights. Throws kUnsupported for
+// kernels that this build does not have for the GPU.
 CudaBackendPtr make_cuda_backend(int ordinal, KernelKind kernels = KernelKind::kAuto);
 
 // How fast the tiers are, as measured: a slow link is given fewer SMs. Before the first operation.
@@ -43,6 +43,10 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier);
 // For ablations: holds the window at `window_bytes`; 0 makes it adaptive again. Throws kUnsupported
 // with the plain kernels.
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes);
+
+// Weights have moved: what the backend knows of their places is forgotten, and recorded graphs are
+// stale. Waits for the work enqueued so far. Not in modes prefetch and uva.
+void forget_weights(CudaBackend& backend);
 
 // Mode prefetch, to be chosen before the first operation. `cycle`: the weights that have remote
 // blocks, and the layers that have remote places for KV pages, each once, in the order in which a

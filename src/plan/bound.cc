@@ -30,10 +30,16 @@ TierTraffic decode_weight_traffic(const Plan& plan, int64_t batch) {
       // Which rows are looked up is not known before the run: spread over the tiers as the rows
       // are.
       const int64_t row_bytes = bytes_of(operand.dtype, operand.cols);
-      const auto remote =
-          static_cast<int64_t>(static_cast<double>(batch * row_bytes) * entry.offload_ratio());
+      int64_t remote = 0;
+      for (const TierSpan& span : entry.spans) {
+        if (span.tier == 0) continue;
+        const double share =
+            static_cast<double>(span.blocks) / static_cast<double>(operand.blocks());
+        const auto bytes = static_cast<int64_t>(static_cast<double>(batch * row_bytes) * share);
+        traffic.add(span.tier, bytes);
+        remote += bytes;
+      }
       traffic.add(0, batch * row_bytes - remote);
-      if (remote > 0) traffic.add(entry.spans.back().tier, remote);
       continue;
     }
     for (const TierSpan& span : entry.spans) {

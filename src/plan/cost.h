@@ -61,6 +61,8 @@ struct Machine {
 // is known of a tier is looked up in `profile` by name.
 Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype);
 
+using TierBytes = std::array<int64_t, kMaxTiers>;
+
 enum class OperationKind : uint8_t {
   kMatmul,
   kLookup,
@@ -75,7 +77,7 @@ struct Operation {
   OperationKind kind = OperationKind::kPass;
   int64_t operand = -1;        // index in the list that is planned; -1: none
   int64_t size_bytes = 0;      // of the operand; attention: of the layer's KV cache
-  int64_t remote_bytes = 0;    // without an operand: those of them that lie in tier 1
+  TierBytes remote_bytes{};    // without an operand: those of them in each tier but 0
   int64_t rows = 0;            // matmul: outputs; lookup: of the table
   int64_t cols = 0;            // of an operand, or of what is normalised
   bool for_logits = false;     // runs for PassShape::logit_rows rows instead of all
@@ -104,8 +106,6 @@ struct OperationCost {
 
   bool operator==(const OperationCost&) const = default;
 };
-
-using TierBytes = std::array<int64_t, kMaxTiers>;
 
 // Arithmetic of the operation in a pass.
 double flops_of(const Operation& operation, const PassShape& pass);

@@ -24,7 +24,7 @@ int64_t largest_block_bytes(const std::vector<Operand>& operands) {
 }
 
 int64_t weight_room(const Tier& tier, TierIndex index, const FixedMemory& fixed) {
-  return std::max<int64_t>(0, tier.capacity_bytes - (index == 1 ? fixed.kv_remote_bytes : 0));
+  return std::max<int64_t>(0, tier.capacity_bytes - fixed.kv_remote_bytes.at(index));
 }
 
 int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes) {
@@ -111,8 +111,8 @@ void throw_remote_too_small(int64_t missing_bytes, int64_t smallest_budget_bytes
        .field = {},
        .value = {},
        .problem = fmt::format("are {} too small for this model", format_bytes(missing_bytes)),
-       .fix = fmt::format("use at least {} {}, or raise --host-budget", kBudgetFlag,
-                          smallest_budget_bytes)});
+       .fix = fmt::format("use at least {} {}, or raise --host-budget or the sizes in --tiers",
+                          kBudgetFlag, smallest_budget_bytes)});
 }
 
 void check_remote_room(const Plan& plan, int64_t missing_bytes, int64_t unit_bytes) {

@@ -62,9 +62,7 @@ int64_t Plan::weight_bytes_in(TierIndex tier) const {
 }
 
 int64_t Plan::bytes_in(TierIndex tier) const {
-  return weight_bytes_in(tier) + (tier == 0   ? fixed.total_bytes()
-                                  : tier == 1 ? fixed.kv_remote_bytes
-                                              : 0);
+  return weight_bytes_in(tier) + (tier == 0 ? fixed.total_bytes() : fixed.kv_remote_bytes.at(tier));
 }
 
 double Plan::offload_ratio() const {
@@ -90,7 +88,7 @@ void to_json(nlohmann::json& json, const Plan& plan) {
           {"fixed",
            {{"vector_bytes", plan.fixed.vector_bytes},
             {"kv_bytes", plan.fixed.kv_bytes},
-            {"kv_remote_bytes", plan.fixed.kv_remote_bytes},
+            {"kv_remote_bytes", plan.fixed.kv_all_remote_bytes()},
             {"kv_tokens", plan.fixed.kv_tokens},
             {"prefill_chunk", plan.fixed.prefill_chunk},
             {"activation_bytes", plan.fixed.activation_bytes},
@@ -102,13 +100,15 @@ void to_json(nlohmann::json& json, const Plan& plan) {
           {"operands", nlohmann::json::array()}};
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     const Tier& tier = plan.tiers[i];
-    json["tiers"].push_back({{"name", tier.name},
-                             {"kind", name(tier.kind)},
-                             {"channel", tier.channel},
-                             {"capacity_bytes", tier.capacity_bytes},
-                             {"read_bytes_per_s", tier.read_bytes_per_s},
-                             {"weight_bytes", plan.weight_bytes_in(static_cast<TierIndex>(i))},
-                             {"bytes", plan.bytes_in(static_cast<TierIndex>(i))}});
+    json["tiers"].push_back(
+        {{"name", tier.name},
+         {"kind", name(tier.kind)},
+         {"channel", tier.channel},
+         {"capacity_bytes", tier.capacity_bytes},
+         {"read_bytes_per_s", tier.read_bytes_per_s},
+         {"weight_bytes", plan.weight_bytes_in(static_cast<TierIndex>(i))},
+         {"kv_bytes", i == 0 ? plan.fixed.kv_bytes : plan.fixed.kv_remote_bytes[i]},
+         {"bytes", plan.bytes_in(static_cast<TierIndex>(i))}});
   }
   for (const OperandPlan& entry : plan.operands) {
     const Operand& operand = entry.operand;

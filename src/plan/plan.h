@@ -2,8 +2,10 @@
 // every backend, `dak plan`, the benchmarks and the tests.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -55,17 +57,20 @@ struct OperandPlan {
 
 // Everything else that is allocated, all of it in tier 0 unless said.
 struct FixedMemory {
-  int64_t vector_bytes = 0;      // norms and biases
-  int64_t kv_bytes = 0;          // the cache's pages in tier 0
-  int64_t kv_remote_bytes = 0;   // and in tier 1
-  int64_t kv_tokens = 0;         // tokens it holds, over all sequences
-  int64_t prefill_chunk = 0;     // most tokens of a prompt in one forward pass
-  int64_t activation_bytes = 0;  // workspace of the largest batch
-  int64_t prefetch_bytes = 0;    // mode prefetch: what remote parts of weights are copied into
-  int64_t kv_buffer_bytes = 0;   // and what remote KV pages are
-  int64_t uva_bytes = 0;         // mode uva: cuBLASLt's workspace and its sums
-  int64_t backend_bytes = 0;     // a GPU backend's own: schedules, partial sums, tables, graphs
+  int64_t vector_bytes = 0;                          // norms and biases
+  int64_t kv_bytes = 0;                              // the cache's pages in tier 0
+  std::array<int64_t, kMaxTiers> kv_remote_bytes{};  // and in each of the others
+  int64_t kv_tokens = 0;                             // tokens it holds, over all sequences
+  int64_t prefill_chunk = 0;                         // most tokens of a prompt in one forward pass
+  int64_t activation_bytes = 0;                      // workspace of the largest batch
+  int64_t prefetch_bytes = 0;   // mode prefetch: what remote parts of weights are copied into
+  int64_t kv_buffer_bytes = 0;  // and what remote KV pages are
+  int64_t uva_bytes = 0;        // mode uva: cuBLASLt's workspace and its sums
+  int64_t backend_bytes = 0;    // a GPU backend's own: schedules, partial sums, tables, graphs
 
+  int64_t kv_all_remote_bytes() const {
+    return std::accumulate(kv_remote_bytes.begin(), kv_remote_bytes.end(), int64_t{0});
+  }
   // In tier 0.
   int64_t total_bytes() const {
     return vector_bytes + kv_bytes + activation_bytes + prefetch_bytes + kv_buffer_bytes +

@@ -82,6 +82,21 @@ TEST(Run, ReadsThePromptFromStdin) {
   EXPECT_EQ(Json::parse(piped.out)["tokens"], Json::parse(given.out)["tokens"]);
 }
 
+TEST(Run, ThreeTiersGiveTheSameTokens) {
+  if (!std::filesystem::exists("/sys/devices/system/node/node0")) GTEST_SKIP() << "no NUMA node 0";
+  const std::vector<std::string> base{"run", kGguf, "-p",           "hello",
+                                      "-n",  "9",   "--ignore-eos", "--json"};
+  const auto with = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), base.begin(), base.end());
+    return json_on_cpu(flags);
+  };
+  const Json three = with({"--tiers", "local,host=40KiB,host:0=1GiB", "--offload-ratio", "0.9"});
+  EXPECT_EQ(three["tokens"], with({"--offload-ratio", "0"})["tokens"]);
+  for (const char* tier : {"local", "host", "host:0"}) {
+    EXPECT_GT(three["decode"]["bytes"][tier], 0) << tier;
+  }
+}
+
 // A GPU if there is one, else the CPU: said in one line, and not among the results.
 TEST(Run, TheDefaultDeviceSaysOnceWhatItIs) {
   const std::vector<std::string> arguments{"run", kFolder, "-p", "hello", "-n", "3", "--json"};

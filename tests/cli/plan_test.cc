@@ -37,6 +37,69 @@ TEST(PlanCommand, AnswersForAMachineThatIsNotHere) {
                 "largest batch", "with 1 GiB more", "on gh200", "NVLink-C2C"});
 }
 
+// Three tiers: the links complement each other, so that a step's bound is all their bandwidths
+// together where each holds its share.
+TEST(PlanCommand, AnswersWithThreeTiers) {
+  const std::vector<std::string> base{"plan",      kConfigs + "opt-30b", "--hardware",
+                                      "h200-peer", "--context",          "512"};
+  const auto with = [&](const std::string& tiers, const char* last) {
+    std::vector<std::string> all = base;
+    all.insert(all.end(), {"--tiers", tiers, last});
+    return all;
+  };
+  const ProcessResult text =
+      run_dak({"plan", kConfigs + "opt-30b", "--hardware", "h200-peer", "--context", "512",
+               "--tiers", "host=100GiB,local=40GiB,peer=60GiB"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  expect_parts(text.out, {"local", "peer", "host", "NVLink", "smallest that works"});
+  const Json json = json_of(with("local=40GiB,peer=60GiB,host=100GiB", "--json"));
+  ASSERT_EQ(json["tiers"].size(), 3u);
+  EXPECT_EQ(json["tiers"][1]["name"], "peer");
+  EXPECT_EQ(json["tiers"][1]["capacity_bytes"].get<int64_t>(), int64_t{60} << 30);
+  EXPECT_EQ(json["tiers"][2]["name"], "host");
+  EXPECT_LE(json["tiers"][0]["bytes"].get<int64_t>(), int64_t{40} << 30);
+  const auto bytes = [&](int tier) { return json["tiers"][tier]["weight_bytes"].get<double>(); };
+  // What leaves is shared as the links are fast: 377 to 51.4 GB/s.
+  EXPECT_NEAR(bytes(2) / (bytes(1) + bytes(2)), 51.4 / (377 + 51.4), 0.03);
+  // Without the host the same bytes take longer by what it had.
+  const Json peer = json_of(with("local=40GiB,peer=60GiB", "--json"));
+  const auto of_step = [](const Json& plan, const char* what) {
+    return plan["forecast"]["entries"][0][what].get<double>();
+  };
+  EXPECT_NEAR(of_step(peer, "bound_s") / of_step(json, "bound_s"), (377 + 51.4) / 377, 0.01);
+  EXPECT_GT(of_step(peer, "tpot_s"), 1.08 * of_step(json, "tpot_s"));
+  // A small peer is filled, and the host takes the rest.
+  const Json small = json_of(with("local=40GiB,peer=1GiB,host=100GiB", "--json"));
+  EXPECT_LE(small["tiers"][1]["bytes"].get<int64_t>(), int64_t{1} << 30);
+  EXPECT_GT(small["tiers"][1]["bytes"].get<int64_t>(), int64_t{1020} << 20);
+  // The smallest budget counts the room of both.
+  const auto least = small["what_if"]["smallest_local_budget_bytes"].get<int64_t>();
+  const Json none =
+      json_of(with("local=" + std::to_string(least) + ",peer=1GiB,host=100GiB", "--json"));
+  EXPECT_LE(none["tiers"][0]["bytes"].get<int64_t>(), least);
+}
+
+TEST(PlanCommand, AWrongTierIsNamed) {
+  const auto refused = [](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"plan", k8b});
+    const ProcessResult result = run_dak(flags);
+    EXPECT_NE(result.status, 0);
+    EXPECT_EQ(result.out, "");
+    return result.err;
+  };
+  const std::vector<std::string> h200{"--hardware", "h200", "--tiers"};
+  const auto on_h200 = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> all = h200;
+    all.insert(all.end(), flags.begin(), flags.end());
+    return refused(all);
+  };
+  expect_parts(on_h200({"local,peer:1"}), {"--tiers", "peer:1", "local, host"});
+  expect_parts(on_h200({"local=9GiB,host", "--local-budget", "8GiB"}), {"--local-budget"});
+  expect_parts(on_h200({"local=9GiB,host", "--offload-ratio", "0.5"}), {"--offload-ratio"});
+  expect_parts(on_h200({"local,host", "--host-budget", "8GiB"}), {"--host-budget"});
+  expect_parts(on_h200({"local=9GiB,host=2GiB"}), {"--local-budget", "--tiers"});
+}
+
 TEST(PlanCommand, JsonHoldsWhatTheTextSays) {
   const Json json = json_of({"plan", k8b, "--hardware", "h100", "--hbm-budget", "14GiB",
                              "--workload", kMix, "--compare", "uniform,greedy", "--json"});

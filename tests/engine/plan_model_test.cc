@@ -75,7 +75,7 @@ TEST(PlanModel, WeightsHaveWhatRemotePagesLeaveOfATier) {
     options.placement = policy;
     const Plan roomy = plan_model(files, options, cpu_tiers(1e9));
     const int64_t need = roomy.bytes_in(1);
-    ASSERT_GT(roomy.fixed.kv_remote_bytes, 0);
+    ASSERT_GT(roomy.fixed.kv_all_remote_bytes(), 0);
     options.host_budget_bytes = need;
     const Plan exact = plan_model(files, options, cpu_tiers(1e9));
     EXPECT_EQ(exact.bytes_in(1), need);

@@ -35,5 +35,18 @@ TEST(Arena, GivesZeroedAlignedMemoryAcrossSlabs) {
   }
 }
 
+TEST(Arena, GivesAllBackAndBeginsAgain) {
+  const auto arena = make_cpu_arena({.name = "host", .capacity_bytes = int64_t{80} << 20});
+  std::memset(arena->allocate(int64_t{80} << 20), 1, size_t{80} << 20);
+  EXPECT_THROW(arena->allocate(1), Error);
+  arena->release();
+  EXPECT_EQ(arena->used_bytes(), 0);
+  std::byte* again = arena->allocate(int64_t{80} << 20);
+  EXPECT_EQ(again[0], std::byte{0});
+  std::byte read{1};
+  arena->read(again + 5, {&read, 1});
+  EXPECT_EQ(read, std::byte{0});
+}
+
 }  // namespace
 }  // namespace dak

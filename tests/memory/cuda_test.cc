@@ -54,6 +54,51 @@ TEST_F(CudaMemory, RandomValuesHaveTheCpusBits) {
   }
 }
 
+void expect_no_peer(int peer, const std::string& reason) {
+  try {
+    open_peer(0, peer);
+    FAIL() << "GPU " << peer << " was opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(CudaMemory, APeerThatCannotBeIsRefused) {
+  const int count = static_cast<int>(cuda_devices().size());
+  expect_no_peer(0, "tier local");
+  expect_no_peer(count, "no such GPU");
+  expect_no_peer(-1, "no such GPU");
+}
+
+TEST_F(CudaMemory, APeersMemoryIsReadWhereItLies) {
+  if (const std::string reason = test::no_peer(); !reason.empty()) GTEST_SKIP() << reason;
+  constexpr int64_t kBytes = int64_t{96} << 20;  // more than a slab
+  test::Gpu gpu;
+  const int64_t free_before = cuda_devices()[1].free_bytes;
+  const auto arena = make_peer_arena({.name = "peer:1", .kind = TierKind::kPeer, .node = 1}, 0, 64);
+  std::byte* small = arena->allocate(64);
+  std::byte* large = arena->allocate(kBytes);
+  const std::vector<std::byte> zero(4096);
+  EXPECT_EQ(read_back(gpu, small, 64), std::vector<std::byte>(64));
+  EXPECT_EQ(read_back(gpu, large + kBytes - 4096, 4096), zero);
+  const std::vector<std::byte> written(8192, std::byte{0x5a});
+  arena->write(large + 4096, written);
+  EXPECT_EQ(read_back(gpu, large + 4096, 8192), written);  // by kernels of GPU 0
+  std::vector<std::byte> read(8192);
+  arena->read(large + 4096, read);
+  EXPECT_EQ(read, written);
+  const RandomValues values{.seed = 5, .count = 100'000, .dtype = DType::kBF16, .half_width = 1};
+  arena->fill_random(large, values);
+  std::vector<std::byte> expected(200'000);
+  fill_random_cpu(expected.data(), values);
+  EXPECT_EQ(read_back(gpu, large, 200'000), expected);
+  EXPECT_LE(cuda_devices()[1].free_bytes, free_before - kBytes);
+  arena->release();
+  EXPECT_GT(cuda_devices()[1].free_bytes, free_before - kBytes / 2);
+  EXPECT_EQ(arena->used_bytes(), 0);
+}
+
 TEST_F(CudaMemory, PinsWhatIsExpectedAtOnceAndReportsIt) {
   constexpr int64_t kBytes = int64_t{200} << 20;
   int64_t done = 0;

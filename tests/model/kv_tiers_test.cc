@@ -1,5 +1,5 @@
-// A KV cache over two tiers: wherever its pages lie, and however they move between steps, not a bit
-// of the logits changes. The same body on both backends.
+// A KV cache over two tiers and over three: wherever its pages lie, and however they move between
+// steps, not a bit of the logits changes. The same body on both backends.
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "engine/decode_loop.h"
 #include "engine/kv_cache.h"
+#include "memory/arena_cuda.h"
 #include "model/pass.h"
 #include "model/synthetic_support.h"
 #include "ops/cuda_backend.h"
@@ -32,17 +33,36 @@ struct Case {
   DType kv_dtype = DType::kBF16;
 };
 
+// A third tier is host memory too, in an arena of its own.
+std::unique_ptr<Arena> third_arena(const Device& device) {
+  const Tier tier{.name = "host:0", .kind = TierKind::kHost};
+  return device.backend == Backend::kCuda ? make_pinned_arena(tier, device.ordinal, 0)
+                                          : make_cpu_arena(tier);
+}
+
+// `kv_ratio` of the pages in remote tiers, over two of them in equal parts.
+KvRoom room_over(int tiers, int64_t layers, double kv_ratio) {
+  KvRoom room = uniform_kv_room(layers, kPages, kv_ratio);
+  for (auto& layer : room) {
+    if (tiers < 3) continue;
+    layer[2] = layer[1] / 2;
+    layer[1] -= layer[2];
+  }
+  return room;
+}
+
 // Three sequences of different lengths.
 class Decoding {
  public:
-  Decoding(const Case& test, double kv_ratio)
+  Decoding(const Case& test, double kv_ratio, int tiers = 2)
       : model_(config_of(test.model), options(test), 1),
         net_(family_named(config().family).make(config(), model_.weights)),
         workspace_(config(), kContext, 3, model_.weights.arena(0),
                    on_gpu(test) ? DType::kBF16 : DType::kF32),
-        arenas_{&model_.weights.arena(0), &model_.weights.arena(1)},
-        cache_(config(), test.kv_dtype, uniform_kv_room(config().layers, kPages, kv_ratio),
-               arenas_) {
+        tiers_(tiers),
+        third_(third_arena(test.device)),
+        arenas_{&model_.weights.arena(0), &model_.weights.arena(1), third_.get()},
+        cache_(config(), test.kv_dtype, room_over(tiers, config().layers, kv_ratio), arenas_) {
     ctx_.backend = test.device.backend;
     ctx_.pool = &model_.pool;
     if (on_gpu(test)) {
@@ -150,9 +170,16 @@ class Decoding {
 
   int64_t remote_pages() const {
     int64_t pages = 0;
-    for (const KvHold& hold : holds_) pages += KvCache::pages_in(hold, 1);
+    for (TierIndex tier = 1; tier < tiers_; ++tier) pages += pages_in(tier);
     return pages;
   }
+  int64_t pages_in(TierIndex tier) const {
+    int64_t pages = 0;
+    for (const KvHold& hold : holds_) pages += KvCache::pages_in(hold, tier);
+    return pages;
+  }
+  KvCache& cache() { return cache_; }
+  std::span<KvHold> holds() { return holds_; }
   const TierTraffic& traffic() const { return ctx_.traffic; }
   const ModelConfig& config() const { return model_.files.config; }
 
@@ -184,7 +211,7 @@ class Decoding {
       KvHold& hold = holds_[random() % holds_.size()];
       cache_.move(hold, static_cast<int64_t>(random()) % config().layers,
                   static_cast<int64_t>(random()) % hold.page_count(),
-                  static_cast<TierIndex>(random() % 2),
+                  static_cast<TierIndex>(static_cast<int>(random() % 6) % tiers_),
                   random() % 3 == 0 ? KvCache::When::kNow : KvCache::When::kLater);
     }
   }
@@ -192,7 +219,9 @@ class Decoding {
   test::SyntheticModel model_;
   std::unique_ptr<Model> net_;
   Workspace workspace_;
-  std::array<Arena*, 2> arenas_;
+  int tiers_;
+  std::unique_ptr<Arena> third_;
+  std::array<Arena*, 3> arenas_;
   KvCache cache_;
   CudaBackendPtr backend_;
   std::unique_ptr<PageMover> mover_;
@@ -245,6 +274,39 @@ TEST_P(KvTiers, NorDoMovesBesideStepsInFlight) {
   for (const double ratio : {0.5, 20.0 / 21, 1.0}) {
     EXPECT_TRUE(Decoding(GetParam(), ratio).decode_ahead(false) == expected) << "ratio " << ratio;
     EXPECT_TRUE(Decoding(GetParam(), ratio).decode_ahead(true) == expected) << "ratio " << ratio;
+  }
+}
+
+TEST_P(KvTiers, ThreeTiersChangeNoBit) {
+  const std::vector<float> expected = Decoding(GetParam(), 0).decode(false);
+  const std::vector<float> mixed = Decoding(GetParam(), 0).mixed();
+  for (const double ratio : {0.5, 20.0 / 21, 1.0}) {
+    Decoding decoding(GetParam(), ratio, 3);
+    EXPECT_TRUE(decoding.decode(false) == expected) << "ratio " << ratio;
+    EXPECT_GT(decoding.pages_in(1), 0) << "ratio " << ratio;
+    if (ratio > 0.5) {  // else a window of attention may see local pages alone
+      EXPECT_GT(decoding.pages_in(2), 0) << "ratio " << ratio;
+      EXPECT_GT(decoding.traffic().kv_bytes[1], 0) << "ratio " << ratio;
+      EXPECT_GT(decoding.traffic().kv_bytes[2], 0) << "ratio " << ratio;
+    }
+    EXPECT_TRUE(Decoding(GetParam(), ratio, 3).decode(true) == expected) << "ratio " << ratio;
+    EXPECT_TRUE(Decoding(GetParam(), ratio, 3).mixed() == mixed) << "ratio " << ratio;
+  }
+}
+
+// The slowest tier holds pages only while the faster remote one is full, and gives them up to it.
+TEST_P(KvTiers, PagesRiseWhereThereIsRoom) {
+  Decoding decoding(GetParam(), 20.0 / 21, 3);
+  decoding.decode(false);
+  KvCache& cache = decoding.cache();
+  ASSERT_GT(decoding.pages_in(2), 0);
+  const int64_t places = cache.tier_bytes(1);
+  ASSERT_EQ(cache.used_bytes(1), places);
+  cache.release(decoding.holds()[1]);
+  while (cache.rebalance(kRebalancedPages) > 0) cache.finish_moves();
+  for (TierIndex tier = 1; tier < 3; ++tier) {
+    const bool full = cache.used_bytes(tier) == cache.tier_bytes(tier);
+    EXPECT_TRUE(full || decoding.pages_in(static_cast<TierIndex>(tier + 1)) == 0) << int{tier};
   }
 }
 
@@ -313,7 +375,7 @@ TEST_P(KvTiersEngine, ChoosesTheSameTokensAndReportsBytes) {
                    .synthetic_seed = 1,
                    .dtype = DType::kBF16},
                   cpu_tiers(1e9));
-    EXPECT_EQ(engine.plan().fixed.kv_remote_bytes > 0, ratio > 0);
+    EXPECT_EQ(engine.plan().fixed.kv_all_remote_bytes() > 0, ratio > 0);
     DecodeLoop loop(engine, 2, 250, 3);
     DecodeTiming timing = loop.run(140);  // grows over the ends of pages
     const auto tokens = loop.last_tokens();

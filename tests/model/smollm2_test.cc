@@ -134,5 +134,20 @@ TEST_F(SmolLm2, LoadingNeverHoldsTheModelTwice) {
   EXPECT_LT(grown_bytes, weights * 5 / 4) << "weights " << weights;
 }
 
+// A tier that is given back frees its memory: the process is no larger with what has moved.
+TEST_F(SmolLm2, ATierGivenBackIsFreed) {
+  std::vector<Tier> tiers = cpu_tiers(1e9);
+  tiers.push_back(tiers[1]);
+  tiers[2].name = "host:0";
+  tiers[1].capacity_bytes = int64_t{100} << 20;
+  Engine engine(open_model(DAK_MODEL, true), {.offload_ratio = 0.8, .context = 256}, tiers);
+  const int64_t moved = engine.plan().bytes_in(1);
+  ASSERT_GT(moved, int64_t{90} << 20);
+  const int64_t before_kib = status_kib("VmRSS");
+  engine.revoke_tier("host");
+  EXPECT_LT((status_kib("VmRSS") - before_kib) * 1024, moved / 4);
+  EXPECT_EQ(engine.plan().bytes_in(1), 0);
+}
+
 }  // namespace
 }  // namespace dak

@@ -304,7 +304,7 @@ TEST(PlaceByProgram, EqualsTheLinearProgramOverSeveralLinks) {
   std::mt19937 random(6);
   int solved = 0;
   for (int round = 0; round < 2000; ++round) {
-    Shape shape{.most_items = 6, .remote_tiers = static_cast<int>(whole(random, 2, 4))};
+    Shape shape{.most_items = 6, .remote_tiers = static_cast<int>(whole(random, 2, kMaxTiers - 1))};
     shape.equal_links = false;
     PlacementProblem problem = random_problem(random, shape);
     // Blocks so small that rounding to them is no matter.

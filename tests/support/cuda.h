@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/tensor.h"
 #include "hardware/cuda_device.h"
 #include "memory/arena_cuda.h"
@@ -23,6 +24,18 @@ inline std::string no_gpu(KernelKind kernels = KernelKind::kAuto) {
   if (devices.empty()) return no_cuda_reason();
   if (kernels == KernelKind::kTma && !devices[0].kernels.tma) return devices[0].kernels.missing;
   return devices[0].unusable;
+}
+
+// Why GPU 0 cannot have memory of GPU 1 as a tier; empty: it can.
+inline std::string no_peer() {
+  if (const std::string reason = no_gpu(); !reason.empty()) return reason;
+  if (cuda_devices().size() < 2) return "there is one GPU, and a peer tier is another one's memory";
+  try {
+    open_peer(0, 1);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
 }
 
 // The folder of test data: where it was built, or $DAK_TEST_DATA on another machine.

@@ -25,6 +25,7 @@ void use_prefetch(CudaBackend&, std::span<const PrefetchStage>, std::span<std::b
   refuse();
 }
 void use_uva(CudaBackend&, std::byte*, int64_t) { refuse(); }
+void forget_weights(CudaBackend&) { refuse(); }
 void check_uva() { refuse(); }
 std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
 std::optional<double> measure_tensor_peak(int, DType) { refuse(); }

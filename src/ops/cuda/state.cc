@@ -56,6 +56,8 @@ void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes
   backend.links().set_fixed_window(tier, window_bytes);
 }
 
+void forget_weights(CudaBackend& backend) { backend.forget_weights(); }
+
 void use_prefetch(CudaBackend& backend, std::span<const PrefetchStage> cycle,
                   std::span<std::byte* const> buffers) {
   backend.enter();
@@ -106,6 +108,16 @@ void CudaBackend::use_uva(std::byte* memory, int64_t size_bytes) {
 UvaMatmul& CudaBackend::uva() const {
   require(uva_ != nullptr, "a row-major weight without mode uva");
   return *uva_;
+}
+
+void CudaBackend::forget_weights() {
+  require(prefetcher_ == nullptr && uva_ == nullptr, "copies know the weights' places");
+  enter();
+  cuda_check(cudaStreamSynchronize(stream_));
+  weights_.clear();
+  wide_weights_.clear();
+  block_tables_.clear();
+  ++generation_;
 }
 
 const TieredTensor& CudaBackend::seen(const TieredTensor& weight) const {

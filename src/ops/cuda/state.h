@@ -44,6 +44,9 @@ class CudaBackend {
   UvaMatmul& uva() const;
   void use_uva(std::byte* memory, int64_t size_bytes);
 
+  // Ends what the next three give: made again at the next use.
+  void forget_weights();
+
   // Schedules of a weight, made at its first use; the workspace serves it from then on. In mode
   // prefetch the schedules read the buffers.
   const SplitWeight& split(const TieredTensor& weight);
