@@ -2,7 +2,7 @@
 # The rest is for developers; see docs/development.md.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build asan lint format check-format fuzz bench portable check-bare clean
+.PHONY: help demo test build dev asan lint format check-format fuzz bench portable check-bare clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -18,11 +18,14 @@ test: ## All that CI checks: build, tests, sanitizers, lint, fuzzing, benchmark 
 build: ## Optimised build of everything, in build/release
 	@scripts/test packages model venv build
 
+dev: ## The same in build/dev, a file for each source: slower at first, quicker after a change
+	@scripts/test packages model venv dev_build
+
 asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test packages model venv asan_build_all asan_test
 
 lint: ## clang-tidy over what changed since it last passed
-	@scripts/test packages model venv build lint_all
+	@scripts/test packages model venv dev_build lint_all
 
 format: ## Formats the sources
 	@scripts/install_packages test

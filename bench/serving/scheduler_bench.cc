@@ -11,7 +11,7 @@
 #include <random>
 
 #include "engine/decode_loop.h"
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak {
 namespace {

@@ -16,7 +16,7 @@
 namespace dak {
 namespace {
 
-struct Flags {
+struct BenchServeFlags {
   LoadOptions load;
   LoadTargets targets;
   int port = 8000;
@@ -82,7 +82,7 @@ void print_table(const OrderedRow& rows, bool markdown) {
   }
 }
 
-int run(const Flags& flags) {
+int run(const BenchServeFlags& flags) {
   LoadOptions load = flags.load;
   if (flags.port < 1 || flags.port > 65535) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 1 to 65535");
@@ -187,7 +187,7 @@ OrderedRow load_row(const std::vector<LoadResult>& results, const LoadTargets& t
 }
 
 Command add_bench_serve(CLI::App& bench) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchServeFlags>();
   CLI::App* command = bench.add_subcommand(
       "serve",
       "Load a server that runs already with streams of completions; prompts are random words");

@@ -149,7 +149,7 @@ std::string table_row(const OrderedRow& row) {
   return line + "\n";
 }
 
-struct Flags {
+struct BenchWorkloadFlags {
   std::string model;
   std::string workload;
   std::string output;
@@ -167,7 +167,7 @@ int64_t checked(std::string_view flag, int64_t value) {
   throw_invalid(flag, {}, std::to_string(value), fmt::format("is outside 1 to {}", kMost));
 }
 
-WorkloadBench Flags::bench() const {
+WorkloadBench BenchWorkloadFlags::bench() const {
   WorkloadBench bench{.model = model, .steps = checked("--steps", steps)};
   bench.repeats = checked("--repeats", repeats);
   if (workload.empty()) {
@@ -209,7 +209,7 @@ WorkloadBench Flags::bench() const {
   return bench;
 }
 
-int run(const Flags& flags) {
+int run(const BenchWorkloadFlags& flags) {
   WorkloadBench bench = flags.bench();
   const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
   const InterruptGuard interrupt;
@@ -268,7 +268,7 @@ std::vector<OrderedRow> run_workload_bench(const ModelFiles& files, const Worklo
 }
 
 Command add_bench_workload(CLI::App& bench) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchWorkloadFlags>();
   CLI::App* command = bench.add_subcommand(
       "workload",
       "Prompts (TTFT) and decode steps of a workload against their predictions, by placement");

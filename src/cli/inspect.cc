@@ -11,7 +11,7 @@
 namespace dak {
 namespace {
 
-struct Flags {
+struct InspectFlags {
   std::string model;
   bool json = false;
   bool tensors = false;
@@ -103,7 +103,7 @@ void print_text(const ModelFiles& files, bool tensors) {
 }  // namespace
 
 Command add_inspect(CLI::App& app) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model file or folder holds");
   command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json")->required();
   command->add_flag("--tensors", flags->tensors, "List every tensor");

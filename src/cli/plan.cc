@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kCurvePoints = 61;
 
-struct Flags {
+struct PlanFlags {
   std::string model;
   PlacementFlags placement;
   std::string hardware;
@@ -29,7 +29,7 @@ struct Flags {
   bool json = false;
 };
 
-PlanQuestion question_of(Flags& flags) {
+PlanQuestion question_of(PlanFlags& flags) {
   if (!flags.hardware.empty()) flags.placement.device = "cpu";  // none of this machine is looked at
   PlanQuestion question{
       .files = std::make_shared<const ModelFiles>(open_model(flags.model, /*need_weights=*/false)),
@@ -61,7 +61,7 @@ PlanQuestion question_of(Flags& flags) {
   return question;
 }
 
-std::vector<PlacementPolicy> policies_of(const Flags& flags) {
+std::vector<PlacementPolicy> policies_of(const PlanFlags& flags) {
   std::vector<PlacementPolicy> policies;
   if (flags.compare.empty()) return policies;
   for (const std::string& text : parse_list(flags.compare, "--compare")) {
@@ -101,7 +101,7 @@ void write_svg(const PlanQuestion& question, const std::vector<PlacementPolicy>&
 }
 
 // What does not fit this machine may fit another.
-PlanAnswer first_answer(const PlanQuestion& question, const Flags& flags) {
+PlanAnswer first_answer(const PlanQuestion& question, const PlanFlags& flags) {
   try {
     return answer(question);
   } catch (const Error& error) {
@@ -112,7 +112,7 @@ PlanAnswer first_answer(const PlanQuestion& question, const Flags& flags) {
   }
 }
 
-int run(Flags& flags) {
+int run(PlanFlags& flags) {
   const std::vector<PlacementPolicy> policies = policies_of(flags);
   const PlanQuestion question = question_of(flags);
   const PlanAnswer found = first_answer(question, flags);
@@ -136,7 +136,7 @@ int run(Flags& flags) {
 }  // namespace
 
 Command add_plan(CLI::App& app) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PlanFlags>();
   CLI::App* command = app.add_subcommand(
       "plan", "Show what would lie in which tier and how fast it will be; loads nothing");
   command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json")->required();

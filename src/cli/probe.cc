@@ -17,7 +17,7 @@
 namespace dak {
 namespace {
 
-struct Flags {
+struct ProbeFlags {
   std::string device = "auto";
   std::string output;
   std::string svg;
@@ -34,7 +34,7 @@ HardwareProfile measure(const Device& device, int threads) {
   });
 }
 
-int run(const Flags& flags) {
+int run(const ProbeFlags& flags) {
   check_threads(flags.threads);
   const DeviceSelection selection = select_device(flags.device);
   if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
@@ -69,7 +69,7 @@ int run(const Flags& flags) {
 }  // namespace
 
 Command add_probe(CLI::App& app) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ProbeFlags>();
   CLI::App* command = app.add_subcommand(
       "probe", "Measure what this machine can do, once; plan and run use it from then on");
   command->add_option(

@@ -20,7 +20,7 @@
 namespace dak {
 namespace {
 
-struct Flags {
+struct RunFlags {
   std::string model;
   std::string prompt;
   std::string system;
@@ -37,7 +37,7 @@ struct Flags {
 
 constexpr int64_t kLeastComparedSteps = 8;  // fewer are mostly start-up
 
-std::vector<TokenId> prompt_tokens(const Flags& flags, const Engine& engine,
+std::vector<TokenId> prompt_tokens(const RunFlags& flags, const Engine& engine,
                                    const std::string& prompt) {
   if (flags.raw) return engine.tokenizer().encode(prompt);
   ChatInput input;
@@ -69,7 +69,7 @@ std::vector<Feedback> feedback_of(const EngineOptions& options, const Engine& en
 }
 
 // One answer, streamed to stdout; figures on stderr, so that a pipe gets the text alone.
-int answer_once(const Flags& flags, const EngineOptions& options, Engine& engine,
+int answer_once(const RunFlags& flags, const EngineOptions& options, Engine& engine,
                 GenerateRequest request, const std::string& prompt) {
   const InterruptGuard interrupt;
   request.prompt = prompt_tokens(flags, engine, prompt);
@@ -105,7 +105,7 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-int run(Flags& flags) {
+int run(RunFlags& flags) {
   EngineOptions options = flags.placement.options();
   if (!flags.workload.empty()) options.workload = parse_workload(flags.workload, "--workload");
   flags.sampling.params.validate();
@@ -142,7 +142,7 @@ int run(Flags& flags) {
 }  // namespace
 
 Command add_run(CLI::App& app) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<RunFlags>();
   CLI::App* command = app.add_subcommand("run", "Answer a prompt, or chat when none is given");
   command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
   flags->prompt_option =

@@ -16,13 +16,13 @@
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 #include "server/app.h"
 
 namespace dak {
 namespace {
 
-struct Flags {
+struct ServeFlags {
   std::string model;
   std::string host = "127.0.0.1";
   int port = 8000;
@@ -66,7 +66,7 @@ int64_t at_least(int64_t value, int64_t least, std::string_view flag) {
   return value;
 }
 
-HttpLimits limits_of(const Flags& flags) {
+HttpLimits limits_of(const ServeFlags& flags) {
   HttpLimits limits;
   limits.body_bytes = at_least(parse_bytes(flags.max_body, "--max-body"), 1024, "--max-body");
   limits.all_bodies_bytes = std::max(limits.all_bodies_bytes, limits.body_bytes);
@@ -78,7 +78,7 @@ HttpLimits limits_of(const Flags& flags) {
   return limits;
 }
 
-ApiKeys keys_of(const Flags& flags) {
+ApiKeys keys_of(const ServeFlags& flags) {
   ApiKeys keys;
   for (const std::string& key : flags.keys) keys.add(key, "--api-key");
   for (const std::string& file : flags.key_files) keys.add_file(file);
@@ -134,7 +134,7 @@ class Shutdown {
   bool asked_ = false;
 };
 
-ServiceOptions service_options(const Flags& flags, const EngineOptions& options,
+ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& options,
                                const Engine& engine) {
   ServiceOptions service{
       .name = flags.model_name.empty() ? default_name(flags.model) : flags.model_name,
@@ -150,7 +150,7 @@ ServiceOptions service_options(const Flags& flags, const EngineOptions& options,
   return service;
 }
 
-int serve(Flags& flags) {
+int serve(ServeFlags& flags) {
   EngineOptions options = flags.placement.options();
   options.sequences = at_least(flags.max_running, 1, "--max-running");
   options.kv_tokens = at_least(flags.kv_tokens, 0, "--kv-tokens");
@@ -226,7 +226,7 @@ int serve(Flags& flags) {
 }  // namespace
 
 Command add_serve(CLI::App& app) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ServeFlags>();
   CLI::App* command =
       app.add_subcommand("serve", "Serve a model over HTTP, with the API of OpenAI and a page");
   command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();

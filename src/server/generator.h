@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 #include "server/json_automaton.h"
 
 namespace dak {

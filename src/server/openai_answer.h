@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 #include "server/tool_calls.h"
 
 namespace dak {

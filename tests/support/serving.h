@@ -6,7 +6,7 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak::test {
 

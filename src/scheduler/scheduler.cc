@@ -1,10 +1,10 @@
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 #include <condition_variable>
 #include <mutex>
 
-#include "engine/serving_loop.h"
-#include "engine/serving_queue.h"
+#include "scheduler/loop.h"
+#include "scheduler/queue.h"
 
 namespace dak {
 namespace {

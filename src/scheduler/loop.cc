@@ -1,4 +1,4 @@
-#include "engine/serving_loop.h"
+#include "scheduler/loop.h"
 
 #include <algorithm>
 

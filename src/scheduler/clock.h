@@ -5,7 +5,7 @@
 #include <array>
 #include <chrono>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak {
 

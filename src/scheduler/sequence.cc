@@ -1,4 +1,4 @@
-#include "engine/serving_sequence.h"
+#include "scheduler/sequence.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "engine/serving_clock.h"
+#include "scheduler/clock.h"
 
 #include <algorithm>
 #include <cmath>

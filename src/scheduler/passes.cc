@@ -1,4 +1,4 @@
-#include "engine/serving_passes.h"
+#include "scheduler/passes.h"
 
 #include "ops/rows.h"
 

@@ -1,4 +1,4 @@
-#include "engine/serving_queue.h"
+#include "scheduler/queue.h"
 
 #include <gtest/gtest.h>
 

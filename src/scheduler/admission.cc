@@ -1,7 +1,7 @@
 // Who runs, and who gets pages: the part of ServingLoop that decides.
 #include <algorithm>
 
-#include "engine/serving_loop.h"
+#include "scheduler/loop.h"
 
 namespace dak {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "engine/answer_text.h"
 #include "engine/kv_prefix_cache.h"
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak {
 

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 namespace dak {
 

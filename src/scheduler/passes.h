@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/decoder.h"
-#include "engine/serving_sequence.h"
+#include "scheduler/sequence.h"
 
 namespace dak {
 

@@ -1,6 +1,6 @@
 // Many requests at a time: each gets what it would get alone, whatever else runs, and every page
 // comes back.
-#include "engine/scheduler.h"
+#include "scheduler/scheduler.h"
 
 #include <gtest/gtest.h>
 

@@ -9,10 +9,10 @@
 
 #include "engine/kv_claims.h"
 #include "engine/kv_prefix_cache.h"
-#include "engine/serving_clock.h"
-#include "engine/serving_passes.h"
-#include "engine/serving_queue.h"
-#include "engine/serving_sequence.h"
+#include "scheduler/clock.h"
+#include "scheduler/passes.h"
+#include "scheduler/queue.h"
+#include "scheduler/sequence.h"
 
 namespace dak {
 
