@@ -5,7 +5,7 @@
 
 Reads what `dak bench --output`, `dak_bench_split_matmul --json` and `dak_bench_gemm --json` wrote
 (default: all of bench/results) and writes throughput_vs_ratio_MODEL.svg for each model,
-hbm_vs_window.svg and gemm_offload.svg.
+hbm_vs_window.svg, gemm_offload.svg and serve_MODEL.svg.
 """
 
 import argparse
@@ -316,6 +316,59 @@ def plot_gemm(documents, out):
         write_svg(out / "gemm_offload.svg", panels, ", ".join(dict.fromkeys(sources)))
 
 
+def serve_panel(index, title, rows, axis, unit, curves):
+    """`curves`: (label, value of a row or None). Logarithmic: a queue grows by powers of ten."""
+    key, label = axis
+    found = [(name, [(row[key], value(row)) for row in rows if value(row)]) for name, value in curves]
+    values = [y for _, points in found for _, y in points]
+    x_ticks, y_ticks = log_ticks(rows[0][key], rows[-1][key]), log_ticks(min(values), max(values))
+    panel = Panel(index, title, label, unit, log_scale(x_ticks[0], x_ticks[-1]),
+                  [(value, f"{value:g}") for value in x_ticks], log_scale(y_ticks[0], y_ticks[-1]), y_ticks)
+    for colour, (name, points) in enumerate(found):
+        if points:
+            panel.series(name, points, colour, unit)
+    return panel
+
+
+def plot_serve(documents, out):
+    """A server under a sweep of arrival rates, or of requests at a time: latency and what it gets done."""
+    by_model = {}
+    for source, document in documents:
+        rows = [row for row in document["rows"] if row["answers"] > 0]
+        axes = (("rate_per_s", "requests offered a second"), ("concurrency", "requests at a time"))
+        axis = next((axis for axis in axes if len({row[axis[0]] for row in rows} - {None, "any"}) > 1), None)
+        if axis is None:
+            continue  # one point is no curve
+        rows = sorted((row for row in rows if row[axis[0]] not in (None, "any")), key=lambda row: row[axis[0]])
+        settings = document["settings"]
+        model = document["server"]["model"] or "a server"
+        about = f"{model}, {settings['prompt_tokens']} + {settings['output_tokens']} tokens"
+        panels, sources = by_model.setdefault(model, ([], []))
+
+        def percentiles(name, *shares):
+            return [(f"{name.upper()} {share}", lambda row, share=share: row[f"{name}_ms"][share]) for share in shares]
+
+        panels.append(serve_panel(len(panels), f"Time to the first token: {about}", rows, axis, "ms",
+                                  percentiles("ttft", "p50", "p90", "p99")))
+        panels.append(serve_panel(len(panels), f"Time between tokens: {about}", rows, axis, "ms",
+                                  percentiles("tpot", "p50", "p99") + percentiles("itl", "p50", "p99")))
+        goal = ", ".join(f"{name} {settings[key]:g} ms" for name, key in (("TTFT", "slo_ttft_ms"), ("TPOT", "slo_tpot_ms"))
+                         if settings[key] > 0)
+        curves = [("answers", lambda row: row["answers_per_s"])]
+        if goal:
+            curves.append(("goodput", lambda row: row["goodput_per_s"]))
+        done = serve_panel(len(panels), f"Answers a second{', good within ' + goal if goal else ''}", rows, axis,
+                           "answers/s", curves)
+        if axis[0] == "rate_per_s":
+            inside = [value for row in rows if (value := row["rate_per_s"]) <= max(row["answers_per_s"] for row in rows)]
+            if len(inside) > 1:
+                done.bound("as many as come", [(inside[0], inside[0]), (inside[-1], inside[-1])])
+        panels.append(done)
+        sources.append(source)
+    for model, (panels, sources) in by_model.items():
+        write_svg(out / f"serve_{slug(model)}.svg", panels, ", ".join(sources))
+
+
 # Tables in docs; `dak probe` draws its own heat map.
 NOT_PLOTTED = ("dak bench workload 1", "dak bench prefill 1", "dak hardware profile")
 
@@ -325,7 +378,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/plots")
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE.json")
     args = parser.parse_args()
-    decode, windows, gemms = [], [], []
+    decode, windows, gemms, serves = [], [], [], []
     for path in args.files or sorted((ROOT / "bench/results").glob("*.json")):
         try:
             document = json.loads(path.read_text())
@@ -335,6 +388,8 @@ def main():
             if not all(row.get("kv_ratio") for row in document["rows"]):  # another axis
                 decode.append((path.name, document))
             windows.append((path.name, document))
+        elif str(document.get("format", "")).startswith("dak bench serve"):
+            serves.append((path.name, document))
         elif document.get("window"):
             windows.append((path.name, document))
         elif "resident" in document or "offload" in document:
@@ -344,6 +399,7 @@ def main():
     plot_throughput(decode, args.out)
     plot_windows(windows, args.out)
     plot_gemm(gemms, args.out)
+    plot_serve(serves, args.out)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 """Counts what scripts/test ran; the last line is 'N passed, N failed, N skipped'.
 
 A case is one GoogleTest case, one ctest test that is no GoogleTest binary, or one stage of
-scripts/test that is no test run (format, lint, fuzz, ...). A skipped case is named: it is a check
-that did not happen.
+scripts/test that is no test run (format, lint, fuzz, ...). Skipped cases are named by their suites:
+they are checks that did not happen.
 """
 
+import collections
 import pathlib
 import sys
 import xml.etree.ElementTree as xml
@@ -46,8 +47,10 @@ def main():
             programs, good, bad, skips = read_ctest(report, results / preset)
             if not ok:
                 bad = max(bad, 1)
+            suites = collections.Counter(name.split(".")[0] for name in skips)
             print(f"{preset}: {programs} test programs, {good} cases passed, {bad} failed, "
-                  f"{len(skips)} skipped{': ' if skips else ''}{', '.join(skips)}")
+                  f"{len(skips)} skipped{': ' if skips else ''}"
+                  + ", ".join(f"{suite} ({count})" for suite, count in sorted(suites.items())))
             passed, failed, skipped = passed + good, failed + bad, skipped + len(skips)
         elif ok:
             passed += 1

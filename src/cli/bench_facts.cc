@@ -51,15 +51,21 @@ std::optional<NvmlDevice> nvml_of(const Device& device) {
   return gpu ? NvmlDevice::open(gpu->pci_bus_id) : std::nullopt;
 }
 
+OrderedRow host_facts() {
+  return {{"date_utc", now_utc()},
+          {"dak_version", build::kVersion},
+          {"dak_commit", build::kCommit},
+          {"build", fmt::format("{}, {}{}", build::kCompiler, build::kBuildType,
+                                build::kSanitized ? ", sanitized" : "")},
+          {"cpu", value_in("/proc/cpuinfo", "model name")},
+          {"cpu_threads", sysconf(_SC_NPROCESSORS_ONLN)},
+          {"host_ram_bytes", host_ram_bytes()}};
+}
+
 OrderedRow machine_facts(const Device& device, const std::vector<Tier>& tiers,
                          const std::optional<NvmlDevice>& nvml) {
   const std::optional<CudaDevice> gpu = gpu_of(device);
-  OrderedRow facts;
-  facts["date_utc"] = now_utc();
-  facts["dak_version"] = build::kVersion;
-  facts["dak_commit"] = build::kCommit;
-  facts["build"] = fmt::format("{}, {}{}", build::kCompiler, build::kBuildType,
-                               build::kSanitized ? ", sanitized" : "");
+  OrderedRow facts = host_facts();
   facts["device"] = gpu ? fmt::format("cuda:{}", device.ordinal) : "cpu";
   facts["gpu"] = gpu ? OrderedRow(gpu->name) : OrderedRow(nullptr);
   facts["kernels"] = gpu ? OrderedRow(name(device.kernels)) : OrderedRow(nullptr);
@@ -68,9 +74,6 @@ OrderedRow machine_facts(const Device& device, const std::vector<Tier>& tiers,
   facts["cuda_runtime"] = gpu ? OrderedRow(build::kCuda) : OrderedRow(nullptr);
   facts["pcie_generation"] = or_null(nvml ? nvml->pcie_generation() : std::nullopt);
   facts["pcie_width"] = or_null(nvml ? nvml->pcie_width() : std::nullopt);
-  facts["cpu"] = value_in("/proc/cpuinfo", "model name");
-  facts["cpu_threads"] = sysconf(_SC_NPROCESSORS_ONLN);
-  facts["host_ram_bytes"] = host_ram_bytes();
   facts["tiers"] = OrderedRow::array();
   for (const Tier& tier : tiers) {
     facts["tiers"].push_back({{"name", tier.name},

@@ -8,6 +8,8 @@ namespace dak {
 // Opened for the GPU that the cells run on; nullopt on the CPU or without NVML.
 std::optional<NvmlDevice> nvml_of(const Device& device);
 
+// Of this machine and this build, without a device.
+OrderedRow host_facts();
 // Ask after the tiers were probed: an idle PCIe link may have trained down.
 OrderedRow machine_facts(const Device& device, const std::vector<Tier>& tiers,
                          const std::optional<NvmlDevice>& nvml);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/bench_facts.h"
 #include "cli/bench_stats.h"
 #include "cli/terminal.h"
 
@@ -50,6 +51,43 @@ CountRange range_of(const std::string& text, std::string_view flag) {
     throw_invalid(flag, {}, text, "is no count and no range of counts", "e.g. 128 or 64-512");
   }
   return range;
+}
+
+// This process's command, fit to be published.
+std::string command_without(const std::string& key) {
+  std::string command = command_line();
+  for (size_t at = 0; !key.empty() && (at = command.find(key, at)) != std::string::npos;) {
+    command.replace(at, key.size(), "KEY");
+    at += 3;
+  }
+  return command;
+}
+
+// What the server says that it is: the model's name, and of a dak its context and tiers.
+OrderedRow server_facts(const LoadOptions& load) {
+  const auto parsed = [&load](std::string_view path) {
+    return OrderedRow::parse(ask_text(load, path), nullptr, false);
+  };
+  OrderedRow facts{{"model", nullptr}};
+  try {
+    const OrderedRow models = parsed("/v1/models");
+    facts["model"] = models.at("data").at(0).at("id");
+    const OrderedRow state = parsed("/state");
+    facts["context"] = state.at("context");
+    facts["kv_pages"] = state.at("kv_pages").at("total");
+    facts["tiers"] = OrderedRow::array();
+    for (const OrderedRow& tier : state.at("tiers")) {
+      OrderedRow& fact = facts["tiers"].emplace_back();
+      for (const auto* key : {"name", "kind", "channel", "weight_bytes", "kv_bytes"}) {
+        fact[key] = tier.at(key);
+      }
+    }
+  } catch (const OrderedRow::exception&) {
+    return facts;  // another server, which says less
+  } catch (const Error&) {
+    return facts;  // likewise
+  }
+  return facts;
 }
 
 OrderedRow quantiles(std::vector<double> values) {
@@ -99,6 +137,9 @@ int run(const BenchServeFlags& flags) {
   std::vector<int64_t> concurrencies = flags.concurrency;
   if (concurrencies.empty()) concurrencies.push_back(flags.rates.empty() ? 8 : 0);
   OrderedRow document{{"format", "dak bench serve 1"},
+                      {"command", command_without(load.key)},
+                      {"machine", host_facts()},
+                      {"server", server_facts(load)},
                       {"settings",
                        {{"host", load.host},
                         {"port", load.port},

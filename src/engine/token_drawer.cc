@@ -15,8 +15,8 @@ constexpr size_t kBins = static_cast<size_t>(kDrawReach * kBinsPerUnit) + 1;
 }  // namespace
 
 bool any_to_choose(std::span<const float> logits) {
-  constexpr float kNever = -std::numeric_limits<float>::infinity();
-  return std::ranges::any_of(logits, [](float logit) { return logit > kNever; });
+  return std::ranges::any_of(
+      logits, [](float logit) { return logit > -std::numeric_limits<float>::infinity(); });
 }
 
 Error nothing_to_choose() {

@@ -1,5 +1,6 @@
 // The only file that includes Boost: it takes long to compile.
 #include <fmt/core.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -553,7 +554,10 @@ void HttpServer::post(std::function<void()> task) { asio::post(impl_->io, std::m
 void HttpServer::start() {
   impl_->accept();
   impl_->sweep();
-  impl_->thread = std::thread([impl = impl_.get()] { impl->io.run(); });
+  impl_->thread = std::thread([impl = impl_.get()] {
+    pthread_setname_np(pthread_self(), "dak http");  // for top
+    impl->io.run();
+  });
 }
 
 bool HttpServer::stop(std::chrono::milliseconds grace) {

@@ -48,13 +48,17 @@ struct Endpoint {
   std::vector<char> address;
 };
 
-std::string post_text(const LoadOptions& options, std::string_view path, std::string_view body) {
+std::string head_text(const LoadOptions& options, std::string_view method, std::string_view path) {
   const std::string key =
       options.key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", options.key);
-  return fmt::format(
-      "POST {} HTTP/1.1\r\nHost: {}:{}\r\n{}Content-Type: application/json\r\nConnection: "
-      "close\r\nContent-Length: {}\r\n\r\n{}",
-      path, options.host, options.port, key, body.size(), body);
+  return fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\n{}Connection: close\r\n", method, path,
+                     options.host, options.port, key);
+}
+
+std::string post_text(const LoadOptions& options, std::string_view path, std::string_view body) {
+  return head_text(options, "POST", path) +
+         fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", body.size(),
+                     body);
 }
 
 // One answer as its bytes come: header, chunks, body.
@@ -318,7 +322,10 @@ std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHook
   return Load(options, hooks).run();
 }
 
-std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& text) {
+namespace {
+
+// Body of the answer to a request; throws where its status is not 200.
+std::string ask(const LoadOptions& options, std::string_view path, const std::string& request) {
   const Endpoint endpoint(options);
   const int fd = socket(endpoint.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connect(fd, reinterpret_cast<const sockaddr*>(endpoint.address.data()),
@@ -326,9 +333,7 @@ std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& t
     close(fd);
     fail(options, "cannot connect");
   }
-  const std::string out = post_text(
-      options, "/tokenize", R"({"add_special_tokens":false,"prompt":)" + json_string(text) + "}");
-  send(fd, out.data(), out.size(), MSG_NOSIGNAL);
+  send(fd, request.data(), request.size(), MSG_NOSIGNAL);
   AnswerReader reader;
   std::string body;
   char buffer[16384];
@@ -336,9 +341,27 @@ std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& t
     body += reader.push({buffer, static_cast<size_t>(got)});
   }
   close(fd);
+  if (reader.status() != 200) {
+    fail(options, fmt::format("{} answers {} {}", path, reader.status(), printable(body, 200)));
+  }
+  return body;
+}
+
+}  // namespace
+
+std::string ask_text(const LoadOptions& options, std::string_view path) {
+  return ask(options, path, head_text(options, "GET", path) + "\r\n");
+}
+
+std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& text) {
+  constexpr std::string_view kPath = "/tokenize";
+  const std::string body =
+      ask(options, kPath,
+          post_text(options, kPath,
+                    R"({"add_special_tokens":false,"prompt":)" + json_string(text) + "}"));
   const Json json = Json::parse(body, nullptr, false);
-  if (reader.status() != 200 || !json.is_object() || !json.contains("tokens")) {
-    fail(options, fmt::format("/tokenize answers {} {}", reader.status(), printable(body, 200)));
+  if (!json.is_object() || !json.contains("tokens")) {
+    fail(options, fmt::format("{} answers {}", kPath, printable(body, 200)));
   }
   return json["tokens"].get<std::vector<int32_t>>();
 }

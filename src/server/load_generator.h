@@ -53,6 +53,8 @@ struct LoadHooks {
 // and kInvalidArgument.
 std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHooks& hooks = {});
 
+// The body of a GET's answer; throws where its status is not 200.
+std::string ask_text(const LoadOptions& options, std::string_view path);
 // Token ids of a text, as the server's /tokenize gives them; throws where it has none.
 std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& text);
 

@@ -1,6 +1,8 @@
 // A thread that does what takes long and waits for nothing: parsing, templates, tokenizing.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -35,6 +37,7 @@ class Worker {
 
  private:
   void run() {
+    pthread_setname_np(pthread_self(), "dak parse");  // for top
     std::unique_lock lock(mutex_);
     while (true) {
       ready_.wait(lock, [this] { return stopped_ || !tasks_.empty(); });

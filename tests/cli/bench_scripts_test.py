@@ -34,7 +34,7 @@ class PlotBench(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.out = pathlib.Path(cls.folder.name) / "plots"
-        result = plot(cls.out, DATA / "decode.json", DATA / "split_matmul.json")
+        result = plot(cls.out, DATA / "decode.json", DATA / "split_matmul.json", DATA / "serve.json")
         assert result.returncode == 0, result.stderr
 
     @classmethod
@@ -75,11 +75,30 @@ class PlotBench(unittest.TestCase):
         collapsed = marks(svg, "HBM, fixed")[-1]
         self.assertEqual(collapsed[0].text, "HBM, fixed: 10 %")
 
+    def test_a_server_under_more_and_more_load(self):
+        svg = self.read("serve_test-30b.svg")
+        # The rate at which nothing was answered has no point.
+        for label in ("TTFT p50", "TTFT p90", "TTFT p99", "TPOT p50", "TPOT p99", "ITL p50", "ITL p99", "answers"):
+            self.assertEqual(len(marks(svg, label)), 5, label)
+        ttft = marks(svg, "TTFT p50")
+        self.assertEqual(ttft, sorted(ttft, key=lambda mark: float(mark.get("cx"))))
+        self.assertEqual(ttft, sorted(ttft, key=lambda mark: -float(mark.get("cy"))))  # later and later
+        self.assertEqual(ttft[3][0].text, "TTFT p50: 4000 ms")
+        # What is good is at most what is answered; none at all is no point on a logarithmic axis.
+        good = marks(svg, "goodput")
+        self.assertEqual(len(good), 4)
+        for one, other in zip(good, marks(svg, "answers")):
+            self.assertEqual(one.get("cx"), other.get("cx"))
+            self.assertGreaterEqual(float(one.get("cy")), float(other.get("cy")))
+        bounds = [element for element in svg.iter(SVG + "polyline") if element.get("class") == "bound"]
+        self.assertEqual(len(bounds), 1)
+        self.assertIn("good within TTFT 500 ms, TPOT 50 ms", (self.out / "serve_test-30b.svg").read_text())
+
     def test_axes_are_named_and_colours_follow_the_page(self):
-        for name in ("throughput_vs_ratio_test-30b.svg", "hbm_vs_window.svg"):
+        for name in ("throughput_vs_ratio_test-30b.svg", "hbm_vs_window.svg", "serve_test-30b.svg"):
             text = (self.out / name).read_text()
             self.assertIn("prefers-color-scheme: dark", text)
-            self.assertTrue("tokens/s" in text or "KiB" in text)
+            self.assertTrue("tokens/s" in text or "KiB" in text or "answers/s" in text)
             self.assertIsNone(re.search(r"@import|url\(|href", text), "something from outside")
             self.assertNotIn("nan", text)
 

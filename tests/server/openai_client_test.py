@@ -2,10 +2,12 @@
 """OpenAI's own client against `dak serve` with a real model: openai_client_test.py DAK MODEL.gguf"""
 
 import json
+import pathlib
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 import urllib.request
@@ -126,6 +128,27 @@ class OpenAiClientTest(unittest.TestCase):
             self.chat(response_format={"type": "json_schema", "json_schema": {
                 "name": "x", "schema": {"type": "string", "pattern": "a"}}})
         self.assertEqual(caught.exception.param, "response_format")
+
+    def test_bench_serve_says_what_it_measured(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "load.json"
+            subprocess.run([DAK, "bench", "serve", "--port", self.server.url.rsplit(":", 1)[1], "--api-key", KEY,
+                            "--rate", "10,20", "--requests", "4", "--prompt-tokens", "8-16", "--output-tokens", "4",
+                            "--slo-ttft", "60", "--output", out], capture_output=True, check=True)
+            text = out.read_text()
+        said = json.loads(text)
+        self.assertEqual(said["server"]["model"], self.model)
+        self.assertEqual(said["server"]["context"], 512)
+        self.assertGreater(said["server"]["tiers"][0]["weight_bytes"], 0)
+        self.assertTrue(said["machine"]["cpu"])
+        self.assertIn("--api-key KEY --rate 10,20", said["command"])
+        self.assertNotIn(KEY, text)
+        self.assertEqual([(row["rate_per_s"], row["answers"], row["errors"]) for row in said["rows"]],
+                         [(10, 4, 0), (20, 4, 0)])
+        for row in said["rows"]:
+            self.assertEqual(row["goodput_per_s"], row["answers_per_s"])
+            self.assertGreater(row["ttft_ms"]["p50"], 0)
+            self.assertGreaterEqual(row["itl_ms"]["p99"], row["itl_ms"]["p50"])
 
     def test_errors_are_the_clients_own(self):
         with self.assertRaises(openai.NotFoundError):
