@@ -51,7 +51,8 @@ TierIndex Engine::remote_tier_named(std::string_view name) const {
 // The fastest of the others with room for `need` bytes.
 TierIndex Engine::tier_to_take(TierIndex from, int64_t need) const {
   std::string rooms;
-  for (TierIndex i = 1; i < plan_.tiers.size(); ++i) {
+  for (size_t index = 1; index < plan_.tiers.size(); ++index) {
+    const auto i = static_cast<TierIndex>(index);
     const Tier& tier = plan_.tiers[i];
     if (i == from || tier.capacity_bytes == 0) continue;  // 0: it was given back itself
     int64_t room = tier.capacity_bytes - weights_->arena(i).used_bytes();
@@ -106,7 +107,7 @@ void Engine::take_revokes() {
     try {
       revoke_tier(revoke.name);
       revoke.done.set_value();
-    } catch (const Error&) {
+    } catch (...) {  // for who asked; the engine goes on
       revoke.done.set_exception(std::current_exception());
     }
   }
