@@ -16,6 +16,13 @@ namespace dak {
 
 using OrderedRow = nlohmann::ordered_json;  // one cell; its fields are in docs/benchmarks.md
 
+template <typename Value>
+OrderedRow or_null(const std::optional<Value>& value) {
+  return value ? OrderedRow(*value) : OrderedRow(nullptr);
+}
+
+inline constexpr double kGiga = 1e9;
+
 // Where the weights lie: at a ratio or under a budget.
 struct BenchPlacement {
   std::optional<double> ratio;

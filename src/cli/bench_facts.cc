@@ -13,8 +13,6 @@
 namespace dak {
 namespace {
 
-constexpr double kGiga = 1e9;
-
 std::string now_utc() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
 }
@@ -37,11 +35,6 @@ int64_t host_ram_bytes() {
 std::optional<CudaDevice> gpu_of(const Device& device) {
   if (device.backend != Backend::kCuda) return std::nullopt;
   return cuda_devices().at(static_cast<size_t>(device.ordinal));
-}
-
-template <typename Value>
-OrderedRow or_null(const std::optional<Value>& value) {
-  return value ? OrderedRow(*value) : OrderedRow(nullptr);
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 namespace dak {
 namespace {
 
-constexpr double kGiga = 1e9;
-
 // Tiers on one channel share its rate.
 double sum_of_channels(const std::vector<Tier>& tiers) {
   std::map<std::string, double> rates;
@@ -20,11 +18,6 @@ double sum_of_channels(const std::vector<Tier>& tiers) {
   double sum = 0;
   for (const auto& [channel, rate] : rates) sum += rate;
   return sum;
-}
-
-template <typename Value>
-OrderedRow or_null(const std::optional<Value>& value) {
-  return value ? OrderedRow(*value) : OrderedRow(nullptr);
 }
 
 // All fields, in the order in which they are printed; those of the cell filled in.

@@ -108,8 +108,7 @@ KvCache::~KvCache() {
 
 int64_t KvCache::size_bytes(const ModelConfig& config, DType dtype, const KvRoom& room,
                             TierIndex tier) {
-  const int64_t bytes = pages_in_tier(room, tier) * page_bytes_of(config, dtype);
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  return round_up_to_page(pages_in_tier(room, tier) * page_bytes_of(config, dtype));
 }
 
 int64_t KvCache::size_bytes(const ModelConfig& config, DType dtype, int64_t tokens) {

@@ -350,9 +350,7 @@ bool KvCache::move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, Wh
   return moves;
 }
 
-int64_t KvCache::bytes_to_move(TierIndex from) const {
-  return (tier_bytes(from) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
+int64_t KvCache::bytes_to_move(TierIndex from) const { return round_up_to_page(tier_bytes(from)); }
 
 void KvCache::move_tier(TierIndex from, TierIndex to, std::byte* room) {
   require(from != 0 && to != 0 && from != to, "KV cache: only remote tiers are given back");

@@ -116,8 +116,7 @@ int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operand
     const bool is_lm_head = operand.name == (config.tied_embeddings ? "embedding" : "lm_head");
     if (operand.use == OperandUse::kMatmul && !is_lm_head) widest = std::max(widest, operand.rows);
   }
-  const int64_t bytes = kUvaWorkspaceBytes + bytes_of(DType::kF32, rows * widest);
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  return round_up_to_page(kUvaWorkspaceBytes + bytes_of(DType::kF32, rows * widest));
 }
 
 PlacementPolicy policy_of(const EngineOptions& options) {

@@ -29,7 +29,6 @@ void replan(Plan& plan, TierIndex from, TierIndex to) {
   }
   plan.fixed.kv_remote_bytes[to] += plan.fixed.kv_remote_bytes[from];
   plan.fixed.kv_remote_bytes[from] = 0;
-  plan.tiers[from].capacity_bytes = 0;
 }
 
 }  // namespace

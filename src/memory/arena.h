@@ -41,6 +41,11 @@ class Arena {
 
 inline constexpr int64_t kArenaAlignment = 4096;
 
+// What `bytes` take in an arena.
+inline int64_t round_up_to_page(int64_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
+
 // Host DRAM for any tier of the CPU backend, in huge pages where the system grants them and on the
 // NUMA node that the tier names while that has any.
 std::unique_ptr<Arena> make_cpu_arena(const Tier& tier);

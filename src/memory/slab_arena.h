@@ -15,10 +15,6 @@
 
 namespace dak {
 
-inline int64_t round_up_to_page(int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 // An allocation never crosses from one slab to another. Call with GPU `ordinal` current.
 class SlabArena : public Arena {
  public:

@@ -191,8 +191,7 @@ std::vector<Operand> operands_of(const WeightSpecs& specs, std::optional<DType> 
 int64_t vector_bytes_of(const WeightSpecs& specs) {
   int64_t total = 0;
   for (const VectorSpec& spec : specs.vectors) {
-    const int64_t bytes = bytes_of(DType::kF32, spec.size());
-    total += (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    total += round_up_to_page(bytes_of(DType::kF32, spec.size()));
   }
   return total;
 }

@@ -24,10 +24,6 @@ int64_t paired_row(int64_t row, int64_t rows, int64_t heads) {
   return head * head_size + (in_head % half) * 2 + in_head / half;
 }
 
-int64_t round_up(int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 }  // namespace
 
 int64_t MatrixSpec::rows() const { return sum_rows(parts); }
@@ -58,7 +54,7 @@ int64_t Weights::bytes_to_move(TierIndex from) const {
   int64_t bytes = 0;
   for (const auto& [name, tensor] : matrices_) {
     const auto blocks = std::ranges::count(tensor->blocks, from, &RowBlock::tier);
-    bytes += round_up(blocks * tensor->block_bytes());
+    bytes += round_up_to_page(blocks * tensor->block_bytes());
   }
   return bytes;
 }
@@ -82,7 +78,7 @@ void Weights::move_tier(TierIndex from, TierIndex to, std::byte* room) {
       block = {.data = room, .tier = to};
       room += bytes;
     }
-    room += round_up(room - begin) - (room - begin);
+    room += round_up_to_page(room - begin) - (room - begin);
   }
 }
 

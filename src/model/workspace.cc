@@ -51,7 +51,7 @@ int64_t Workspace::size_bytes(const ModelConfig& config, int64_t max_rows, int64
                               DType input_dtype) {
   int64_t total = 0;
   for (const Part& part : parts_of(config, max_rows, max_logit_rows, input_dtype)) {
-    total += (bytes_of_part(part) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    total += round_up_to_page(bytes_of_part(part));
   }
   return total;
 }
