@@ -96,8 +96,7 @@ AttentionConfig config_of(const AttentionShape& shape, const AttentionBatch& bat
           .kv_heads = shape.kv_heads,
           .head_size = kHeadSize,
           .scale = 1.0f / std::sqrt(static_cast<float>(kHeadSize)),
-          .kv_dtype = DType::kBF16,
-          .table_pages = kv_pages_for(batch.tokens)};
+          .kv_dtype = DType::kBF16};
 }
 
 // One case: queries, and the pages of the batch's layers under a placement.
