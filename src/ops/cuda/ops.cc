@@ -70,11 +70,6 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
   }
 }
 
-// More rows than a decode step has: one product, which reads what is remote once.
-bool is_wide(const CudaBackend& backend, int64_t rows) {
-  return rows > kMaxSplitBatch && backend.kernels() == KernelKind::kTma;
-}
-
 void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
                    const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const cudaStream_t stream = backend.stream();
@@ -125,7 +120,7 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
     return multiply_row_major(backend, x, w, out, epilogue, gated);
   }
   const int64_t m = x.dim(0);
-  const bool wide = is_wide(backend, m);
+  const bool wide = backend.is_wide(m);
   // Schedules first: making them may wait for the stream.
   if (wide) {
     backend.wide(w);
@@ -396,7 +391,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
 
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
   if (weight.layout == WeightLayout::kRowMajor) return 1;
-  if (is_wide(*ctx.cuda, rows)) return 1;
+  if (ctx.cuda->is_wide(rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
   return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
 }

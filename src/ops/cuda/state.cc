@@ -135,7 +135,7 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<SplitWeight>(tensor, sm_count_, readers_, kernels_);
-    if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
+    if (workspace_.reserve(*made, kMaxSplitBatch)) ++product_generations_[0];
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
@@ -148,7 +148,7 @@ const GemmWeight& CudaBackend::wide(const TieredTensor& weight) {
     const TieredTensor& tensor = seen(weight);
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<GemmWeight>(tensor);
-    if (gemm_workspace_.reserve(*made)) ++gemm_generation_;
+    if (gemm_workspace_.reserve(*made)) ++product_generations_[1];
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
@@ -168,12 +168,12 @@ const std::byte* const* CudaBackend::block_table(const TieredTensor& weight) {
 }
 
 bool CudaBackend::has_places(int64_t rows) const {
-  const Places& places = places_[rows > kMaxSplitBatch ? 1 : 0];
+  const Places& places = places_[is_wide(rows) ? 1 : 0];
   return rows <= places.rows && places.generation == generation(rows);
 }
 
 void CudaBackend::set_has_places(int64_t rows) {
-  places_[rows > kMaxSplitBatch ? 1 : 0] = {.rows = rows, .generation = generation(rows)};
+  places_[is_wide(rows) ? 1 : 0] = {.rows = rows, .generation = generation(rows)};
 }
 
 void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {

@@ -52,6 +52,8 @@ class CudaBackend {
   // Schedules of a weight, made at its first use; the workspace serves it from then on. In mode
   // prefetch the schedules read the buffers.
   const SplitWeight& split(const TieredTensor& weight);
+  // More rows than a decode step usually has: one product, which reads what is remote once.
+  bool is_wide(int64_t rows) const { return rows > kMaxSplitBatch && kernels_ == KernelKind::kTma; }
   // Addresses of the row blocks, on the device.
   const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
@@ -91,7 +93,7 @@ class CudaBackend {
   // Counts what recorded steps of so many rows read and was replaced by something larger: those
   // recorded before are stale.
   uint64_t generation(int64_t rows) const {
-    return generation_ + (rows > kMaxSplitBatch ? gemm_generation_ : 0);
+    return generation_ + product_generations_[is_wide(rows) ? 1 : 0];
   }
   // All that a recorded step of so many rows uses has its place, since a pass of as many rows or
   // more has run; false before, and after the places have changed.
@@ -195,7 +197,7 @@ class CudaBackend {
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
-  uint64_t gemm_generation_ = 0;
+  std::array<uint64_t, 2> product_generations_{};  // of what the split matmul and the GEMM use
   struct Places {
     int64_t rows = 0;
     uint64_t generation = 0;
