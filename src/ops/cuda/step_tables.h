@@ -44,7 +44,7 @@ class StepTables {
   // Whatever was told before is forgotten. `seen`: attention sees pages elsewhere than they lie, in
   // a table of its own.
   void set_room(const Room& room, bool seen);
-  bool has_seen() const { return tables_[1].pages.size() > 0; }
+  bool has_seen() const { return !tables_[kSeen].pages.empty(); }
 
   // A layer's pages, a row for each sequence, row i of sequence i. `seen`: as attention sees them;
   // empty: as they are. `versions`: of each row's pages; rows with the version of last time are not
