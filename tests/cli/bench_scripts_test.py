@@ -15,7 +15,17 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data/bench"
+sys.path.insert(0, str(ROOT / "scripts"))
+sys.dont_write_bytecode = True
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def script(name):
+    """A script of scripts/ as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "scripts" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def plot(out, *files):
@@ -124,10 +134,7 @@ class PlotBench(unittest.TestCase):
 class GpuCheck(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        loader = importlib.machinery.SourceFileLoader("gpu_check", str(ROOT / "scripts/gpu_check"))
-        sys.dont_write_bytecode = True
-        cls.module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
-        loader.exec_module(cls.module)
+        cls.module = script("gpu_check")
         cls.decode = json.loads((DATA / "decode.json").read_text())
         cls.split = json.loads((DATA / "split_matmul.json").read_text())
         offload = {"weight": "qkv", "tokens": 512, "ratio": 0.05, "way": "ring", "bound_by": "compute",
