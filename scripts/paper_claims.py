@@ -65,10 +65,10 @@ def eb_at_matched_ratio(results):
             if row["ratio_asked"] == row["matched"] and not row["kv_ratio"]]
 
 
-def against(modes, batch, least_ratio=0.0):
+def against(modes, batch):
     def found(results):
         return [(ours["tokens_per_s"] / other["tokens_per_s"], ours["source"]) for mode in modes
-                for ours, other in results.pairs(mode, batch, least_ratio)]
+                for ours, other in results.pairs(mode, batch)]
     return found
 
 
@@ -153,6 +153,24 @@ def line(claim, results):
     told = verdict(claim, values)
     why = claim.why.get((results.remote, told), NO_REASON)
     return f"| {claim.text} | {claim.setting} | {claim.show(values)} | {told} | {why} |"
+
+
+def sweep_table(results, model):
+    """Direct at every share, and the other modes where one run has them at the same share or budget."""
+    others = {mode: {(ours["source"], ours["offload_ratio"]): other for ours, other in results.pairs(mode, 8)}
+              for mode in ("prefetch", "uva")}
+    lines = [f"| {model}, batch 8: remote % | TPOT ms | EB GB/s | % of the bound | tokens/s | prefetch | uva |",
+             "|---|---|---|---|---|---|---|"]
+    for row in results.sweep(model):
+        if row["mode"] != "direct" or len(row["tiers"]) != 2:
+            continue
+        cells = [f"{100 * row['offload_ratio']:.1f}", f"{1e3 * row['tpot_s']:.1f}", f"{row['eb_gb_s']:.0f}",
+                 f"{row['percent_of_bound']:.0f}", f"{row['tokens_per_s']:.1f}"]
+        for found in others.values():
+            other = found.get((row["source"], row["offload_ratio"]))
+            cells.append(f"{other['tokens_per_s']:.1f}" if other else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(results):

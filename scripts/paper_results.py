@@ -76,14 +76,14 @@ class Results:
                 newest[key] = row
         return sorted(newest.values(), key=lambda row: row["offload_ratio"])
 
-    def pairs(self, mode, batch, least_ratio=0.0):
-        """(direct, other) of one run: the same model, budget or asked ratio, and KV share."""
+    def pairs(self, mode, batch):
+        """(direct, other) of one run with something remote: the same model, budget or asked ratio, and KV share."""
         def key(row):
             return (row["source"], row["model"], row["hbm_budget_bytes"], row["ratio_asked"], row["kv_ratio"])
         direct = {key(row): row for row in self.select(mode="direct", batch=batch)}
         for row in self.select(mode=mode, batch=batch):
             ours = direct.get(key(row))
-            if ours is None or min(ours["offload_ratio"], row["offload_ratio"]) < least_ratio:
+            if ours is None or not (ours["offload_ratio"] or ours["kv_ratio"]):
                 continue
             if abs(ours["offload_ratio"] - row["offload_ratio"]) <= SAME_RATIO * max(ours["offload_ratio"], 0.01):
                 yield ours, row

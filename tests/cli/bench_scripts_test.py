@@ -237,7 +237,7 @@ class PaperFigures(unittest.TestCase):
                                    date_utc="2026-01-01T00:00:00Z")
         document["rows"] = [{"mode": mode, "batch": 8, "ratio_asked": ratio, "offload_ratio": ratio, "skipped": None,
                              "hbm_budget_bytes": None, "window_asked_bytes": None, "kv_ratio": 0.0, "past_tokens": 512,
-                             "tokens_per_s": speed, "tpot_s": 8 / speed, "eb_gb_s": 60 * speed / 8,
+                             "tokens_per_s": speed, "percent_of_bound": 90.0, "tpot_s": 8 / speed, "eb_gb_s": 60 * speed / 8,
                              "eb_percent_of_sum": 80.0, "weight_bytes": 60e9, "bytes_local": 60e9, "kv_bytes_local": 0}
                             for mode, ratio, speed in rows]
         return document
@@ -281,6 +281,7 @@ class PaperFigures(unittest.TestCase):
         self.assertIn("| 3,300 GB/s | reproduced |", peer)
         self.assertIn("| 80 to 80 % of HBM + link (1 run) | not reproduced |", peer)
         self.assertIn("| 2.80 to 4.40 times (2 pairs) | exceeded |", peer)  # of 2 to 4
+        self.assertIn("| 10.0 | 18.2 | 3300 | 90 | 440.0 | 100.0 |  |", peer)
         svg = ElementTree.parse(self.folder / "docs/paper/speedup_peer.svg").getroot()
         self.assertEqual([mark[0].text for mark in marks(svg, "direct / prefetch")],
                          ["direct / prefetch: 2.8 times", "direct / prefetch: 4.4 times"])
@@ -294,6 +295,7 @@ class PaperFigures(unittest.TestCase):
         (self.folder / "c.json").write_text(json.dumps(moved))
         text = self.write(self.folder, self.folder / "docs")
         self.assertNotIn("pair)", text)
+        self.assertIn("| 20.0 | 266.7 | 225 | 90 | 30.0 |  |  |", text)
 
     def test_a_cut_model_is_not_the_model(self):
         document = self.sweep(["host"], [("direct", 0.1, 440.0)])
