@@ -7,6 +7,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = ("opt-6.7b", "llama-2-7b", "opt-30b", "llama-3.1-70b")
 REMOTES = {"host": "host memory over PCIe", "peer": "a second GPU's memory over NVLink"}
+LEAST_SHARED = 0.2  # below, where arithmetic is the bound, sharing is not what counts
 SAME_RATIO = 0.1  # relative: `uva` places whole weights, so its share differs a little
 
 
@@ -50,9 +51,11 @@ class Results:
         if model["name"] not in MODELS or model.get("layers") != layers_of(model["name"]) or not machine["gpu"]:
             return []
         shared = {"source": source, "model": model["name"], "tiers": machine["tiers"], "gpu": machine["gpu"],
-                  "matched": machine["matched_ratio"], "date": machine["date_utc"], "commit": machine["dak_commit"],
-                  "placement": document["settings"].get("placement") or "default"}
-        return [{**row, **shared, "kv_ratio": row.get("kv_ratio") or 0.0}
+                  "matched": machine["matched_ratio"], "date": machine["date_utc"]}
+        # By default budgets are greedy and ratios uniform.
+        policy = document["settings"].get("placement")
+        return [{**row, **shared, "kv_ratio": row.get("kv_ratio") or 0.0,
+                 "placement": policy or ("greedy" if row["hbm_budget_bytes"] else "uniform")}
                 for row in document["rows"] if row["skipped"] is None]
 
     def use(self, sources):
@@ -110,7 +113,7 @@ class Results:
                 cells.setdefault((row["weight"], row["ratio"], row["tokens"]), {})[row["way"]] = row
             for (weight, ratio, tokens), ways in cells.items():
                 alone = ways.get("no multicast")
-                if alone and alone["bound_by"] == "link":
+                if alone and ratio >= LEAST_SHARED:
                     yield source, weight, ratio, tokens, {way: alone["us"] / row["us"] for way, row in ways.items()}
 
     def placements(self):
@@ -126,17 +129,13 @@ class Results:
                     yield (source, f"{model}, {document['workload']}, {budget / 2 ** 30:g} GiB",
                            rows["uniform"]["offload_ratio"],
                            rows["greedy"]["tokens_per_s"] / rows["uniform"]["tokens_per_s"])
-        uniform = {}
-        direct = self.select(mode="direct")
+        def key(row):
+            return tuple(row[name] for name in ("model", "batch", "hbm_budget_bytes", "ratio_asked", "kv_ratio",
+                                                "past_tokens"))
+        direct = [row for row in self.select(mode="direct") if row["offload_ratio"] or row["kv_ratio"]]
+        uniform = {key(row): row for row in direct if row["placement"] == "uniform"}
         for row in direct:
-            if row["placement"] == "uniform":
-                uniform[row["model"], row["batch"], row["hbm_budget_bytes"], row["ratio_asked"], row["kv_ratio"],
-                        row["past_tokens"]] = row
-        for row in direct:
-            if row["placement"] != "greedy" and not (row["placement"] == "default" and row["hbm_budget_bytes"]):
-                continue  # under a budget greedy is the default
-            other = uniform.get((row["model"], row["batch"], row["hbm_budget_bytes"], row["ratio_asked"],
-                                 row["kv_ratio"], row["past_tokens"]))
-            if other and other["date"][:10] == row["date"][:10]:
+            other = uniform.get(key(row))
+            if row["placement"] == "greedy" and other and other["date"][:10] == row["date"][:10]:
                 yield (row["source"], f"{row['model']}, decode of {row['batch']}", row["offload_ratio"],
                        row["tokens_per_s"] / other["tokens_per_s"])

@@ -248,6 +248,8 @@ def window_sweeps(source, document):
         name = re.sub(r"[^A-Za-z0-9]", "_", remote[0]["name"])
         used = f"window_bytes_{name}"
         rows = [row for row in rows if row.get(used)]
+        if any(row.get("kv_ratio") or row["offload_ratio"] > 2 * document["machine"]["matched_ratio"] for row in rows):
+            continue  # the link is the bound: HBM has time to spare whatever the window
         if sum(row["window_asked_bytes"] is not None for row in rows) < 2:
             continue
         yield (f"{document['model']['name']}, batch {batch}, {100 * rows[0]['offload_ratio']:.1f} %",

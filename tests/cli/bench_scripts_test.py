@@ -88,6 +88,17 @@ class PlotBench(unittest.TestCase):
         collapsed = marks(svg, "HBM, fixed")[-1]
         self.assertEqual(collapsed[0].text, "HBM, fixed: 10 %")
 
+    def test_windows_where_the_link_is_the_bound_say_nothing_of_hbm(self):
+        document = json.loads((DATA / "decode.json").read_text())
+        for row in document["rows"]:
+            if row["window_asked_bytes"] is not None or row["ratio_asked"] == 0.0125:
+                row.update(ratio_asked=0.2, offload_ratio=0.2)
+        path = pathlib.Path(self.folder.name) / "remote.json"
+        path.write_text(json.dumps(document))
+        out = pathlib.Path(self.folder.name) / "remote"
+        self.assertEqual(plot(out, path).returncode, 0)
+        self.assertFalse((out / "hbm_vs_window.svg").exists())
+
     def test_a_server_under_more_and_more_load(self):
         svg = self.read("serve_test-30b.svg")
         # The rate at which nothing was answered has no point.
@@ -346,7 +357,10 @@ class PaperCheck(unittest.TestCase):
         self.assertEqual(len([line for line in commands if "--tiers local,peer:1" in line]), len(commands) - 1)
         self.assertEqual(len([line for line in commands if "local,peer:1,host" in line]), 1)
         self.assertIn("dak_bench_gemm --remote peer", commands[-1])
-        self.assertNotIn("peer", self.run_check("--list").stdout)
+        self.assertEqual(len([line for line in commands if "--window 1MiB,4MiB,8MiB,adaptive" in line]), 2)
+        host = self.run_check("--list").stdout
+        self.assertNotIn("peer", host)
+        self.assertEqual(host.count("--window 256KiB,1MiB,4MiB,adaptive"), 2)
 
 
 if __name__ == "__main__":

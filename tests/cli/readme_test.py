@@ -33,6 +33,11 @@ class Readme(unittest.TestCase):
         self.assertGreater(len(paths), 20)
         self.assertEqual([path for path in sorted(paths) if not (ROOT / path).exists()], [])
 
+    def test_links_of_the_documents_lead_somewhere(self):
+        for page in sorted((ROOT / "docs").glob("*.md")):
+            links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()) if "://" not in link]
+            self.assertEqual([link for link in links if not (page.parent / link).exists()], [], page.name)
+
     def test_tests_are_there(self):
         sources = {path.name: path.read_text() for path in (ROOT / "tests").rglob("*_test.cc")}
         named = {name for code in CODE for name in re.findall(r"\b\w+_test\.cc", code)}
