@@ -18,7 +18,7 @@ DAK's evaluation ([arXiv 2604.26074](https://arxiv.org/abs/2604.26074)) beside o
 
     scripts/paper_check BUILD OUT                    # BUILD: where dak and dak_bench_gemm are; one GPU, host memory
     scripts/paper_check BUILD OUT --tiers peer:1     # two GPUs: the second one's memory
-    cp OUT/*.json bench/results; scripts/paper_figures
+    scripts/plot_bench.py; scripts/paper_figures     # once OUT's JSON is in bench/results, as DATE_MACHINE_NAME.json
 
 The paper compares with vLLM's prefetching and FlexGen. We compare with our own `prefetch`, the same kernels fed by the copy
 engine inside a recorded step, which has no bubbles, and with `uva`, cuBLASLt on host pointers; neither is the paper's
