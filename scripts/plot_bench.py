@@ -149,13 +149,13 @@ class Panel:
                                      f'<circle class="mark{colour}" cx="14" cy="0" r="4"/>')
 
 
-def write_svg(path, panels, source):
+def write_svg(path, panels, source, script="plot_bench.py"):
     width = LEFT + PANEL_WIDTH + RIGHT
     height = len(panels) * (PANEL_HEIGHT + TOP + BOTTOM)
     body = "\n".join(part for panel in panels for part in panel.parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n'
-                    f"<!-- made by scripts/plot_bench.py from {escape(source.replace('--', '- -'))} -->\n"
+                    f"<!-- made by scripts/{script} from {escape(source.replace('--', '- -'))} -->\n"
                     f"<style>{STYLE}</style>\n"
                     f'<rect class="page" width="{width}" height="{height}"/>\n{body}\n</svg>\n')
     print(path)
@@ -211,9 +211,11 @@ def plot_throughput(documents, out):
         layers[model["name"]] = max(layers.get(model["name"], 0), model.get("layers", 0))
     by_model = {}
     for source, document in documents:
-        model = document["model"]
+        model, tiers = document["model"], document["machine"]["tiers"]
         if model.get("layers", 0) == layers[model["name"]]:
-            by_model.setdefault(model["name"], []).append((source, document))
+            # Over a peer the same share is another speed: a figure of its own.
+            remotes = [tier["kind"] for tier in tiers[1:] if tier["kind"] != "host"]
+            by_model.setdefault("_".join([model["name"], *remotes]), []).append((source, document))
     for model, found in by_model.items():
         machines = {document["machine"]["gpu"] or document["machine"]["cpu"] for _, document in found}
         if len(machines) > 1:
@@ -246,6 +248,8 @@ def window_sweeps(source, document):
         name = re.sub(r"[^A-Za-z0-9]", "_", remote[0]["name"])
         used = f"window_bytes_{name}"
         rows = [row for row in rows if row.get(used)]
+        if any(row.get("kv_ratio") or row["offload_ratio"] > 2 * document["machine"]["matched_ratio"] for row in rows):
+            continue  # the link is the bound: HBM has time to spare whatever the window
         if sum(row["window_asked_bytes"] is not None for row in rows) < 2:
             continue
         yield (f"{document['model']['name']}, batch {batch}, {100 * rows[0]['offload_ratio']:.1f} %",

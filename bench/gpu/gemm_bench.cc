@@ -1,6 +1,7 @@
 // dak_bench_gemm: the GEMM of many rows, resident against cuBLASLt, and offloaded against
 // max(compute, link), with what its parts are good for. Every figure is of verified results.
-//   --json FILE  --sections resident,offload,order  --tokens 512,1024  --only NAME
+//   --json FILE  --remote host|peer  --only NAME
+//   --sections resident,offload,order  --tokens 512,1024
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -34,6 +35,7 @@ const std::vector<Shape> kShapes = {
 
 struct Options {
   std::string json;
+  std::string remote = "host";
   std::vector<std::string> sections = {"resident", "offload", "order"};
   std::vector<int64_t> tokens = {512, 1024, 2048, 4096};
   std::vector<double> ratios = {0.2, 0.4, 0.6};
@@ -47,8 +49,8 @@ class Bench {
  public:
   explicit Bench(const Options& chosen)
       : options(chosen),
-        arenas("host", kArenaBytes),
-        machine(probe(arenas, "host", KernelKind::kTma)),
+        arenas(options.remote, kArenaBytes),
+        machine(probe(arenas, options.remote, KernelKind::kTma)),
         x_(kMostTokens * 28672 * 2),
         out_(kMostTokens * 57344 * 2),
         reference_(kMostTokens * 57344 * 2) {
@@ -329,6 +331,9 @@ Options parse(int argc, char** argv) {
     const std::string value = argv[i + 1];
     if (flag == "--json") {
       options.json = value;
+    } else if (flag == "--remote") {
+      if (value != "host" && value != "peer") throw_invalid(flag, {}, value, "is not host or peer");
+      options.remote = value;
     } else if (flag == "--sections") {
       options.sections = split(value);
     } else if (flag == "--only") {
@@ -348,13 +353,13 @@ Options parse(int argc, char** argv) {
 
 int run(const Options& options) {
   Bench bench(options);
-  fmt::print("{}, {} SMs: HBM alone {:.1f} GB/s, link alone {:.1f} GB/s\n", bench.machine.gpu,
-             bench.machine.sm_count, bench.machine.local_bytes_per_s / 1e9,
-             bench.machine.remote_bytes_per_s / 1e9);
-  std::string json =
-      fmt::format(R"({{"gpu":"{}","sm_count":{},"local_gb_s":{:.2f},"remote_gb_s":{:.2f})",
-                  bench.machine.gpu, bench.machine.sm_count, bench.machine.local_bytes_per_s / 1e9,
-                  bench.machine.remote_bytes_per_s / 1e9);
+  fmt::print("{}, {} SMs, remote {}: HBM alone {:.1f} GB/s, link alone {:.1f} GB/s\n",
+             bench.machine.gpu, bench.machine.sm_count, bench.machine.remote,
+             bench.machine.local_bytes_per_s / 1e9, bench.machine.remote_bytes_per_s / 1e9);
+  std::string json = fmt::format(
+      R"({{"gpu":"{}","sm_count":{},"remote":"{}","local_gb_s":{:.2f},"remote_gb_s":{:.2f})",
+      bench.machine.gpu, bench.machine.sm_count, bench.machine.remote,
+      bench.machine.local_bytes_per_s / 1e9, bench.machine.remote_bytes_per_s / 1e9);
   for (const std::string& section : options.sections) {
     Rows rows;
     if (section == "resident") {

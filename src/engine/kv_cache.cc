@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "plan/placement.h"
 
 namespace dak {
 namespace {
@@ -51,13 +52,11 @@ KvRoom kv_room_over(const ModelConfig& config, DType dtype, int64_t pages, doubl
     return std::max<int64_t>(0, tiers[tier].capacity_bytes - kArenaAlignment) /
            (config.layers * page_bytes_of(config, dtype));
   };
-  double rates = 0;
-  for (const Tier& tier : tiers.subspan(1)) rates += std::max(0.0, tier.read_bytes_per_s);
+  const std::vector<double> shares = remote_shares(tiers);
   int64_t left = remote;
   double owed = 0;
-  for (size_t tier = 1; tier < tiers.size() && rates > 0; ++tier) {
-    const double share = std::max(0.0, tiers[tier].read_bytes_per_s) / rates;
-    owed += share * static_cast<double>(remote);
+  for (size_t tier = 1; tier < tiers.size(); ++tier) {
+    owed += shares[tier] * static_cast<double>(remote);
     const auto wanted = static_cast<int64_t>(std::llround(owed));
     layer[tier] = std::min({std::max<int64_t>(0, wanted), most(tier), left});
     owed -= static_cast<double>(std::max<int64_t>(0, wanted));

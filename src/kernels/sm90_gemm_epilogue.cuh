@@ -15,29 +15,20 @@ struct GemmOutputs {
   int32_t column;   // of the first output
   int32_t columns;  // how many of the 4 exist; <= 0: none
   int32_t place;    // in the slice
-  float4 bias;      // of the first or only factor
+  float4 bias;
 };
 
-// A warp has 16 rows of the weight, that is 16 outputs, or 8 gated.
+// A warp has 16 rows of the weight, that is 16 outputs (or 8 gated, store_gated_slice).
 __device__ inline GemmOutputs gemm_outputs(const SplitEpilogue& epilogue, int32_t block, int warp,
                                            int lane) {
   const int four = lane % 4 * 4;
   const int row = block * 64 + warp * 16 + four;
   GemmOutputs outputs{.column = row, .columns = epilogue.rows - row, .place = four, .bias = {}};
-  if (epilogue.gated) {  // lanes 0 and 1 of four; 8 rows of gate, then 8 of up
-    outputs.column = block * 32 + warp * 8 + four;
-    outputs.columns = four < 8 ? epilogue.rows / 2 - outputs.column : 0;
-  }
   const auto bias_at = [&](int i) {
     return epilogue.bias != nullptr && i < outputs.columns ? epilogue.bias[row + i] : 0.0f;
   };
   outputs.bias = {bias_at(0), bias_at(1), bias_at(2), bias_at(3)};
   return outputs;
-}
-
-__device__ inline float4 activate4(Activation activation, float4 v) {
-  return {activate(activation, v.x), activate(activation, v.y), activate(activation, v.z),
-          activate(activation, v.w)};
 }
 
 // In place, in shared memory. Not unrolled: activations are long.
@@ -48,14 +39,11 @@ __device__ void activate_slice(const SplitEpilogue& epilogue, const GemmOutputs&
 #pragma unroll 1
   for (int token = lane / 4; token < Shape::kSliceTokens; token += 8) {
     auto* value = reinterpret_cast<float4*>(slice + token * Shape::kSliceStride + outputs.place);
-    float4 v = *value;
-    v = {v.x + outputs.bias.x, v.y + outputs.bias.y, v.z + outputs.bias.z, v.w + outputs.bias.w};
-    v = activate4(epilogue.activation, v);
-    if (epilogue.gated) {
-      const float4 up = *(value + 2);
-      v = {v.x * up.x, v.y * up.y, v.z * up.z, v.w * up.w};
-    }
-    *value = v;
+    const float4 v = *value;
+    float four[4] = {v.x + outputs.bias.x, v.y + outputs.bias.y, v.z + outputs.bias.z,
+                     v.w + outputs.bias.w};
+    activate_all(epilogue.activation, four);
+    *value = {four[0], four[1], four[2], four[3]};
   }
 }
 
@@ -81,14 +69,47 @@ __device__ inline void store_four(const SplitEpilogue& epilogue, int64_t index, 
   }
 }
 
+// Gated outputs, which take no bias: a lane has a token, its 8 rows of gate and 8 of up, so that no
+// lane is idle and 8 activations go side by side. (With lanes by outputs half of them were, and one
+// value came after the other: 10 us of 90 a tile.)
+template <typename Shape>
+__device__ void store_gated_slice(const SplitEpilogue& epilogue, const float* slice,
+                                  int32_t first_row, int32_t token, int lane, bool wide) {
+  const int32_t columns = min(8, (epilogue.rows - first_row) / 2);
+  if (token >= epilogue.batch || columns <= 0) return;
+  const auto* rows = reinterpret_cast<const float4*>(slice + lane * Shape::kSliceStride);
+  float gate[8];
+  float up[8];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    *reinterpret_cast<float4*>(gate + 4 * i) = rows[i];
+    *reinterpret_cast<float4*>(up + 4 * i) = rows[2 + i];
+  }
+  activate_all(epilogue.activation, gate);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) gate[i] *= up[i];
+  const int32_t column = first_row / 2;
+  if (wide && columns == 8 && epilogue.residual == nullptr) {
+    const int64_t index = token * epilogue.out_stride + column;
+    store_four(epilogue, index, {gate[0], gate[1], gate[2], gate[3]}, {});
+    store_four(epilogue, index + 4, {gate[4], gate[5], gate[6], gate[7]}, {});
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (i < columns) store_output(epilogue, token, column + i, gate[i]);
+  }
+}
+
 template <typename Shape>
 __device__ void store_slice(const SplitEpilogue& epilogue, const GemmOutputs& outputs,
                             const float* slice, int32_t first_token, int lane, bool wide) {
   if (outputs.columns <= 0) return;
   constexpr int kEach = Shape::kSliceTokens / 8;
   const bool four = wide && outputs.columns >= 4;
+  const bool add_there = four && epilogue.residual == epilogue.out;
   float4 residual[kEach] = {};
-  if (four && epilogue.residual != nullptr) {
+  if (four && epilogue.residual != nullptr && !add_there) {
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int32_t token = first_token + lane / 4 + 8 * i;
@@ -105,7 +126,12 @@ __device__ void store_slice(const SplitEpilogue& epilogue, const GemmOutputs& ou
     if (token >= epilogue.batch) continue;
     const float4 v =
         *reinterpret_cast<const float4*>(slice + in_slice * Shape::kSliceStride + outputs.place);
-    if (four) {
+    if (add_there) {
+      // L2 adds, once for each output, so bits do not depend on time; nobody waits for
+      // the residual (0.7 us a slice).
+      ptx::add_to_global(
+          static_cast<float*>(epilogue.out) + token * epilogue.out_stride + outputs.column, v);
+    } else if (four) {
       store_four(epilogue, token * epilogue.out_stride + outputs.column, v, residual[i]);
     } else {
       const float values[4] = {v.x, v.y, v.z, v.w};
@@ -134,8 +160,7 @@ __device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sum
                                 int warp, int lane) {
   const GemmOutputs outputs = gemm_outputs(epilogue, block, warp, lane);
   const bool wide = stores_wide(epilogue);
-  const bool plain =
-      epilogue.activation == Activation::kNone && !epilogue.gated && epilogue.bias == nullptr;
+  const bool plain = epilogue.activation == Activation::kNone && epilogue.bias == nullptr;
   constexpr int kSliceValues = Shape::kSliceTokens / 2;
   float* mine = scratch + lane % 4 * 2 * Shape::kSliceStride + lane / 4;
   constexpr int kSlices = Shape::kTokens / Shape::kSliceTokens;
@@ -154,11 +179,15 @@ __device__ void store_gemm_tile(const SplitEpilogue& epilogue, const float (&sum
       }
     }
     __syncwarp();
-    if (!plain) {
-      activate_slice<Shape>(epilogue, outputs, scratch, lane);
-      __syncwarp();
+    if (epilogue.gated) {
+      store_gated_slice<Shape>(epilogue, scratch, block * 64 + warp * 16, token + lane, lane, wide);
+    } else {
+      if (!plain) {
+        activate_slice<Shape>(epilogue, outputs, scratch, lane);
+        __syncwarp();
+      }
+      store_slice<Shape>(epilogue, outputs, scratch, token, lane, wide);
     }
-    store_slice<Shape>(epilogue, outputs, scratch, token, lane, wide);
     __syncwarp();
   }
 }

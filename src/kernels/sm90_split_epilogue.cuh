@@ -16,13 +16,35 @@ __device__ inline float activate(Activation activation, float x) {
     case Activation::kRelu:
       return fmaxf(x, 0.0f);
     case Activation::kSilu:
-      return x / (1.0f + expf(-x));
+      // To about 4 ulp; twice as quick as with expf and a rounded quotient.
+      return __fdividef(x, 1.0f + __expf(-x));
     case Activation::kGelu:
       return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
     case Activation::kGeluTanh:
       return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
   }
   return x;
+}
+
+// `activate` for each of them; the choice once.
+template <int kCount>
+__device__ void activate_all(Activation activation, float (&values)[kCount]) {
+  const auto each = [&values](Activation of) {
+#pragma unroll
+    for (float& value : values) value = activate(of, value);
+  };
+  switch (activation) {
+    case Activation::kNone:
+      return;
+    case Activation::kRelu:
+      return each(Activation::kRelu);
+    case Activation::kSilu:
+      return each(Activation::kSilu);
+    case Activation::kGelu:
+      return each(Activation::kGelu);
+    case Activation::kGeluTanh:
+      return each(Activation::kGeluTanh);
+  }
 }
 
 __device__ inline void store_output(const SplitEpilogue& epilogue, int batch_row, int column,

@@ -36,36 +36,6 @@ int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes) {
   return std::max(local_bytes, request.fixed.total_bytes() + left);
 }
 
-RemoteTiers::RemoteTiers(const Plan& plan) : free_bytes_(plan.tiers.size()) {
-  for (size_t i = 1; i < free_bytes_.size(); ++i) {
-    free_bytes_[i] = weight_room(plan.tiers[i], static_cast<TierIndex>(i), plan.fixed);
-  }
-}
-
-void RemoteTiers::place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans) {
-  int64_t next = operand.blocks() - remote;
-  for (size_t i = 1; i < free_bytes_.size() && next < operand.blocks(); ++i) {
-    const int64_t wanted = operand.blocks() - next;
-    const int64_t fits = std::min(wanted, free_bytes_[i] / operand.block_bytes());
-    if (fits == 0) continue;
-    spans.push_back({.tier = static_cast<TierIndex>(i), .first_block = next, .blocks = fits});
-    free_bytes_[i] -= fits * operand.block_bytes();
-    next += fits;
-  }
-  missing_bytes_ += (operand.blocks() - next) * operand.block_bytes();
-}
-
-void RemoteTiers::place_whole(const Operand& operand, std::vector<TierSpan>& spans) {
-  for (size_t i = 1; i < free_bytes_.size(); ++i) {
-    if (free_bytes_[i] < operand.size_bytes()) continue;
-    free_bytes_[i] -= operand.size_bytes();
-    spans.push_back(
-        {.tier = static_cast<TierIndex>(i), .first_block = 0, .blocks = operand.blocks()});
-    return;
-  }
-  missing_bytes_ += operand.size_bytes();
-}
-
 double checked_ratio(double ratio) {
   if (!(ratio >= 0 && ratio <= 1)) {
     throw_invalid("--offload-ratio", {}, fmt::format("{}", ratio), "is outside [0, 1]",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,21 +21,39 @@ int64_t weight_room(const Tier& tier, TierIndex index, const FixedMemory& fixed)
 // what the remote tiers have no room for.
 int64_t smallest_budget(const PlanRequest& request, int64_t local_bytes);
 
-// Remote bytes fill the remote tiers in order.
+// Of each tier (of tier 0: none) the share of bytes that are read from all remote tiers at once: in
+// proportion to bandwidth, of which tiers on one channel have a part each. A tier of unknown
+// bandwidth has none; where all are unknown, each has the same.
+std::vector<double> remote_shares(std::span<const Tier> tiers);
+
+// Gives remote blocks a tier, as far as each has room.
 class RemoteTiers {
  public:
   explicit RemoteTiers(const Plan& plan);
 
-  // Appends the spans of an operand's last `remote` blocks.
+  // From now on `place` gives every operand the same shares, remote_shares, of `remote_bytes` in
+  // all; what a tier has no room for is the others', in the same proportion.
+  void spread(int64_t remote_bytes);
+
+  // Appends the spans of an operand's last `remote` blocks: spread, or the first tiers filled
+  // first.
   void place(const Operand& operand, int64_t remote, std::vector<TierSpan>& spans);
-  // All of it in one tier.
+  // All of it in one tier, the first that has room.
   void place_whole(const Operand& operand, std::vector<TierSpan>& spans);
 
   // What found no room.
   int64_t missing_bytes() const { return missing_bytes_; }
 
  private:
+  int64_t room_for(size_t tier, int64_t block_bytes) const;
+  size_t most_owed(const std::vector<int64_t>& blocks, int64_t block_bytes) const;
+  std::vector<int64_t> blocks_by_share(int64_t remote, int64_t block_bytes);
+  std::vector<int64_t> blocks_in_order(int64_t remote, int64_t block_bytes) const;
+
+  std::vector<Tier> tiers_;
   std::vector<int64_t> free_bytes_;
+  std::vector<double> shares_;      // empty: in order
+  std::vector<double> owed_bytes_;  // what rounding has left of each share so far
   int64_t missing_bytes_ = 0;
 };
 

@@ -119,6 +119,15 @@ Plan plan_uniform(const PlanRequest& request) {
   const std::vector<int64_t> remote =
       remote_blocks(request.operands, choice.ratio, !request.offload_ratio.has_value());
   RemoteTiers remote_tiers(plan);
+  // Kernels read all links at once. The copy engine brings one piece after the other: there the
+  // fastest tier comes first.
+  if (!request.prefetch) {
+    int64_t remote_bytes = 0;
+    for (size_t i = 0; i < remote.size(); ++i) {
+      remote_bytes += remote[i] * request.operands[i].block_bytes();
+    }
+    remote_tiers.spread(remote_bytes);
+  }
   for (size_t i = 0; i < request.operands.size(); ++i) {
     const Operand& operand = request.operands[i];
     OperandPlan entry{.operand = operand, .spans = {}};

@@ -31,9 +31,11 @@ struct PlanRequest {
 
 // The same ratio for every operand, rounded to row blocks so that the total keeps to the budget:
 // rounding errors are carried from operand to operand instead of adding up. Remote blocks are the
-// last of each operand and fill the remote tiers in order. Throws kResourceExhausted naming the
-// smallest budget that works when the fixed memory alone exceeds it, or when the remote tiers are
-// too small; kInvalidArgument for a ratio outside [0, 1].
+// last of each operand. Each remote tier has the same share of every operand's, in proportion to
+// its bandwidth as far as it has room, so that all links are done at once; with `prefetch`, whose
+// copies come one after the other, they fill the tiers in order. Throws kResourceExhausted naming
+// the smallest budget that works when the fixed memory alone exceeds it, or when the remote tiers
+// are too small; kInvalidArgument for a ratio outside [0, 1].
 Plan plan_uniform(const PlanRequest& request);
 
 // Each row block in the tier where the sum of the request's costs is least, within the budget and

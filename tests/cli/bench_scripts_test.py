@@ -1,12 +1,15 @@
-"""scripts/plot_bench.py and the table of scripts/gpu_check, on results made up for the purpose."""
+"""scripts/plot_bench.py, paper_check, paper_figures and the table of scripts/gpu_check, on results made up for the
+purpose; and that the figures in docs/ are those of the committed results."""
 
 import contextlib
 import importlib.machinery
 import importlib.util
 import io
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +18,17 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data/bench"
+sys.path.insert(0, str(ROOT / "scripts"))
+sys.dont_write_bytecode = True
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def script(name):
+    """A script of scripts/ as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "scripts" / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def plot(out, *files):
@@ -75,6 +88,17 @@ class PlotBench(unittest.TestCase):
         collapsed = marks(svg, "HBM, fixed")[-1]
         self.assertEqual(collapsed[0].text, "HBM, fixed: 10 %")
 
+    def test_windows_where_the_link_is_the_bound_say_nothing_of_hbm(self):
+        document = json.loads((DATA / "decode.json").read_text())
+        for row in document["rows"]:
+            if row["window_asked_bytes"] is not None or row["ratio_asked"] == 0.0125:
+                row.update(ratio_asked=0.2, offload_ratio=0.2)
+        path = pathlib.Path(self.folder.name) / "remote.json"
+        path.write_text(json.dumps(document))
+        out = pathlib.Path(self.folder.name) / "remote"
+        self.assertEqual(plot(out, path).returncode, 0)
+        self.assertFalse((out / "hbm_vs_window.svg").exists())
+
     def test_a_server_under_more_and_more_load(self):
         svg = self.read("serve_test-30b.svg")
         # The rate at which nothing was answered has no point.
@@ -124,10 +148,7 @@ class PlotBench(unittest.TestCase):
 class GpuCheck(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        loader = importlib.machinery.SourceFileLoader("gpu_check", str(ROOT / "scripts/gpu_check"))
-        sys.dont_write_bytecode = True
-        cls.module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
-        loader.exec_module(cls.module)
+        cls.module = script("gpu_check")
         cls.decode = json.loads((DATA / "decode.json").read_text())
         cls.split = json.loads((DATA / "split_matmul.json").read_text())
         offload = {"weight": "qkv", "tokens": 512, "ratio": 0.05, "way": "ring", "bound_by": "compute",
@@ -199,6 +220,147 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("not measured", out.getvalue())
         self.assertIn("not run: the buffers do not fit", out.getvalue())
         self.assertEqual(len([line for line in out.getvalue().splitlines() if "target" in line]), 1)
+
+
+class PaperFigures(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.module = script("paper_figures")
+        cls.claims = cls.module.paper_claims
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def write(self, folder, out):
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.module.write_all(folder, out)
+        return (out / "paper.md").read_text()
+
+    def sweep(self, tiers, rows):
+        """A `dak bench` document: OPT-30B with the named remote tiers; rows of (mode, ratio, tokens/s)."""
+        document = json.loads((DATA / "decode.json").read_text())
+        document["model"] = {"name": "opt-30b", "layers": 48}
+        local = {"name": "local", "kind": "local", "channel": "HBM", "gb_s": 4500.0}
+        remote = [{"name": name, "kind": name.split(":")[0], "channel": name, "gb_s": 375.0} for name in tiers]
+        document["machine"].update(gpu="NVIDIA H200", tiers=[local, *remote], matched_ratio=0.07, dak_commit="0",
+                                   date_utc="2026-01-01T00:00:00Z")
+        document["rows"] = [{"mode": mode, "batch": 8, "ratio_asked": ratio, "offload_ratio": ratio, "skipped": None,
+                             "hbm_budget_bytes": None, "window_asked_bytes": None, "kv_ratio": 0.0, "past_tokens": 512,
+                             "tokens_per_s": speed, "percent_of_bound": 90.0, "tpot_s": 8 / speed, "eb_gb_s": 60 * speed / 8,
+                             "eb_percent_of_sum": 80.0, "weight_bytes": 60e9, "bytes_local": 60e9, "kv_bytes_local": 0}
+                            for mode, ratio, speed in rows]
+        return document
+
+    def test_docs_are_what_the_committed_results_give(self):
+        result = subprocess.run([sys.executable, ROOT / "scripts/paper_figures", "--check"], capture_output=True,
+                                text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn(self.claims.NO_REASON, (ROOT / "docs/paper.md").read_text())
+        plot(self.folder)
+        drawn = sorted(self.folder.glob("*.svg"))
+        self.assertTrue(drawn)
+        for path in drawn:
+            self.assertEqual(path.read_text(), (ROOT / "docs/plots" / path.name).read_text(),
+                             f"{path.name} is stale: run scripts/plot_bench.py")
+
+    def test_a_changed_result_makes_them_stale(self):
+        results = self.folder / "results"
+        shutil.copytree(ROOT / "bench/results", results)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(self.module.stale(results, ROOT / "docs"), [])
+            path = next(results.glob("*decode_opt-30b_direct.json"))
+            document = json.loads(path.read_text())
+            for row in document["rows"]:
+                row["eb_gb_s"] *= 0.99
+            path.write_text(json.dumps(document))
+            self.assertIn("paper/eb_host.svg", self.module.stale(results, ROOT / "docs"))
+
+    def test_without_results_nothing_is_claimed(self):
+        text = self.write(self.folder, self.folder / "docs")
+        self.assertNotIn("reproduced |", text)
+        self.assertEqual(len(re.findall(r"\| not run: needs two GPUs \| - \|", text)), 9)
+        self.assertEqual(list((self.folder / "docs").rglob("*.svg")), [])
+
+    def test_a_run_over_a_peer_fills_its_table_alone(self):
+        rows = [("direct", 0.07, 560.0), ("direct", 0.1, 440.0), ("prefetch", 0.07, 200.0), ("prefetch", 0.1, 100.0),
+                ("resident", 0.0, 570.0)]
+        (self.folder / "a.json").write_text(json.dumps(self.sweep(["peer:1"], rows)))
+        host, peer = self.write(self.folder, self.folder / "docs").split("## ")[1:]
+        self.assertNotIn("reproduced |", host)
+        self.assertIn("| 3,300 GB/s | reproduced |", peer)
+        self.assertIn("| 80 to 80 % of HBM + link (1 run) | not reproduced |", peer)
+        self.assertIn("| 2.80 to 4.40 times (2 pairs) | exceeded |", peer)  # of 2 to 4
+        self.assertIn("| 10.0 | 18.2 | 3300 | 90 | 440.0 | 100.0 |  |", peer)
+        svg = ElementTree.parse(self.folder / "docs/paper/speedup_peer.svg").getroot()
+        self.assertEqual([mark[0].text for mark in marks(svg, "direct / prefetch")],
+                         ["direct / prefetch: 2.8 times", "direct / prefetch: 4.4 times"])
+        self.assertEqual(len(marks(ElementTree.parse(self.folder / "docs/paper/eb_peer.svg").getroot(), "direct")), 2)
+
+    def test_pairs_are_of_one_run_and_the_same_share(self):
+        (self.folder / "a.json").write_text(json.dumps(self.sweep(["host"], [("direct", 0.2, 30.0)])))
+        (self.folder / "b.json").write_text(json.dumps(self.sweep(["host"], [("prefetch", 0.2, 10.0)])))
+        moved = self.sweep(["host"], [("direct", 0.1, 30.0), ("uva", 0.1, 10.0)])
+        moved["rows"][1]["offload_ratio"] = 0.15
+        (self.folder / "c.json").write_text(json.dumps(moved))
+        text = self.write(self.folder, self.folder / "docs")
+        self.assertNotIn("pair)", text)
+        self.assertIn("| 20.0 | 266.7 | 225 | 90 | 30.0 |  |  |", text)
+
+    def test_a_cut_model_is_not_the_model(self):
+        document = self.sweep(["host"], [("direct", 0.1, 440.0)])
+        document["model"]["layers"] = 4
+        (self.folder / "a.json").write_text(json.dumps(document))
+        self.assertNotIn("3,300 GB/s |", self.write(self.folder, self.folder / "docs").replace("| 3,300 GB/s of", ""))
+
+
+class PaperCheck(unittest.TestCase):
+    def run_check(self, *args, gpus=1, seconds=900):
+        """With an nvidia-smi and a dak of a few lines."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.out = pathlib.Path(folder.name) / "out"
+        build = pathlib.Path(folder.name) / "build"
+        build.mkdir()
+        for name, text in (("nvidia-smi", "for i in $(seq {gpus}); do echo H200; done".format(gpus=gpus)),
+                           ("dak", f'[[ $* == *llama-2-7b* ]] && exit 1; while [[ $1 != --output ]]; do shift; done; '
+                                   f'cp {DATA / "decode.json"} "$2"')):
+            (build / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+            (build / name).chmod(0o755)
+        return subprocess.run([sys.executable, ROOT / "scripts/paper_check", build, self.out, "--seconds", str(seconds),
+                               *args], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PATH": f"{build}:{os.environ['PATH']}"})
+
+    def test_one_gpu_means_host_memory_and_a_failure_stops_no_other(self):
+        result = self.run_check("--parts", "decode_llama-2-7b_sweep,decode_opt-6.7b_sweep,decode_opt-30b_sweep",
+                                seconds=100)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual([path.name for path in self.out.iterdir()], ["decode_opt-6.7b_sweep_host.json"])
+        self.assertIn("FAILED: decode_llama-2-7b_sweep (1)", result.stdout)
+        self.assertIn("left out, more than 100 s in all: decode_opt-30b_sweep", result.stdout)
+        self.assertIn("dak_bench_gemm: left out", result.stdout)
+
+    def test_two_gpus_mean_a_peer(self):
+        result = self.run_check("--parts", "decode_opt-30b_three-tiers", gpus=2)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual([path.name for path in self.out.iterdir()], ["decode_opt-30b_three-tiers_peer-1.json"])
+
+    def test_what_cannot_be_is_one_line(self):
+        for args in (("--tiers", "peer:1"), ("--tiers", "disk"), ("--parts", "decode")):
+            result = self.run_check(*args)
+            self.assertEqual(result.returncode, 1)
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+
+    def test_the_tiers_reach_the_commands(self):
+        commands = self.run_check("--list", "--tiers", "peer:1").stdout.splitlines()
+        self.assertEqual(len([line for line in commands if "--tiers local,peer:1" in line]), len(commands) - 1)
+        self.assertEqual(len([line for line in commands if "local,peer:1,host" in line]), 1)
+        self.assertIn("dak_bench_gemm --remote peer", commands[-1])
+        self.assertEqual(len([line for line in commands if "--window 1MiB,4MiB,8MiB,adaptive" in line]), 2)
+        host = self.run_check("--list").stdout
+        self.assertNotIn("peer", host)
+        self.assertEqual(host.count("--window 256KiB,1MiB,4MiB,adaptive"), 2)
 
 
 if __name__ == "__main__":

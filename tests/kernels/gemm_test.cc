@@ -26,7 +26,8 @@ struct Case {
   bool residual = false;
   bool gated = false;
   Activation activation = Activation::kNone;
-  int64_t pad = 0;  // elements between rows of out beyond its columns
+  int64_t pad = 0;        // elements between rows of out beyond its columns
+  bool in_place = false;  // the residual is the output itself
 };
 
 // One case's data in every tier: tier 0 is HBM, tiers 1 and 2 are two host arenas.
@@ -94,6 +95,12 @@ class Fixture {
     // Three times, each overlapping the one before: counters must be left as they were found, and
     // both halves of the workspace are used again.
     for (int i = 0; i < 3; ++i) {
+      for (int64_t row = 0; case_.in_place && row < count; ++row) {
+        cuda_check(cudaMemcpyAsync(out + row * row_bytes,
+                                   residual_device_.as() + (first + row) * row_bytes,
+                                   static_cast<size_t>(outputs_ * bytes_of(case_.out_dtype, 1)),
+                                   cudaMemcpyDeviceToDevice));
+      }
       gemm(weight,
            {.x = x_device_.as() + first * x_stride_ * 2,
             .x_stride = x_stride_,
@@ -104,7 +111,9 @@ class Fixture {
             .bias = case_.bias ? bias_device_.as<float>() : nullptr,
             .activation = case_.activation,
             .gated = case_.gated,
-            .residual = case_.residual ? residual_device_.as() + first * row_bytes : nullptr,
+            .residual = case_.in_place   ? out
+                        : case_.residual ? residual_device_.as() + first * row_bytes
+                                         : nullptr,
             .form = form},
            workspace, links, nullptr);
     }
@@ -163,7 +172,7 @@ class Fixture {
           sum *= naive_up;
         }
         const auto index = static_cast<size_t>(m * out_stride_ + o);
-        if (case_.residual) {
+        if (case_.residual || case_.in_place) {
           exact += static_cast<double>(residual_[index]);
           sum += residual_[index];
         }
@@ -259,7 +268,10 @@ class Fixture {
 std::string describe(const Case& c) {
   return fmt::format("{} x[{}, {}] w[{}, {}] -> {}{}{}{}", name(c.dtype), c.tokens, c.cols, c.rows,
                      c.cols, name(c.out_dtype), c.bias ? " bias" : "",
-                     c.residual ? " residual" : "", c.gated ? " gated" : "");
+                     c.in_place   ? " in place"
+                     : c.residual ? " residual"
+                                  : "",
+                     c.gated ? " gated" : "");
 }
 
 int64_t remote_blocks(const std::vector<TierIndex>& tiers) {
@@ -429,6 +441,14 @@ void run_cases(bool quick) {
     run_case({DType::kF16, 270, 456, 200, out, true, false, false, Activation::kRelu, 4});
     run_case({DType::kBF16, 270, 1024, 712, out, false, true, true, Activation::kSilu, 3});
     run_case({DType::kF16, 65, 48, 328, out, false, false, true, Activation::kGelu});
+    run_case({DType::kBF16, 300, 528, 328, out, false, false, true, Activation::kSilu});
+    run_case({.dtype = DType::kBF16,
+              .tokens = 290,
+              .rows = 456,
+              .cols = 328,
+              .out_dtype = out,
+              .bias = true,
+              .in_place = true});
   }
 }
 

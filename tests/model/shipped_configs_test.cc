@@ -21,10 +21,11 @@ struct Shipped {
 
 // Tied embeddings count once.
 constexpr Shipped kShipped[] = {
-    {"opt-6.7b", 6.658e9, DType::kF16},      {"opt-13b", 12.853e9, DType::kF16},
-    {"opt-30b", 29.975e9, DType::kF16},      {"opt-66b", 65.72e9, DType::kF16},
-    {"llama-3.1-8b", 8.030e9, DType::kBF16}, {"llama-3.1-70b", 70.554e9, DType::kBF16},
-    {"qwen2.5-72b", 72.706e9, DType::kBF16}, {"llama-3.1-405b", 405.853e9, DType::kBF16},
+    {"opt-6.7b", 6.658e9, DType::kF16},          {"opt-13b", 12.853e9, DType::kF16},
+    {"opt-30b", 29.975e9, DType::kF16},          {"opt-66b", 65.72e9, DType::kF16},
+    {"llama-2-7b", 6.738e9, DType::kF16},        {"llama-3.1-8b", 8.030e9, DType::kBF16},
+    {"llama-3.1-70b", 70.554e9, DType::kBF16},   {"qwen2.5-72b", 72.706e9, DType::kBF16},
+    {"llama-3.1-405b", 405.853e9, DType::kBF16},
 };
 
 TEST(ShippedConfigs, AreAllInTheTable) {

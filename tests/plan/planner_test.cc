@@ -124,19 +124,95 @@ TEST(Planner, TooSmallABudgetNamesTheSmallestThatWorks) {
   EXPECT_EQ(plan_uniform(request).weight_bytes_in(0), 0);
 }
 
-TEST(Planner, RemoteTiersFillInOrder) {
+// Local, a fast peer and slower host memory.
+std::vector<Tier> three_tiers(int64_t peer_bytes = kPlenty) {
+  return {
+      {.name = "local", .capacity_bytes = kPlenty, .read_bytes_per_s = 4.5e12, .channel = "HBM"},
+      {.name = "peer:1",
+       .kind = TierKind::kPeer,
+       .capacity_bytes = peer_bytes,
+       .read_bytes_per_s = 375e9,
+       .channel = "NVLink"},
+      {.name = "host",
+       .kind = TierKind::kHost,
+       .capacity_bytes = kPlenty,
+       .read_bytes_per_s = 50e9,
+       .channel = "host link"}};
+}
+
+TEST(Planner, EveryOperandSharesTheLinksByTheirBandwidth) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    PlanRequest request = request_of(random_operands(random));
+    request.tiers = three_tiers();
+    request.offload_ratio = std::uniform_real_distribution(0.0, 1.0)(random);
+    const Plan plan = plan_uniform(request);
+    expect_covered(plan);
+    int64_t largest = 0;
+    for (const OperandPlan& entry : plan.operands) {
+      const int64_t block = entry.operand.block_bytes();
+      largest = std::max(largest, block);
+      // Rounding is carried on: an operand gives or takes what those before it were short of.
+      const auto remote = static_cast<double>(entry.bytes_in(1) + entry.bytes_in(2));
+      EXPECT_LE(std::abs(static_cast<double>(entry.bytes_in(1)) - remote * 375 / 425),
+                static_cast<double>(largest + block));
+    }
+    const auto remote = static_cast<double>(plan.weight_bytes_in(1) + plan.weight_bytes_in(2));
+    EXPECT_LE(std::abs(static_cast<double>(plan.weight_bytes_in(2)) - remote * 50 / 425),
+              static_cast<double>(largest));
+  }
+}
+
+TEST(Planner, AllLinksAreDoneAtOnce) {
+  PlanRequest request = request_of(
+      {{.name = "a", .rows = 64000, .cols = 512}, {.name = "b", .rows = 32000, .cols = 256}});
+  request.tiers = three_tiers();
+  request.offload_ratio = 1;
+  const Plan plan = plan_uniform(request);
+  const auto all = static_cast<double>(plan.weight_bytes());
+  EXPECT_NEAR(bound_seconds(plan.tiers, decode_weight_traffic(plan, 1)), all / 425e9,
+              0.01 * all / 425e9);
+}
+
+TEST(Planner, WhatOneTierHasNoRoomForIsTheOthers) {
+  PlanRequest request =
+      request_of({{.name = "a", .rows = 640, .cols = 64}, {.name = "b", .rows = 640, .cols = 64}});
+  const int64_t block = request.operands[0].block_bytes();
+  request.tiers = three_tiers(/*peer_bytes=*/4 * block);
+  request.offload_ratio = 0.5;
+  const Plan plan = plan_uniform(request);
+  expect_covered(plan);
+  EXPECT_EQ(plan.weight_bytes_in(1), 4 * block);
+  EXPECT_EQ(plan.weight_bytes_in(2), 6 * block);
+  // Not the first operand's alone.
+  EXPECT_EQ(plan.operands[0].bytes_in(1), 2 * block);
+  EXPECT_EQ(plan.operands[0].tier_of(5), 1);
+  EXPECT_EQ(plan.operands[0].tier_of(9), 2);
+}
+
+TEST(Planner, TiersOnOneLinkShareIts) {
+  PlanRequest request = request_of({{.name = "w", .rows = 64000, .cols = 64}});
+  request.tiers = three_tiers();
+  request.tiers.push_back(request.tiers[2]);
+  request.tiers[3].name = "host:1";
+  request.offload_ratio = 1;
+  const Plan plan = plan_uniform(request);
+  EXPECT_NEAR(plan.weight_bytes_in(1) / static_cast<double>(plan.weight_bytes()), 375.0 / 425,
+              2e-3);
+  EXPECT_NEAR(plan.weight_bytes_in(2), plan.weight_bytes_in(3), request.operands[0].block_bytes());
+}
+
+// Copies come one after the other: each byte in the slow tier is time lost.
+TEST(Planner, PrefetchFillsTheFastestTierFirst) {
   PlanRequest request = request_of({{.name = "w", .rows = 640, .cols = 64}});
   const int64_t block = request.operands[0].block_bytes();
-  request.tiers = {{.name = "local", .capacity_bytes = kPlenty},
-                   {.name = "peer", .kind = TierKind::kPeer, .capacity_bytes = 3 * block},
-                   {.name = "host", .kind = TierKind::kHost, .capacity_bytes = kPlenty}};
+  request.tiers = three_tiers(/*peer_bytes=*/3 * block);
   request.offload_ratio = 0.5;
+  request.prefetch = true;
   const Plan plan = plan_uniform(request);
   expect_covered(plan);
   EXPECT_EQ(plan.weight_bytes_in(1), 3 * block);
   EXPECT_EQ(plan.weight_bytes_in(2), 2 * block);
-  EXPECT_EQ(plan.operands[0].tier_of(5), 1);
-  EXPECT_EQ(plan.operands[0].tier_of(9), 2);
 }
 
 TEST(Planner, RemoteTiersTooSmallIsAnErrorWithABudgetThatWorks) {

@@ -83,6 +83,13 @@ __device__ inline void add_release(uint32_t* word, uint32_t value) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
 
+// target[0..3] += v in L2; `target` 16-byte aligned. Denormal numbers count as 0.
+__device__ inline void add_to_global(float* target, float4 v) {
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(target), "f"(v.x),
+               "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
+
 // Registers of each thread of this warpgroup from here on.
 template <int kRegisters>
 __device__ inline void release_registers() {

@@ -16,9 +16,17 @@ __device__ inline HeadKind kind_of_head(const KvParams& kv, int64_t head) {
                                          : HeadKind::kValue;
 }
 
-// The head's values, normalised and rotated, in `values` [head_size] in shared memory.
+// Cosine (x) and sine (y) of row m's rotation in dimensions i and i + half.
+__device__ inline float2 head_rotation(const SplitHeadsParams& p, int64_t m, int i) {
+  float2 turn;
+  sincosf(static_cast<float>(p.positions[m]) * p.inverse[i], &turn.y, &turn.x);
+  return {turn.x * p.magnitude, turn.y * p.magnitude};
+}
+
+// The head's values, normalised and rotated, in `values` [head_size] in shared memory. `turns`
+// [half]: the row's rotations, where its heads share them; or null.
 __device__ inline void transform_head(const SplitHeadsParams& p, int64_t m, int64_t head,
-                                      float* values, int lane) {
+                                      float* values, int lane, const float2* turns = nullptr) {
   const auto size = static_cast<int>(p.kv.head_size);
   const HeadKind kind = kind_of_head(p.kv, head);
   const float* x = p.qkv + (m * (p.kv.heads + 2 * p.kv.kv_heads) + head) * size;
@@ -41,18 +49,13 @@ __device__ inline void transform_head(const SplitHeadsParams& p, int64_t m, int6
     __syncwarp();
   }
   if (kind != HeadKind::kValue && p.half > 0) {
-    const auto position = static_cast<float>(p.positions[m]);
     const auto half = static_cast<int>(p.half);
     for (int i = lane; i < half; i += 32) {
-      float sine;
-      float cosine;
-      sincosf(position * p.inverse[i], &sine, &cosine);
-      sine *= p.magnitude;
-      cosine *= p.magnitude;
+      const float2 turn = turns != nullptr ? turns[i] : head_rotation(p, m, i);
       const float a = values[i];
       const float b = values[i + half];
-      values[i] = a * cosine - b * sine;
-      values[i + half] = b * cosine + a * sine;
+      values[i] = a * turn.x - b * turn.y;
+      values[i + half] = b * turn.x + a * turn.y;
     }
     __syncwarp();
   }

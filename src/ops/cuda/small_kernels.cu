@@ -21,6 +21,7 @@ constexpr int kThreads = 256;
 constexpr int kNormThreads = 512;
 constexpr int kNormWarps = kNormThreads / 32;
 constexpr int kHeadWarps = 4;
+constexpr int kSplitRowsAbove = 256;  // from two rows an SM on
 
 __global__ void embedding_kernel(const __grid_constant__ EmbeddingParams p) {
   begin_dependent();
@@ -171,21 +172,11 @@ __global__ void store_kv_kernel(const __grid_constant__ StoreKvParams p) {
   }
 }
 
-// A warp for each (row, head) of q, k and v.
-__global__ void __launch_bounds__(kHeadWarps * 32)
-    split_heads_kernel(const __grid_constant__ SplitHeadsParams p) {
-  __shared__ float heads[kHeadWarps][kMaxHeadSize];
-  begin_dependent();
+// Where one head of row m goes, by one warp.
+__device__ void store_head(const SplitHeadsParams& p, int64_t m, int64_t head, const float* values,
+                           int lane) {
   const KvParams& kv = p.kv;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  float* values = heads[threadIdx.x / 32];
-  const int64_t all_heads = kv.heads + 2 * kv.kv_heads;
-  const int64_t index = blockIdx.x * int64_t{kHeadWarps} + threadIdx.x / 32;
-  if (index >= kv.m * all_heads) return;
-  const int64_t m = index / all_heads;
-  const int64_t head = index % all_heads;
   const auto size = static_cast<int>(kv.head_size);
-  transform_head(p, m, head, values, lane);
   if (kind_of_head(kv, head) == HeadKind::kQuery) {
     float* out = p.q + (m * kv.heads + head) * size;
     for (int i = lane; i < size; i += 32) out[i] = values[i];
@@ -197,6 +188,41 @@ __global__ void __launch_bounds__(kHeadWarps * 32)
   for (int i = lane; i < size; i += 32) {
     const int64_t at = place_in_page(kv, head - kv.heads, row.token % kKvPageTokens, i);
     store_element(page, at, kv.kv_dtype, values[i]);
+  }
+}
+
+// A warp for each (row, head) of q, k and v: few rows want many SMs.
+__global__ void __launch_bounds__(kHeadWarps * 32)
+    split_heads_kernel(const __grid_constant__ SplitHeadsParams p) {
+  __shared__ float heads[kHeadWarps][kMaxHeadSize];
+  begin_dependent();
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float* values = heads[threadIdx.x / 32];
+  const int64_t all_heads = p.kv.heads + 2 * p.kv.kv_heads;
+  const int64_t index = blockIdx.x * int64_t{kHeadWarps} + threadIdx.x / 32;
+  if (index >= p.kv.m * all_heads) return;
+  transform_head(p, index / all_heads, index % all_heads, values, lane);
+  store_head(p, index / all_heads, index % all_heads, values, lane);
+}
+
+// A thread block for each row, whose heads share their sines and cosines: for prompts.
+__global__ void __launch_bounds__(kThreads)
+    split_rows_kernel(const __grid_constant__ SplitHeadsParams p) {
+  constexpr int kWarps = kThreads / 32;
+  __shared__ float heads[kWarps][kMaxHeadSize];
+  __shared__ float2 turns[kMaxHeadSize / 2];
+  begin_dependent();
+  const int64_t m = blockIdx.x;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  for (int i = static_cast<int>(threadIdx.x); i < p.half; i += kThreads) {
+    turns[i] = head_rotation(p, m, i);
+  }
+  __syncthreads();
+  for (int64_t head = warp; head < p.kv.heads + 2 * p.kv.kv_heads; head += kWarps) {
+    transform_head(p, m, head, heads[warp], lane, turns);
+    store_head(p, m, head, heads[warp], lane);
+    __syncwarp();
   }
 }
 
@@ -238,6 +264,10 @@ void launch_store_kv(const StoreKvParams& params, cudaStream_t stream) {
   launch_rows(store_kv_kernel, params, params.kv.m, stream);
 }
 void launch_split_heads(const SplitHeadsParams& params, cudaStream_t stream) {
+  if (params.kv.m > kSplitRowsAbove) {
+    launch_rows(split_rows_kernel, params, params.kv.m, stream);
+    return;
+  }
   const int64_t heads = params.kv.m * (params.kv.heads + 2 * params.kv.kv_heads);
   launch_blocks(split_heads_kernel, params, (heads + kHeadWarps - 1) / kHeadWarps, kHeadWarps * 32,
                 stream);
