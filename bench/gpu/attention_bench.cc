@@ -91,13 +91,12 @@ Flags parse(int argc, char** argv) {
   return flags;
 }
 
-AttentionConfig config_of(const AttentionShape& shape, const AttentionBatch& batch) {
+AttentionConfig config_of(const AttentionShape& shape) {
   return {.heads = shape.heads,
           .kv_heads = shape.kv_heads,
           .head_size = kHeadSize,
           .scale = 1.0f / std::sqrt(static_cast<float>(kHeadSize)),
-          .kv_dtype = DType::kBF16,
-          .table_pages = kv_pages_for(batch.tokens)};
+          .kv_dtype = DType::kBF16};
 }
 
 // One case: queries, and the pages of the batch's layers under a placement.
@@ -281,8 +280,7 @@ int run(const Flags& flags) {
   int64_t arena_bytes = 0;
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
-    arena_bytes = std::max(arena_bytes,
-                           kTokens / kPageTokens * config_of(shape, flags.batches[0]).page_bytes());
+    arena_bytes = std::max(arena_bytes, kTokens / kPageTokens * config_of(shape).page_bytes());
   }
   if (arena_bytes == 0) throw_invalid("--only", {}, flags.only, "names no shape");
   const Arenas arenas("host", arena_bytes);
@@ -301,7 +299,7 @@ int run(const Flags& flags) {
   for (const AttentionShape& shape : kShapes) {
     if (std::string_view(shape.name).find(flags.only) == std::string_view::npos) continue;
     for (const AttentionBatch& batch : flags.batches) {
-      const AttentionConfig config = config_of(shape, batch);
+      const AttentionConfig config = config_of(shape);
       std::vector<float> expected;
       for (const double ratio : flags.ratios) {
         Case test(ctx, arenas, config, batch, ratio);

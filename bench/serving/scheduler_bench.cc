@@ -3,7 +3,9 @@
 //
 //   dak_bench_scheduler CONFIG_FOLDER DEVICE SEQUENCES PROMPT TOKENS [LOCAL_BUDGET_GIB [KV_RATIO]]
 //
-// Every sequence has PROMPT tokens and TOKENS more are generated; DEVICE is cpu or cuda:N.
+// Every sequence has PROMPT tokens and TOKENS more are generated; DEVICE is cpu or cuda:N. Before
+// that, answers that end one after the other, so that the batch has every size once: the longest
+// time between two tokens of an answer, the first time and again.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -50,10 +52,51 @@ struct Served {
   ServingStats stats;
 };
 
+TokenId random_token(const Engine& engine, std::mt19937& random) {
+  return static_cast<TokenId>(random() % static_cast<uint32_t>(engine.config().vocabulary));
+}
+
+// The i-th answer has i times its share of TOKENS.
+void serve_ending(Engine& engine, const Case& c, const char* when) {
+  Scheduler scheduler(engine);
+  std::mt19937 random(1);
+  int64_t started = 0;
+  std::vector<double> gaps;  // between an answer's tokens, once all have started
+  std::vector<Clock::time_point> last(static_cast<size_t>(c.sequences));
+  Clock::time_point all_run;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < c.sequences; ++i) {
+    ServingRequest request{.max_tokens = 8 + c.tokens * (i + 1) / c.sequences, .ignore_eos = true};
+    for (int64_t t = 0; t < c.prompt; ++t) request.prompt.push_back(random_token(engine, random));
+    request.on_event = [&, i](const ServingEvent& event) {
+      if (event.kind == ServingEvent::Kind::kFailed) throw Error(*event.error);
+      if (event.kind != ServingEvent::Kind::kToken) return;
+      const Clock::time_point now = Clock::now();
+      Clock::time_point& before = last[static_cast<size_t>(i)];
+      if (started == c.sequences) {
+        gaps.push_back(seconds_between(before, now));
+        ++tokens;
+      }
+      started += event.generated_tokens == 1 ? 1 : 0;
+      if (started == c.sequences && all_run == Clock::time_point()) all_run = now;
+      before = now;
+    };
+    scheduler.submit(std::move(request));
+  }
+  scheduler.drain(Clock::now() + std::chrono::hours(1));
+  scheduler.run();
+  const double seconds = seconds_between(all_run, Clock::now());
+  std::ranges::sort(gaps);
+  std::printf(
+      "  answers that end one after the other, %s: %.0f tokens/s; between an answer's tokens "
+      "p50 %.2f ms, p99 %.2f ms, most %.2f ms\n",
+      when, static_cast<double>(tokens) / seconds, gaps[gaps.size() / 2] * 1e3,
+      gaps[gaps.size() * 99 / 100] * 1e3, gaps.back() * 1e3);
+}
+
 Served serve(Engine& engine, const Case& c) {
   Scheduler scheduler(engine);
   std::mt19937 random(1);
-  const auto vocabulary = static_cast<uint32_t>(engine.config().vocabulary);
   int64_t started = 0;  // have their first token
   Clock::time_point all_run;
   Clock::time_point first_end;
@@ -72,7 +115,7 @@ Served serve(Engine& engine, const Case& c) {
   for (int64_t i = 0; i < c.sequences; ++i) {
     ServingRequest request{.max_tokens = c.tokens, .ignore_eos = true, .on_event = count};
     for (int64_t t = 0; t < c.prompt; ++t) {
-      request.prompt.push_back(static_cast<TokenId>(random() % vocabulary));
+      request.prompt.push_back(random_token(engine, random));
     }
     scheduler.submit(std::move(request));
   }
@@ -93,13 +136,20 @@ void run(Case c) {
   const bool gpu = c.selection.device.backend == Backend::kCuda;
   c.options.device = c.selection.device;
   c.options.sequences = c.sequences;
-  c.options.context = c.prompt + c.tokens + 8;
+  c.options.context = c.prompt + c.tokens + 16;
   c.options.synthetic_seed = 1;
   c.options.dtype = DType::kBF16;
   Engine engine(open_model(c.config, false), c.options,
                 gpu ? cuda_tiers(c.selection.device.ordinal) : cpu_tiers(1e10));
+  const Engine::WarmUp warm_up = engine.warm_up();
+  std::printf("recorded %lld steps in %.2f s\n", static_cast<long long>(warm_up.recorded),
+              warm_up.seconds);
+  serve_ending(engine, c, "first");
+  serve_ending(engine, c, "again");
+  std::printf("  recorded since: %lld\n",
+              static_cast<long long>(engine.recordings() - warm_up.recorded));
   const double alone = step_alone(engine, c);
-  serve(engine, c);  // records the steps of every number of sequences
+  serve(engine, c);  // clocks, caches
   const Served served = serve(engine, c);
   const ServingStats& stats = served.stats;
   std::printf(

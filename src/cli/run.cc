@@ -125,6 +125,7 @@ int run(RunFlags& flags) {
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
+  engine.warm_up();
 
   GenerateRequest request;
   request.sampling = flags.sampling.params;

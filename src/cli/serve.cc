@@ -44,6 +44,8 @@ struct ServeFlags {
   double request_timeout = 0;
   double drain_timeout = 30;
   bool log_requests = false;
+  double warm_up = Engine::kWarmUpSeconds;
+  CLI::Option* warm_up_option = nullptr;
   PlacementFlags placement;
 };
 
@@ -134,6 +136,27 @@ class Shutdown {
   bool asked_ = false;
 };
 
+// Before the server says that it is ready: else the first answers of each batch size would wait.
+void warm_up(Engine& engine, const ServeFlags& flags) {
+  if (engine.cuda() == nullptr) return;
+  if (flags.warm_up == 0) {
+    fmt::print(stderr,
+               "dak: no warm-up: each batch size's first step is recorded while answers wait\n");
+    return;
+  }
+  Engine::WarmUp done;
+  {
+    ProbeLine line("recording steps");
+    done = engine.warm_up(flags.warm_up, [&line](int64_t recorded, int64_t of) {
+      line.show(fmt::format("{} of {}", recorded, of),
+                static_cast<double>(recorded) / static_cast<double>(of));
+    });
+  }
+  fmt::print(stderr, "dak: recorded {} of {} decode steps in {:.1f} s{}\n", done.recorded,
+             done.steps, done.seconds,
+             done.recorded < done.steps ? "; the rest when they first come up (--warm-up)" : "");
+}
+
 ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& options,
                                const Engine& engine) {
   ServiceOptions service{
@@ -159,6 +182,11 @@ int serve(ServeFlags& flags) {
   const std::chrono::milliseconds patience =
       milliseconds(flags.drain_timeout, "--drain-timeout", true);
   milliseconds(flags.request_timeout, "--request-timeout", true);
+  milliseconds(flags.warm_up, "--warm-up", true);
+  if (flags.warm_up_option->count() > 0 && options.device.backend == Backend::kCpu) {
+    throw_unsupported("--warm-up", {}, fmt::format("{}", flags.warm_up),
+                      "the CPU backend has no recorded steps", "leave it away");
+  }
   if (flags.port < 0 || flags.port > 65535) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 0 to 65535");
   }
@@ -193,6 +221,7 @@ int serve(ServeFlags& flags) {
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
+  warm_up(engine, flags);
   Scheduler scheduler(engine, scheduling);
   SchedulerGenerator generator(scheduler);
   const Service service(engine, generator, service_options(flags, options, engine));
@@ -250,6 +279,10 @@ Command add_serve(CLI::App& app) {
                    "default: none)")
       ->allow_extra_args(false);
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
+  flags->warm_up_option = command->add_option(
+      "--warm-up", flags->warm_up,
+      "Most seconds to record decode steps on a GPU before it is ready (default: 30; 0: while "
+      "answers wait)");
   command->option_defaults()->group("Limits");
   command->add_option("--max-running", flags->max_running,
                       "Most requests side by side (default: 32)");

@@ -84,7 +84,7 @@ void ProgressBar::clear() {
   std::fflush(stderr);
 }
 
-ProbeLine::ProbeLine() : terminal_(is_terminal(STDERR_FILENO)) {}
+ProbeLine::ProbeLine(std::string_view work) : work_(work), terminal_(is_terminal(STDERR_FILENO)) {}
 
 ProbeLine::~ProbeLine() {
   if (!drawn_) return;
@@ -95,7 +95,7 @@ ProbeLine::~ProbeLine() {
 void ProbeLine::show(std::string_view what, double share) {
   if (!terminal_) return;
   drawn_ = true;
-  fmt::print(stderr, "\rprobing {:3.0f} % {}\x1b[K", 100 * std::clamp(share, 0.0, 1.0), what);
+  fmt::print(stderr, "\r{} {:3.0f} % {}\x1b[K", work_, 100 * std::clamp(share, 0.0, 1.0), what);
   std::fflush(stderr);
 }
 

@@ -39,13 +39,14 @@ class ProgressBar {
 // Draws `probing  62 % host: windows of 8 readers` on stderr as ProgressBar does; leaves no trace.
 class ProbeLine {
  public:
-  ProbeLine();
+  explicit ProbeLine(std::string_view work = "probing");  // a literal
   ~ProbeLine();
   ProbeLine(const ProbeLine&) = delete;
   ProbeLine& operator=(const ProbeLine&) = delete;
   void show(std::string_view what, double share);  // share: 0 to 1
 
  private:
+  std::string_view work_;
   bool terminal_;
   bool drawn_ = false;
 };

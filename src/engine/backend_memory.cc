@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "engine/step_rows.h"
 #include "kernels/gemm_schedule.h"
 #include "kernels/split_schedule.h"
 #include "ops/attention.h"
 #include "ops/cuda/kv_layout.h"
+#include "ops/cuda/kv_staging.h"
 #include "ops/cuda/prefill_plan.h"
+#include "ops/cuda/step_tables.h"
 
 namespace dak {
 namespace {
@@ -14,11 +17,14 @@ namespace {
 constexpr int64_t kMostSms = 192;  // no GPU up to compute capability 12.0 has more
 // Thread blocks that may cut a row block in two: all that read HBM, and the readers of every tier.
 constexpr int64_t kMostCuts = kMostSms + int64_t{kMostReaders} * (kMaxTiers - 1);
-constexpr int64_t kGraphBytes = int64_t{16} << 20;  // of a few recorded steps
-constexpr int64_t kInputBytes = int64_t{4} << 20;   // ids, positions, rows, step state
-constexpr int64_t kAllocation = int64_t{2} << 20;   // the driver's unit
-constexpr int64_t kMostSplitRows = 64;              // above it products are GEMMs
-constexpr int64_t kWarmUpAllocations = 13;          // buffers that are rounded up to it
+// Of recorded steps, and of each of their kernels and copies besides. (13 more steps of 32 layers
+// took nothing that the driver's counter shows, CUDA 13.)
+constexpr int64_t kGraphBytes = int64_t{16} << 20;
+constexpr int64_t kNodeBytes = 256;
+constexpr int64_t kInputBytes = int64_t{4} << 20;  // ids, positions, rows, step state
+constexpr int64_t kAllocation = int64_t{2} << 20;  // the driver's unit
+constexpr int64_t kMostSplitRows = 64;             // above it products are GEMMs
+constexpr int64_t kWarmUpAllocations = 16;         // buffers that are rounded up to it
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -85,6 +91,25 @@ int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& n
 
 namespace {
 
+// Kernels of a recorded step, and its copies in mode prefetch.
+int64_t step_nodes(const ModelConfig& config, int64_t rows, const BackendNeeds& needs) {
+  constexpr int64_t kKernels = 14;      // of a layer, at most
+  constexpr int64_t kWeightCopies = 8;  // of a layer's four weights
+  constexpr int64_t kOthers = 16;       // before the first layer and after the last
+  const int64_t copies =
+      (needs.prefetches ? kWeightCopies : 0) +
+      (needs.stages_kv ? static_cast<int64_t>(recorded_copies(static_cast<size_t>(rows))) : 0);
+  return config.layers * (kKernels + copies) + kOthers;
+}
+
+int64_t graph_bytes(const ModelConfig& config, const BackendNeeds& needs) {
+  int64_t bytes = kGraphBytes;
+  for (const int64_t rows : all_step_rows(needs.sequences)) {
+    bytes += step_nodes(config, rows, needs) * kNodeBytes;
+  }
+  return bytes;
+}
+
 // What attention's runs leave.
 int64_t piece_bytes(const ModelConfig& config, int64_t rows, int64_t pages) {
   if (cuda::takes_ring(config.heads, config.kv_heads)) {
@@ -111,16 +136,18 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   const int64_t pages = kv_pages_for(needs.context);
   // Rows that attention cuts into runs: one of each sequence, or few.
   const int64_t runs = cuda::kv_runs_for(pages);
-  const int64_t cut_rows = std::max(
-      needs.sequences, std::min({needs.rows, cuda::kMostCutRows, cuda::kMostCutRuns / runs}));
+  const int64_t cut_rows = cuda::most_cut_rows(needs.sequences, needs.rows, pages);
   const int64_t pieces = piece_bytes(config, cut_rows, pages);
   tables += 2 * config.layers *
             ((needs.stages_kv ? 2 : 1) * (needs.sequences * pages * 8 + 256) +
              (kMaxTiers + cut_rows * runs) * 8 + 256);
+  const cuda::StepTables::Room steps{
+      .rows = needs.sequences, .layers = config.layers, .pages = pages};
+  tables += (needs.stages_kv ? 2 : 1) * steps.table_bytes() + steps.run_bytes();
   const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
   const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
-                        split.partial_bytes + tables + pieces + kGraphBytes + kInputBytes +
-                        kWarmUpAllocations * kAllocation;
+                        split.partial_bytes + tables + pieces + graph_bytes(config, needs) +
+                        kInputBytes + kWarmUpAllocations * kAllocation;
   return ceil_div(bytes, kAllocation) * kAllocation;
 }
 

@@ -11,11 +11,12 @@
 namespace dak {
 
 struct BackendNeeds {
-  int64_t rows = 0;        // of the largest batch
-  int64_t sequences = 0;   // decoded side by side
-  int64_t context = 0;     // tokens of each
-  bool remote_kv = false;  // some KV pages are not local
-  bool stages_kv = false;  // and are copied ahead: tables of where to
+  int64_t rows = 0;         // of the largest batch
+  int64_t sequences = 0;    // decoded side by side
+  int64_t context = 0;      // tokens of each
+  bool remote_kv = false;   // some KV pages are not local
+  bool prefetches = false;  // remote weights are copied ahead
+  bool stages_kv = false;   // and are copied ahead: tables of where to
 };
 
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the

@@ -1,23 +1,14 @@
 #include "engine/decoder.h"
 
 #include <algorithm>
+#include <numeric>
+#include <unordered_map>
 
+#include "engine/step_rows.h"
 #include "model/pass.h"
 #include "ops/rows.h"
 
 namespace dak {
-namespace {
-
-TierTraffic difference(const TierTraffic& a, const TierTraffic& b) {
-  TierTraffic result;
-  for (size_t i = 0; i < a.read_bytes.size(); ++i) {
-    result.read_bytes[i] = a.read_bytes[i] - b.read_bytes[i];
-    result.kv_bytes[i] = a.kv_bytes[i] - b.kv_bytes[i];
-  }
-  return result;
-}
-
-}  // namespace
 
 Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId> tokens,
                  std::vector<Sampler*> samplers, ChooseFn choose)
@@ -27,10 +18,12 @@ Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId
       choose_(std::move(choose)),
       tokens_(std::move(tokens)) {
   require(!holds_.empty() && holds_.size() == tokens_.size(), "a decoder needs sequences");
+  require(std::ssize(holds_) <= engine_.sequences_, "a decoder of more sequences than its engine");
   require(samplers_.empty() || samplers_.size() == holds_.size(), "a sampler for each sequence");
   const bool penalties = std::ranges::any_of(
       samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
   choice_ = penalties || choose_ ? TokenChoice::kHost : TokenChoice::kDevice;
+  assign_rows();
   if (engine_.ctx_.backend == Backend::kCuda) prepare_graph();
 }
 
@@ -49,62 +42,96 @@ Batch Decoder::batch_of(const Engine& engine, std::span<KvHold* const> holds,
               .positions = {},
               .sequences = {},
               .logit_rows = {},
-              .kv_dtype = engine.cache_->dtype(),
-              .table_pages = kv_pages_for(engine.context_)};
+              .kv_dtype = engine.cache_->dtype()};
   for (int64_t i = 0; i < std::ssize(holds); ++i) {
-    const KvHold& hold = *holds[static_cast<size_t>(i)];
-    batch.positions.push_back(static_cast<int32_t>(hold.tokens));
-    batch.sequences.push_back(
-        {.pages = &hold.pages, .past = hold.tokens, .first_row = i, .rows = 1});
+    const KvHold* hold = holds[static_cast<size_t>(i)];
+    batch.positions.push_back(hold != nullptr ? static_cast<int32_t>(hold->tokens) : 0);
+    batch.sequences.push_back({.pages = hold != nullptr ? &hold->pages : nullptr,
+                               .past = hold != nullptr ? hold->tokens : kPaddingPast,
+                               .first_row = i,
+                               .rows = 1});
     batch.logit_rows.push_back(static_cast<int32_t>(i));
   }
   return batch;
 }
 
-Engine::StepGraph& Decoder::step_graph() const {
-  return engine_.graphs_[{std::ssize(holds_), choice_}];
+// On a GPU a sequence keeps the row that it had, so that its page table is there already; on the
+// CPU rows are in order.
+void Decoder::assign_rows() {
+  const auto count = holds_.size();
+  row_of_.assign(count, -1);
+  if (engine_.ctx_.backend != Backend::kCuda) {
+    std::iota(row_of_.begin(), row_of_.end(), 0);
+    row_holds_ = holds_;
+    row_tokens_ = tokens_;
+    return;
+  }
+  row_holds_.assign(static_cast<size_t>(step_rows(std::ssize(holds_), engine_.sequences_)),
+                    nullptr);
+  row_tokens_.assign(row_holds_.size(), 0);
+  std::unordered_map<const KvHold*, size_t> rows_before;
+  for (size_t row = 0; row < std::min(row_holds_.size(), engine_.row_holds_.size()); ++row) {
+    rows_before[engine_.row_holds_[row]] = row;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const auto before = rows_before.find(holds_[i]);
+    if (before == rows_before.end()) continue;
+    row_of_[i] = static_cast<int64_t>(before->second);
+    row_holds_[before->second] = holds_[i];
+  }
+  size_t row = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (row_of_[i] >= 0) continue;
+    while (row_holds_[row] != nullptr) ++row;
+    row_of_[i] = static_cast<int64_t>(row);
+    row_holds_[row] = holds_[i];
+  }
+  engine_.row_holds_.assign(row_holds_.begin(), row_holds_.end());
 }
+
+Engine::StepGraph& Decoder::step_graph() const { return engine_.graphs_[std::ssize(row_holds_)]; }
 
 // The step after everything enqueued so far.
-void Decoder::fill_batch() { batch_ = batch_of(engine_, holds_, tokens_); }
-
-// Recording runs the step once, so the sequences must have room for it; it writes the same keys and
-// values that the first real step will.
-void Decoder::prepare_graph() {
-  for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
-  fill_batch();
-  Engine::StepGraph& entry = step_graph();
-  if (entry.graph == nullptr || entry.graph->stale()) {
-    entry.graph.reset();
-    entry.graph = record_decode_graph(engine_.ctx_, choice_, [this] {
-      return engine_.model_->forward(engine_.ctx_, batch_, *engine_.workspace_);
-    });
-    entry.weight_traffic = difference(engine_.ctx_.traffic, kv_traffic_of(engine_.config_, batch_));
+void Decoder::fill_batch() {
+  for (size_t i = 0; i < holds_.size(); ++i) {
+    row_tokens_[static_cast<size_t>(row_of_[i])] = tokens_[i];
   }
-  graph_ = entry.graph.get();
-  pages_told_.assign(holds_.size(), {0, 0});
+  batch_ = batch_of(engine_, row_holds_, row_tokens_);
+  if (graph_ != nullptr) batch_.table_pages = kv_pages_for(engine_.context_);
 }
 
-void Decoder::tell_pages(bool all) {
-  bool changed = all;
-  for (size_t i = 0; i < holds_.size(); ++i) {
-    const std::pair now(holds_[i]->version, holds_[i]->tokens / kPageTokens);
-    changed |= pages_told_[i] != now;
-    pages_told_[i] = now;
+void Decoder::prepare_graph() {
+  for (KvHold* hold : holds_) engine_.cache_->reserve(*hold, hold->tokens + 1);
+  graph_ = engine_.recorded_step(std::ssize(row_holds_)).graph.get();
+  fill_batch();
+  versions_told_.clear();
+}
+
+void Decoder::tell_pages() {
+  std::vector<int64_t> versions(row_holds_.size(), 0);
+  std::vector<int64_t> whole(row_holds_.size(), 0);
+  for (size_t row = 0; row < row_holds_.size(); ++row) {
+    if (row_holds_[row] == nullptr) continue;
+    versions[row] = row_holds_[row]->version;
+    whole[row] = row_holds_[row]->tokens / kPageTokens;
   }
-  if (!changed) return;
+  if (versions == versions_told_ && whole == whole_told_) return;
+  versions_told_ = std::move(versions);
+  whole_told_ = std::move(whole);
   Pass pass(engine_.config_, batch_, *engine_.workspace_);
   for (int64_t layer = 0; layer < engine_.config_.layers; ++layer) {
     const AttentionConfig config = pass.enter_layer(layer);
-    graph_->set_pages(config, pass.sequences);
+    graph_->set_pages(config, pass.sequences, versions_told_);
   }
 }
 
 void Decoder::set_inputs() {
   std::vector<DrawParams> draws;
   if (on_device()) {
-    draws.resize(holds_.size());  // greedy
-    for (size_t i = 0; i < samplers_.size(); ++i) draws[i] = samplers_[i]->params().draw();
+    draws.resize(row_holds_.size());  // greedy
+    for (size_t i = 0; i < samplers_.size(); ++i) {
+      draws[static_cast<size_t>(row_of_[i])] = samplers_[i]->params().draw();
+    }
   }
   Pass pass(engine_.config_, batch_, *engine_.workspace_);
   const AttentionConfig config = pass.enter_layer(0);
@@ -136,7 +163,8 @@ void Decoder::enqueue() {
     }
     const bool lost = entry.user != this || graph_->lost_inputs();
     require(!lost || pending_.empty(), "a decoder's inputs were overwritten while it was in use");
-    tell_pages(lost);
+    if (lost) versions_told_.clear();  // another decoder may have told of its own
+    tell_pages();
     if (lost || !on_device()) set_inputs();
     graph_->launch();
     pending.traffic = entry.weight_traffic;
@@ -152,12 +180,13 @@ void Decoder::enqueue() {
   ++engine_.steps_in_flight_;
 }
 
-// The host's choice from logits [sequences, vocabulary].
+// The host's choice from logits [rows, vocabulary].
 void Decoder::choose(std::span<const float> logits) {
   const auto width = static_cast<size_t>(engine_.config_.vocabulary);
   engine_.pool_->parallel_for(std::ssize(holds_), 1, [&](int64_t begin, int64_t end, int) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      const std::span<const float> row = logits.subspan(i * width, width);
+      const auto at = static_cast<size_t>(row_of_[i]);
+      const std::span<const float> row = logits.subspan(at * width, width);
       if (choose_) {
         tokens_[i] = choose_(static_cast<int64_t>(i), row);
       } else if (!any_to_choose(row)) {
@@ -181,7 +210,9 @@ Decoder::Step Decoder::finish() {
   Step step{.tokens = tokens_, .seconds = 0, .traffic = pending.traffic};
   if (on_device()) {
     const DecodeGraph::Step chosen = graph_->finish();
-    std::ranges::copy(chosen.tokens, tokens_.begin());
+    for (size_t i = 0; i < tokens_.size(); ++i) {
+      tokens_[i] = chosen.tokens[static_cast<size_t>(row_of_[i])];
+    }
     for (size_t i = 0; i < samplers_.size(); ++i) {
       if (tokens_[i] != kNoToken) samplers_[i]->accept(tokens_[i]);
     }

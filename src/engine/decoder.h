@@ -1,7 +1,7 @@
 // Decode steps of a fixed set of sequences: each step takes every sequence's last token, and
-// chooses the next one. On a GPU a step is a launch of the engine's graph for so many sequences.
-// Unless a sampler needs the tokens before (penalties), the graph chooses too, by the samplers' own
-// rule, and steps may be enqueued ahead of reading their tokens.
+// chooses the next one. On a GPU a step is a launch of the engine's graph for so many sequences or
+// a few more (step_rows.h). Unless a sampler needs the tokens before (penalties), the graph chooses
+// too, by the samplers' own rule, and steps may be enqueued ahead of reading their tokens.
 #pragma once
 
 #include <chrono>
@@ -52,7 +52,8 @@ class Decoder {
   // Waits for the oldest step in flight; the samplers then know its tokens.
   Step finish();
 
-  // A step's inputs: each of the `tokens` after what its sequence has cached.
+  // A step's inputs: each of the `tokens` after what its sequence has cached. Rows without a hold
+  // are nobody's.
   static Batch batch_of(const Engine& engine, std::span<KvHold* const> holds,
                         std::span<const TokenId> tokens);
 
@@ -68,9 +69,10 @@ class Decoder {
 
   bool on_device() const { return graph_ != nullptr && choice_ == TokenChoice::kDevice; }
   Engine::StepGraph& step_graph() const;
+  void assign_rows();
   void fill_batch();
   void prepare_graph();
-  void tell_pages(bool all);
+  void tell_pages();
   void set_inputs();
   void choose(std::span<const float> logits);
 
@@ -78,10 +80,14 @@ class Decoder {
   std::vector<KvHold*> holds_;
   std::vector<Sampler*> samplers_;
   ChooseFn choose_;
-  Batch batch_;  // the next step; its tokens are the last ones read
-  // Of each hold what the graph knows: its version, and its whole pages, which mode prefetch
+  std::vector<int64_t> row_of_;      // of each hold; who was in the last decoder keeps its row
+  std::vector<KvHold*> row_holds_;   // [rows] null: nobody's
+  std::vector<TokenId> row_tokens_;  // [rows]
+  Batch batch_;                      // the next step; its tokens are the last ones read
+  // Of each row's hold what the graph knows: its version, and its whole pages, which mode prefetch
   // copies.
-  std::vector<std::pair<int64_t, int64_t>> pages_told_;
+  std::vector<int64_t> versions_told_;
+  std::vector<int64_t> whole_told_;
   TokenChoice choice_ = TokenChoice::kHost;
   DecodeGraph* graph_ = nullptr;
   std::span<const float> logits_;  // without a graph: of the step in flight

@@ -73,6 +73,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   ctx_.backend = options.device.backend;
   ctx_.cuda = cuda_.get();
   ctx_.pool = pool_.get();
+  if (cuda_ != nullptr) reserve_steps();
   load_seconds_ = seconds_since(start);
 }
 

@@ -168,6 +168,20 @@ class Engine {
   std::vector<TokenId> chat_prompt(const ChatInput& input) const;
   bool is_end_token(TokenId token) const;
 
+  // Records the decode steps of all numbers of sequences (step_rows.h), which would otherwise be
+  // done when each first comes up, in the middle of answers; by whoever runs the engine's steps.
+  // Begins no further one once `most_seconds` are over. On the CPU there are none.
+  struct WarmUp {
+    int64_t steps = 0;     // that there are
+    int64_t recorded = 0;  // of them
+    double seconds = 0;
+  };
+  static constexpr double kWarmUpSeconds = 30;
+  WarmUp warm_up(double most_seconds = kWarmUpSeconds,
+                 const std::function<void(int64_t done, int64_t of)>& progress = {});
+  // How often a step was recorded so far.
+  int64_t recordings() const { return recordings_; }
+
   // Gives the memory of a remote tier back to its owner: the row blocks and KV pages there move to
   // the fastest other remote tier that has room for all of them, and answers go on without a bit of
   // difference. By whoever runs the engine's steps, with none in flight: on a GPU there is one
@@ -187,7 +201,7 @@ class Engine {
   friend OperationTimes time_operations(Engine&, std::span<KvHold* const>, std::span<const TokenId>,
                                         int64_t);
 
-  // A decode step for so many sequences, whichever they are.
+  // A decode step of so many rows, whichever sequences they are.
   struct StepGraph {
     std::unique_ptr<DecodeGraph> graph;
     TierTraffic weight_traffic;     // of a step
@@ -200,6 +214,8 @@ class Engine {
   };
 
   DType input_dtype(const EngineOptions& options) const;
+  void reserve_steps();
+  StepGraph& recorded_step(int64_t rows);
   TierIndex remote_tier_named(std::string_view name) const;
   TierIndex tier_to_take(TierIndex from, int64_t need) const;
   void take_revokes();
@@ -223,7 +239,9 @@ class Engine {
   CudaBackendPtr cuda_;               // after all that its kernels read, so that it ends first
   std::unique_ptr<PageMover> mover_;  // CUDA
   OpContext ctx_;
-  std::map<std::pair<int64_t, TokenChoice>, StepGraph> graphs_;  // by number of sequences
+  std::map<int64_t, StepGraph> graphs_;   // by number of rows
+  std::vector<const KvHold*> row_holds_;  // whose each row of the last decoder's steps was
+  int64_t recordings_ = 0;
   double load_seconds_ = 0;
   int64_t steps_in_flight_ = 0;  // of all decoders
   std::mutex revoke_mutex_;

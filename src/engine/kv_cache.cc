@@ -188,7 +188,7 @@ void KvCache::join(KvHold& hold, KvBlock& block) {
     hold.pages[layer].push_back(block.pages[layer]);
     if (block.tier_to_be(layer) == 0) ++hold.local_[layer];
   }
-  ++hold.version;
+  hold.version = ++versions_;
 }
 
 // The fastest free place of a layer that has one.
@@ -246,7 +246,7 @@ void KvCache::release(KvHold& hold) {
   hold.sole_ = 0;
   hold.tokens = 0;
   hold.resting = false;
-  ++hold.version;
+  hold.version = ++versions_;
   hold.cache_ = nullptr;
   hold_steps();  // last: it may throw
 }

@@ -63,7 +63,7 @@ struct KvHold {
 
   KvPageTable pages;    // [layer][page]
   int64_t tokens = 0;   // written so far
-  int64_t version = 0;  // counts changes of `pages`
+  int64_t version = 0;  // another one after each change of `pages`, which no hold has had; 0: none
   // No step uses it before the next `reserve`, which ends this: its pages leave the local tier
   // before others' and stay out.
   bool resting = false;
@@ -221,6 +221,7 @@ class KvCache {
   std::vector<KvBlock> blocks_;         // all there are
   std::vector<KvBlock*> spare_blocks_;  // that are nobody's: as many as free pages
   int64_t free_pages_;                  // of each layer
+  int64_t versions_ = 0;                // of holds, given so far
   int64_t cold_pages_ = 0;              // kept blocks without a user
   KvBlock* coldest_ = nullptr;
   KvBlock* warmest_ = nullptr;

@@ -40,7 +40,7 @@ void KvCache::set_page(KvBlock& block, int64_t layer, const KvPage& to) {
   layers_[at].settled = false;
   for (KvHold* hold : block.users) {
     hold->pages[at][static_cast<size_t>(block.index)] = to;
-    ++hold->version;
+    hold->version = ++versions_;
     if (to.tier == 0) hold->oldest_[at] = std::min(hold->oldest_[at], block.index);
   }
 }

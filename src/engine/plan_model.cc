@@ -260,14 +260,16 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
       .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
       .kv_buffer_bytes = stages_kv ? kv_buffers[0] + kv_buffers[1] : 0,
       .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
-      .backend_bytes = options.device.backend == Backend::kCuda
-                           ? cuda_backend_bytes(config, operands,
-                                                {.rows = rows,
-                                                 .sequences = options.sequences,
-                                                 .context = context,
-                                                 .remote_kv = options.kv_ratio > 0,
-                                                 .stages_kv = stages_kv})
-                           : 0};
+      .backend_bytes =
+          options.device.backend == Backend::kCuda
+              ? cuda_backend_bytes(config, operands,
+                                   {.rows = rows,
+                                    .sequences = options.sequences,
+                                    .context = context,
+                                    .remote_kv = options.kv_ratio > 0,
+                                    .prefetches = options.mode == AccessMode::kPrefetch,
+                                    .stages_kv = stages_kv})
+              : 0};
   if (options.mode == AccessMode::kResident) {
     check_resident(options, operands, fixed, tiers.at(0));
   }

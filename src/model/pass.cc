@@ -13,7 +13,8 @@ AttentionConfig attention_of(const ModelConfig& config, const Batch& batch, int6
           .window = config.window_of_layer(layer),
           .kv_dtype = batch.kv_dtype,
           .layer = layer,
-          .table_pages = batch.table_pages};
+          .table_pages = batch.table_pages,
+          .layers = config.layers};
 }
 
 // Points `sequences` at the pages of `layer`.
@@ -21,7 +22,8 @@ void enter(const Batch& batch, int64_t layer, std::vector<KvSequence>& sequences
   sequences.resize(batch.sequences.size());
   for (size_t s = 0; s < sequences.size(); ++s) {
     const BatchSequence& from = batch.sequences[s];
-    sequences[s] = {.pages = (*from.pages)[static_cast<size_t>(layer)],
+    sequences[s] = {.pages = from.pages != nullptr ? (*from.pages)[static_cast<size_t>(layer)]
+                                                   : std::span<const KvPage>(),
                     .past = from.past,
                     .first_row = from.first_row,
                     .rows = from.rows};

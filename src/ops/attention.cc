@@ -18,8 +18,10 @@ void check_attention(const AttentionConfig& config, std::span<const KvSequence> 
           "attention: the cache must be f32, f16 or bf16");
   require(config.window >= 0, "attention: negative window");
   for (const KvSequence& s : sequences) {
-    require(s.past >= 0 && s.rows >= 0 && s.first_row >= 0 && s.first_row + s.rows <= m,
-            "attention: a sequence's rows are outside the batch");
+    const bool padding = s.past == kPaddingPast && s.rows == 1 && config.table_pages > 0;
+    require(
+        (s.past >= 0 || padding) && s.rows >= 0 && s.first_row >= 0 && s.first_row + s.rows <= m,
+        "attention: a sequence's rows are outside the batch");
     require(static_cast<int64_t>(s.pages.size()) * kPageTokens >= s.past + s.rows,
             "attention: a sequence has too few KV pages");
     require(config.table_pages == 0 || std::ssize(s.pages) <= config.table_pages,

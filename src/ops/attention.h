@@ -25,10 +25,14 @@ struct KvPage {
 // One sequence's part of a batch, in one layer.
 struct KvSequence {
   std::span<const KvPage> pages;  // enough for `past + rows` tokens
-  int64_t past = 0;               // tokens already in the cache
+  int64_t past = 0;               // tokens already in the cache; kPaddingPast: see there
   int64_t first_row = 0;          // its rows of the batch: [first_row, first_row + rows)
   int64_t rows = 0;
 };
+
+// A row of a recorded step that is no sequence's has so many tokens behind it: with itself it sees
+// none. It has no pages, nothing is stored for it, and its attention is not computed.
+inline constexpr int64_t kPaddingPast = -1;
 
 struct AttentionConfig {
   int64_t heads = 0;
@@ -38,7 +42,10 @@ struct AttentionConfig {
   int64_t window = 0;            // sliding window in tokens, the current one included; 0: none
   DType kv_dtype = DType::kF32;  // f32, f16 or bf16
   int64_t layer = 0;             // the GPU keeps a page table for each
-  int64_t table_pages = 0;       // room for each sequence in it; 0: as many as there are
+  // Of a recorded step, whose page table has a row for each sequence, with a place for each of so
+  // many pages in each of the model's layers; 0: of any other pass.
+  int64_t table_pages = 0;
+  int64_t layers = 1;
 
   int64_t page_values() const { return 2 * kv_heads * kPageTokens * head_size; }
   int64_t page_bytes() const { return bytes_of(kv_dtype, page_values()); }

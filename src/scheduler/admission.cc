@@ -196,6 +196,7 @@ ServingStats ServingLoop::stats() {
     stats.kv_bytes_used[tier] = cache_.used_bytes(tier);
   }
   stats.traffic = passes_.traffic();
+  stats.recordings = engine_.recordings();
   clock_.fill(stats, ServingClock::Clock::now());
   return stats;
 }

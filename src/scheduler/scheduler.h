@@ -104,6 +104,7 @@ struct ServingStats {
   int64_t generated_tokens = 0;
   int64_t passes = 0;
   int64_t decode_passes = 0;  // without prompt tokens
+  int64_t recordings = 0;     // of the engine's decode steps, which take time; none on the CPU
   TierTraffic traffic;        // weight and KV bytes read
   // By tier, about once a second while there is work, since it waits for the steps in flight; zero
   // on the CPU.

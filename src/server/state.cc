@@ -137,6 +137,8 @@ void print_engine(std::string& out, const Service& service) {
       stats.reused_tokens);
   one("dak_generated_tokens_total", "counter", "Tokens generated.", stats.generated_tokens);
   one("dak_passes_total", "counter", "Passes through the model.", stats.passes);
+  one("dak_step_recordings_total", "counter", "Decode steps that were recorded, on a GPU.",
+      stats.recordings);
   one("dak_engine_seconds_total", "counter", "Time inside passes.", stats.engine_seconds);
   one("dak_scheduler_seconds_total", "counter", "Time between passes while there was work.",
       stats.scheduler_seconds);

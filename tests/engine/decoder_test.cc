@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+#include <random>
+
 #include "engine/decode_loop.h"
 #include "support/cuda.h"
 #include "support/loaded_model.h"
@@ -86,6 +90,72 @@ TEST(Decoder, ASeedGivesOneTextOnTheCpu) { expect_one_text_a_seed(options(Backen
 TEST(Decoder, ASeedGivesOneTextOnAGpu) {
   if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
   expect_one_text_a_seed(options(Backend::kCuda));
+}
+
+// Sequences that go on while others end, `counts` of them for some steps each, have the texts that
+// they have with all there to the end: on a GPU among numbers whose products round alike, with rows
+// that are nobody's and steps of other numbers of rows.
+void expect_the_same_texts_as_others_end(EngineOptions options, const std::vector<size_t>& counts) {
+  constexpr int64_t kStage = 9;
+  options.sequences = static_cast<int64_t>(counts[0]);
+  const auto engine = make_engine(options);
+  std::vector<SamplingParams> params;
+  for (size_t i = 0; i < counts[0]; ++i) params.push_back(kRows[i % kRows.size()]);
+  const auto steps = kStage * std::ssize(counts);
+  const std::vector<std::vector<TokenId>> expected = texts(*engine, params, steps);
+
+  std::vector<KvHold> holds(counts[0]);
+  std::vector<Sampler> samplers(params.begin(), params.end());
+  for (Sampler& sampler : samplers) sampler.observe_prompt(std::vector{kStart});
+  std::vector<std::vector<TokenId>> result(counts[0]);
+  std::vector<size_t> running(counts[0]);
+  std::iota(running.begin(), running.end(), size_t{0});
+  std::mt19937 random(static_cast<uint32_t>(counts[0]));
+  for (const size_t count : counts) {
+    while (running.size() > count) {
+      running.erase(running.begin() + static_cast<int64_t>(random() % running.size()));
+    }
+    std::vector<KvHold*> hold_places;
+    std::vector<Sampler*> sampler_places;
+    std::vector<TokenId> last;
+    for (const size_t i : running) {
+      hold_places.push_back(&holds[i]);
+      sampler_places.push_back(&samplers[i]);
+      last.push_back(result[i].empty() ? kStart : result[i].back());
+    }
+    Decoder decoder(*engine, hold_places, last, sampler_places);
+    for (int64_t step = 0, enqueued = 0; step < kStage; ++step) {
+      for (; enqueued < kStage && decoder.in_flight() <= decoder.ahead(); ++enqueued) {
+        decoder.enqueue();
+      }
+      const Decoder::Step done = decoder.finish();
+      for (size_t i = 0; i < count; ++i) result[running[i]].push_back(done.tokens[i]);
+    }
+  }
+  for (size_t i = 0; i < counts[0]; ++i) {
+    ASSERT_FALSE(result[i].empty());
+    const auto length = static_cast<int64_t>(result[i].size());
+    EXPECT_TRUE(std::equal(result[i].begin(), result[i].end(), expected[i].begin(),
+                           expected[i].begin() + length))
+        << "sequence " << i << " of " << counts[0] << ", which ended after " << length;
+  }
+  // One recording a number of rows at most.
+  EXPECT_LE(engine->recordings(), options.device.backend == Backend::kCpu ? 0 : std::ssize(counts));
+}
+
+TEST(Decoder, SequencesGoOnAsOthersEndOnTheCpu) {
+  expect_the_same_texts_as_others_end(options(Backend::kCpu), {7, 6, 5, 3, 1});
+}
+
+TEST(Decoder, SequencesGoOnAsOthersEndOnAGpu) {
+  if (const std::string reason = test::no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
+  for (const std::vector<size_t>& counts :
+       std::vector<std::vector<size_t>>{{16, 13, 11, 9, 7, 5, 3, 2, 1},
+                                        {32, 29, 25, 22, 17},
+                                        {64, 58, 49, 41, 33},
+                                        {100, 98, 81, 70, 65}}) {
+    expect_the_same_texts_as_others_end(options(Backend::kCuda), counts);
+  }
 }
 
 // A session's text against operations one by one, with every logit and each choice on the host.

@@ -10,22 +10,24 @@ namespace {
 // Recorded steps whose forward pass has happened: the same logits at every step.
 class FixedLogits {
  public:
-  FixedLogits(test::Gpu& gpu, const std::vector<float>& logits, int64_t rows,
-              TokenChoice choice = TokenChoice::kDevice)
+  FixedLogits(test::Gpu& gpu, const std::vector<float>& logits, int64_t rows)
       : rows_(rows),
         graph_(record_decode_graph(
-            gpu.ctx, choice,
+            gpu.ctx, rows,
             [tensor = gpu.tensor({rows, std::ssize(logits) / rows}, logits)] { return tensor; })) {}
 
   DecodeGraph& graph() { return *graph_; }
 
   // The first step draws the token after `past` + 1 others.
-  void start(int64_t past, const std::vector<DrawParams>& draws) {
+  void start(int64_t past, const std::vector<DrawParams>& draws,
+             const std::vector<int64_t>& nobodys = {}) {
     const std::vector<int32_t> tokens(static_cast<size_t>(rows_));
     const std::vector<int32_t> positions(static_cast<size_t>(rows_), static_cast<int32_t>(past));
     std::vector<KvSequence> sequences;
     for (int64_t row = 0; row < rows_; ++row) {
-      sequences.push_back({.pages = {}, .past = past, .first_row = row, .rows = 1});
+      const bool nobody = std::ranges::find(nobodys, row) != nobodys.end();
+      sequences.push_back(
+          {.pages = {}, .past = nobody ? kPaddingPast : past, .first_row = row, .rows = 1});
     }
     graph_->set_inputs(tokens, positions, {.table_pages = 1}, sequences, draws);
   }
@@ -149,7 +151,7 @@ TEST_F(DeviceDraw, ARowWithNothingToChooseFromHasNoToken) {
 TEST_F(DeviceDraw, TheHostsChoiceGetsTheLogits) {
   std::mt19937 random(5);
   std::vector<float> logits = test::random_logits(random, 3000);
-  FixedLogits step(*gpu_, logits, 3, TokenChoice::kHost);
+  FixedLogits step(*gpu_, logits, 3);
   for (int i = 0; i < 3; ++i) {
     step.start(i, {});
     step.graph().launch();
@@ -159,7 +161,46 @@ TEST_F(DeviceDraw, TheHostsChoiceGetsTheLogits) {
     ASSERT_EQ(result.logits.size(), logits.size());
     EXPECT_EQ(std::memcmp(result.logits.data(), logits.data(), logits.size() * sizeof(float)), 0);
   }
-  EXPECT_THROW(step.start(0, std::vector<DrawParams>(3)), Error);
+  EXPECT_THROW(step.start(0, std::vector<DrawParams>(2)), Error);  // there are three rows
+  // The same graph, with the device's choice.
+  step.start(0, std::vector<DrawParams>(3));
+  const std::vector<int32_t> chosen = step.run(2);
+  for (size_t row = 0; row < 3; ++row) {
+    const auto of_row = std::span(logits).subspan(row * 1000, 1000);
+    EXPECT_EQ(chosen[row], std::ranges::max_element(of_row) - of_row.begin());
+    EXPECT_EQ(chosen[3 + row], chosen[row]);
+  }
+}
+
+// They draw nothing, neither do they take part in a cluster's draw, and come to life again.
+TEST_F(DeviceDraw, RowsThatAreNobodysLeaveOthersAlone) {
+  std::mt19937 random(31);
+  TokenDrawer drawer;
+  for (const int64_t rows : {8, 40}) {
+    const auto width = size_t{3000};
+    const std::vector<float> logits =
+        test::random_logits(random, width * static_cast<size_t>(rows));
+    FixedLogits step(*gpu_, logits, rows);
+    for (const std::vector<int64_t>& nobodys :
+         std::vector<std::vector<int64_t>>{{0, 3, rows - 1}, {}, {1, 2, 4}}) {
+      std::vector<DrawParams> draws;
+      for (int64_t row = 0; row < rows; ++row) {
+        const bool nobody = std::ranges::find(nobodys, row) != nobodys.end();
+        draws.push_back(nobody ? DrawParams{} : test::random_draw(random));
+      }
+      step.start(20, draws, nobodys);
+      const std::vector<int32_t> chosen = step.run(4);
+      for (int64_t i = 0; i < std::ssize(chosen); ++i) {
+        const int64_t row = i % rows;
+        if (std::ranges::find(nobodys, row) != nobodys.end()) continue;
+        const auto index = static_cast<uint64_t>(21 + i / rows);
+        const auto own = std::span(logits).subspan(static_cast<size_t>(row) * width, width);
+        EXPECT_EQ(chosen[static_cast<size_t>(i)],
+                  drawer.draw(own, draws[static_cast<size_t>(row)], index))
+            << "row " << row << " of " << rows << ", step " << i / rows;
+      }
+    }
+  }
 }
 
 // Graphs take turns at what the device keeps of a step.

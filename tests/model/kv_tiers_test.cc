@@ -137,7 +137,7 @@ class Decoding {
     }
     Tensor out;
     const auto graph = record_decode_graph(
-        ctx_, TokenChoice::kDevice, [&] { return out = net_->forward(ctx_, batch, workspace_); });
+        ctx_, batch.rows(), [&] { return out = net_->forward(ctx_, batch, workspace_); });
     std::vector<float> all;
     const auto finish = [&] {
       for (const int32_t token : graph->finish().tokens) all.push_back(static_cast<float>(token));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "engine/step_rows.h"
 #include "kernels/random_fill.h"
 #include "poisoned_model.h"
 #include "serving_requests.h"
@@ -73,6 +74,36 @@ TEST_F(SchedulerOnAGpu, NanEndsItsRequestAlone) {
     for (int turn = 0; turn < 2; ++turn) {
       test::expect_the_victim_alone_fails(plan, test::answers_of(*engine, requests));
     }
+  }
+}
+
+// Whatever comes and goes: prompts that need more memory than those before them, whose passes are
+// GEMMs too, and answers that the host chooses, beside as many others as there are.
+TEST_F(SchedulerOnAGpu, EveryStepIsRecordedOnce) {
+  for (const bool warm : {true, false}) {
+    SCOPED_TRACE(warm ? "before the first answer" : "when it comes up");
+    EngineOptions wide = options(40);
+    wide.prefill_chunk = 128;
+    const auto engine = make_engine(wide);
+    const auto steps = std::ssize(all_step_rows(engine->sequences()));
+    if (warm) {
+      const Engine::WarmUp warm_up = engine->warm_up();
+      EXPECT_EQ(warm_up.steps, steps);
+      EXPECT_EQ(warm_up.recorded, steps);
+      EXPECT_EQ(engine->recordings(), steps);
+    }
+    std::vector<ServingRequest> requests;
+    for (uint32_t i = 0; i < 40; ++i) {
+      requests.push_back(
+          {.prompt = test::prompt_of(5 + 37 * i % 190, i), .max_tokens = 3 + 5 * i % 47});
+      requests.back().ignore_eos = true;
+      if (i % 9 == 8) requests.back().sampling.repetition_penalty = 1.2f;
+    }
+    for (const test::Answer& answer : test::answers_of(*engine, requests)) {
+      EXPECT_EQ(answer.reason, FinishReason::kMaxTokens);
+    }
+    EXPECT_LE(engine->recordings(), steps);
+    EXPECT_GT(engine->recordings(), warm ? 0 : 1);
   }
 }
 

@@ -52,10 +52,12 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
 // What a recorded decode step reads: its next inputs, one row for each sequence.
 void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const int32_t> positions,
                 const AttentionConfig& config, std::span<const KvSequence> sequences);
-// Brings the device's page tables of this layer up to date for graphs that read them. What such a
-// graph has to copy of the layer's remote pages before, in mode prefetch.
-std::vector<CopyRange> refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
-                                        std::span<const KvSequence> sequences);
+// What recorded steps shall know of a layer's pages; it goes up with the next step. `versions`: see
+// DecodeGraph::set_pages. What such a step has to copy of the layer's remote pages before, in mode
+// prefetch.
+std::vector<CopyRange> tell_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                                     std::span<const KvSequence> sequences,
+                                     std::span<const int64_t> versions);
 const float* host_values(OpContext& ctx, const Tensor& x);
 std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx);
 

@@ -16,21 +16,24 @@ static_assert(DecodeGraph::kInFlight <= cuda::kTokenHistory);
 
 class CudaDecodeGraph final : public DecodeGraph {
  public:
-  CudaDecodeGraph(OpContext& ctx, TokenChoice choice, const std::function<Tensor()>& forward)
-      : ctx_(ctx), backend_(*ctx.cuda), choice_(choice) {
+  CudaDecodeGraph(OpContext& ctx, int64_t rows, const std::function<Tensor()>& forward)
+      : ctx_(ctx), backend_(*ctx.cuda), rows_(rows) {
     backend_.enter();
     for (cudaEvent_t& event : finished_events_) cuda_check(cudaEventCreate(&event));
     cuda_check(cudaEventCreate(&begun_));
-    logits_ = forward();
-    rows_ = logits_.dim(0);
     const CudaBackend::StepState state = backend_.step_state(rows_);
     history_ = state.history;
     give_inputs_a_place();
-    generation_ = backend_.generation();
+    if (!backend_.has_places(rows_)) {
+      forward();
+      backend_.set_has_places(rows_);
+    }
+    generation_ = backend_.generation(rows_);
     recording_ = backend_.record([&] {
       ctx_.traffic = {};
-      forward();
-      if (choice_ == TokenChoice::kDevice) record_choice(state);
+      logits_ = forward();
+      require(logits_.dim(0) == rows_, "a decode graph of another number of rows");
+      record_choice(state);
     });
     require(!stale(), "recording a graph moved its buffers");
     for (const RecordedKvCopies& copies : recording_.kv_copies) switch_spare_off(copies);
@@ -51,24 +54,25 @@ class CudaDecodeGraph final : public DecodeGraph {
                   std::span<const DrawParams> draws) override {
     require(launched_ == finished_ && std::ssize(tokens) == rows_,
             "decode graph: inputs while steps are in flight, or of another batch");
-    require(std::ssize(draws) == (choice_ == TokenChoice::kDevice ? rows_ : 0),
+    require(draws.empty() || std::ssize(draws) == rows_,
             "decode graph: draws for another number of rows");
+    choice_ = draws.empty() ? TokenChoice::kHost : TokenChoice::kDevice;
     cuda::set_inputs(ctx_, tokens, positions, config, sequences);
     upload_logit_rows();
-    if (choice_ == TokenChoice::kDevice) backend_.upload(CudaBackend::kDraws, draws);
+    const std::vector<DrawParams> greedy(draws.empty() ? static_cast<size_t>(rows_) : 0);
+    backend_.upload(CudaBackend::kDraws, draws.empty() ? greedy : draws);
     inputs_epoch_ = backend_.input_epoch();
     launched_ = finished_ = backend_.steps_launched();  // other graphs' steps count too
   }
   bool lost_inputs() const override { return inputs_epoch_ != backend_.input_epoch(); }
-  bool stale() const override { return generation_ != backend_.generation(); }
+  bool stale() const override { return generation_ != backend_.generation(rows_); }
 
-  void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences) override {
-    const bool lost = lost_inputs();
-    const std::vector<CopyRange> ranges = cuda::refresh_kv_pages(ctx_, config, sequences);
+  void set_pages(const AttentionConfig& config, std::span<const KvSequence> sequences,
+                 std::span<const int64_t> versions) override {
+    const std::vector<CopyRange> ranges = cuda::tell_kv_pages(ctx_, config, sequences, versions);
     for (RecordedKvCopies& copies : recording_.kv_copies) {
       if (copies.layer == config.layer) set_ranges(copies, at_most(ranges, copies.nodes.size()));
     }
-    if (!lost) inputs_epoch_ = backend_.input_epoch();
   }
 
   void launch() override {
@@ -76,16 +80,16 @@ class CudaDecodeGraph final : public DecodeGraph {
     require(launched_ - finished_ < (choice_ == TokenChoice::kDevice ? kInFlight : 1),
             "decode graph: too many steps in flight");
     backend_.enter();
+    backend_.send_step_tables();
     if (launched_ == finished_) {
       cuda_check(cudaEventRecord(begun_, backend_.stream()));
       from_ = begun_;
     }
     if (backend_.prefetcher() != nullptr) backend_.prefetcher()->prepare_launch();
     cuda_check(cudaGraphLaunch(recording_.executable, backend_.stream()));
-    if (choice_ == TokenChoice::kDevice) {
-      backend_.count_step();
-      backend_.forget_uploads({CudaBackend::kIds, CudaBackend::kPositions, CudaBackend::kKvRows});
-    } else {
+    backend_.count_step();
+    backend_.forget_uploads({CudaBackend::kIds, CudaBackend::kPositions, CudaBackend::kKvRows});
+    if (choice_ == TokenChoice::kHost) {
       host_logits_ = backend_.start_download(logits_.f32(), logits_.elements());
     }
     cuda_check(cudaEventRecord(event(launched_), backend_.stream()));
@@ -177,15 +181,15 @@ class CudaDecodeGraph final : public DecodeGraph {
 
   OpContext& ctx_;
   CudaBackend& backend_;
-  const TokenChoice choice_;
+  const int64_t rows_;
+  TokenChoice choice_ = TokenChoice::kHost;  // as of the last inputs
   Tensor logits_;
   const float* host_logits_ = nullptr;
-  int64_t rows_ = 0;
   uint64_t generation_ = 0;
   uint64_t inputs_epoch_ = 0;
   int32_t* history_ = nullptr;
   CudaBackend::Recording recording_;
-  int64_t launched_ = 0;  // kDevice: as the device counts steps
+  int64_t launched_ = 0;  // as the device counts steps
   int64_t finished_ = 0;
   std::array<cudaEvent_t, 2 * kInFlight> finished_events_{};
   cudaEvent_t begun_ = nullptr;
@@ -194,10 +198,10 @@ class CudaDecodeGraph final : public DecodeGraph {
 
 }  // namespace
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext& ctx, TokenChoice choice,
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext& ctx, int64_t rows,
                                                  const std::function<Tensor()>& forward) {
   require(ctx.cuda != nullptr, "a decode graph without a CUDA backend");
-  return std::make_unique<CudaDecodeGraph>(ctx, choice, forward);
+  return std::make_unique<CudaDecodeGraph>(ctx, rows, forward);
 }
 
 }  // namespace dak

@@ -40,6 +40,14 @@ inline constexpr int kRunPages = 16;
 inline constexpr int64_t kMostCutRows = 64;
 inline constexpr int64_t kMostCutRuns = 2048;
 constexpr int64_t kv_runs_for(int64_t pages) { return (pages + kRunPages - 1) / kRunPages; }
+// Rows that one launch takes in an engine that decodes so many sequences side by side and has
+// passes of so many rows, each with up to `pages` pages.
+constexpr int64_t most_cut_rows(int64_t sequences, int64_t rows, int64_t pages) {
+  const int64_t by_runs = kMostCutRuns / kv_runs_for(pages);
+  const int64_t of_pass = rows < kMostCutRows ? rows : kMostCutRows;
+  const int64_t cut = of_pass < by_runs ? of_pass : by_runs;
+  return sequences > cut ? sequences : cut;
+}
 // The last run of so many pages, where a rest shorter than a run belongs to the run before it.
 constexpr int64_t last_run(int64_t pages) {
   return pages < 2 * kRunPages ? 0 : pages / kRunPages - 1;

@@ -26,6 +26,12 @@ std::vector<CopyRange> joined(std::vector<CopyRange> ranges);
 // At most `most` of them (1 and more): the narrowest gaps are copied too.
 std::vector<CopyRange> at_most(std::vector<CopyRange> ranges, size_t most);
 
+// Copies that a recorded step of so many sequences has for a layer: two ranges of each, unless they
+// are many. What does not fit is copied with the gaps between.
+constexpr size_t recorded_copies(size_t sequences) {
+  return sequences < 4 ? 8 : sequences < 32 ? 2 * sequences : 64;
+}
+
 struct KvPool {
   const std::byte* data = nullptr;
   int64_t size_bytes = 0;

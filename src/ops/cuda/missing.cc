@@ -30,10 +30,11 @@ void check_uva() { refuse(); }
 std::unique_ptr<PageMover> make_cuda_page_mover(CudaBackend&) { refuse(); }
 std::optional<double> measure_tensor_peak(int, DType) { refuse(); }
 
-std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, TokenChoice,
+std::unique_ptr<DecodeGraph> record_decode_graph(OpContext&, int64_t,
                                                  const std::function<Tensor()>&) {
   refuse();
 }
+void reserve_decode_graphs(OpContext&, const AttentionConfig&, int64_t, int64_t) { refuse(); }
 
 namespace cuda {
 

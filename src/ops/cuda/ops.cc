@@ -6,6 +6,7 @@
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/prefill_attention.h"
 #include "ops/cuda/state.h"
+#include "ops/cuda/step_tables.h"
 #include "ops/cuda/uva_kernels.h"
 
 namespace dak::cuda {
@@ -69,11 +70,6 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
   }
 }
 
-// More rows than a decode step has: one product, which reads what is remote once.
-bool is_wide(const CudaBackend& backend, int64_t rows) {
-  return rows > kMaxSplitBatch && backend.kernels() == KernelKind::kTma;
-}
-
 void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const TieredTensor& w,
                    const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const cudaStream_t stream = backend.stream();
@@ -124,7 +120,7 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
     return multiply_row_major(backend, x, w, out, epilogue, gated);
   }
   const int64_t m = x.dim(0);
-  const bool wide = is_wide(backend, m);
+  const bool wide = backend.is_wide(m);
   // Schedules first: making them may wait for the stream.
   if (wide) {
     backend.wide(w);
@@ -139,9 +135,12 @@ void multiply(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tens
   if (backend.prefetcher() != nullptr) backend.prefetcher()->release(w);
 }
 
-// The page table of a layer: for each sequence as many places as config.table_pages, or as it has.
+// A recorded step's, whose tables are made for it.
+bool in_step_tables(const AttentionConfig& config) { return config.table_pages > 0; }
+
+// Room for a sequence in the page table.
 int64_t pages_in_table(const AttentionConfig& config, const KvSequence& sequence) {
-  return config.table_pages > 0 ? config.table_pages : std::ssize(sequence.pages);
+  return in_step_tables(config) ? config.table_pages : std::ssize(sequence.pages);
 }
 
 std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& config,
@@ -149,10 +148,23 @@ std::byte* const* upload_pages(CudaBackend& backend, const AttentionConfig& conf
   std::vector<std::byte*> table;
   for (const KvSequence& s : sequences) {
     for (const KvPage& page : s.pages) table.push_back(page.data);
-    table.resize(table.size() +
-                 static_cast<size_t>(pages_in_table(config, s) - std::ssize(s.pages)));
   }
   return backend.upload(slot, std::span<std::byte* const>(table), config.layer);
+}
+
+// For a layer of recorded steps, on the host. What such a step has to copy of the layer's remote
+// pages before, in mode prefetch.
+std::vector<CopyRange> tell_step(CudaBackend& backend, const AttentionConfig& config,
+                                 std::span<const KvSequence> sequences,
+                                 std::span<const int64_t> versions) {
+  std::optional<StagedKv> staged;
+  if (backend.prefetcher() != nullptr) staged = backend.prefetcher()->staged(config, sequences);
+  backend.reserve_step_tables(
+      {.rows = std::ssize(sequences), .layers = config.layers, .pages = config.table_pages});
+  backend.step_tables().set(config.layer, sequences,
+                            staged ? staged->sequences : std::span<const KvSequence>(), versions,
+                            takes_ring(config.heads, config.kv_heads));
+  return staged ? std::move(staged->ranges) : std::vector<CopyRange>();
 }
 
 // Neighbouring rows of a batch that one launch of paged attention takes.
@@ -210,43 +222,21 @@ std::vector<RowSlice> slices_of(const AttentionConfig& config,
   return slices;
 }
 
-// Pages of a run; without the ring, its row's last run is taken for as long as it can be.
-std::span<const KvPage> pages_of_run(const KvSequence& sequence, int64_t run, bool ring) {
-  const auto first = static_cast<size_t>(run * kRunPages);
-  const size_t left = sequence.pages.size() - first;
-  constexpr size_t kWhole = kRunPages;
-  const size_t longest = ring ? kWhole : 2 * kWhole - 1;
-  return sequence.pages.subspan(first, left <= longest ? left : kWhole);
-}
-
-// AttentionParams::runs. As long as the table, so that a recorded graph finds it where it was.
+// AttentionParams::runs.
 const uint64_t* upload_runs(CudaBackend& backend, const AttentionConfig& config,
                             std::span<const KvSequence> sequences) {
   const bool ring = takes_ring(config.heads, config.kv_heads);
-  std::array<std::vector<uint64_t>, kMaxTiers> by_tier;
-  int64_t room = 0;
+  std::vector<std::vector<TierRun>> rows;
+  size_t length = kMaxTiers;
   for (const KvSequence& s : sequences) {
     for (int64_t row = s.first_row; row < s.first_row + s.rows; ++row) {
-      room += kv_runs_for(pages_in_table(config, s));
-      for (int64_t run = 0; run < kv_runs_for(std::ssize(s.pages)); ++run) {
-        uint32_t remote = 0;
-        TierIndex tier = 0;
-        uint32_t bit = 1;
-        for (const KvPage& page : pages_of_run(s, run, ring)) {
-          if (page.tier != 0 && tier == 0) tier = page.tier;
-          if (page.tier != 0) remote |= bit;
-          bit <<= 1;
-        }
-        by_tier[tier].push_back(run_entry(row, run, remote));
-      }
+      rows.push_back(runs_of_row(s.pages, row, ring));
+      length += rows.back().size();
     }
   }
-  std::vector<uint64_t> runs;
-  runs.reserve(static_cast<size_t>(kMaxTiers + room));
-  for (const auto& entries : by_tier) runs.push_back(entries.size());
-  for (const auto& entries : by_tier) runs.insert(runs.end(), entries.begin(), entries.end());
-  runs.resize(static_cast<size_t>(kMaxTiers + room));
-  return backend.upload(CudaBackend::kKvRuns, std::span<const uint64_t>(runs), config.layer);
+  std::vector<uint64_t> list(length);
+  list_runs(rows, list);
+  return backend.upload(CudaBackend::kKvRuns, std::span<const uint64_t>(list), config.layer);
 }
 
 const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
@@ -254,20 +244,34 @@ const KvRow* upload_rows(CudaBackend& backend, const AttentionConfig& config,
   std::vector<KvRow> rows(static_cast<size_t>(m), KvRow{.first_page = 0, .token = -1, .fresh = 0});
   int64_t first_page = 0;
   for (const KvSequence& s : sequences) {
+    if (in_step_tables(config)) first_page = s.first_row * config.layers * config.table_pages;
     for (int64_t i = 0; i < s.rows; ++i) {
       rows[static_cast<size_t>(s.first_row + i)] = {.first_page = static_cast<int32_t>(first_page),
                                                     .token = static_cast<int32_t>(s.past + i),
                                                     .fresh = static_cast<int32_t>(s.past)};
     }
-    first_page += pages_in_table(config, s);
+    first_page += std::ssize(s.pages);
   }
   return backend.upload(CudaBackend::kKvRows, std::span<const KvRow>(rows));
 }
 
+// Where the kernels find a layer's pages. `seen`: as attention sees them, in mode prefetch.
+std::byte* const* page_table(CudaBackend& backend, const AttentionConfig& config,
+                             std::span<const KvSequence> sequences, bool seen) {
+  if (!in_step_tables(config)) {
+    return upload_pages(backend, config, sequences,
+                        seen ? CudaBackend::kSeenPages : CudaBackend::kKvPages);
+  }
+  if (!backend.recording() && !seen) {
+    tell_step(backend, config, sequences, {});
+    backend.send_step_tables();
+  }
+  return backend.step_pages(seen ? StepTables::kSeen : StepTables::kLie, config.layer);
+}
+
 KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
-                   std::span<const KvSequence> sequences, int64_t m,
-                   CudaBackend::Slot slot = CudaBackend::kKvPages) {
-  return {.pages = upload_pages(backend, config, sequences, slot),
+                   std::span<const KvSequence> sequences, int64_t m, bool seen = false) {
+  return {.pages = page_table(backend, config, sequences, seen),
           .rows = upload_rows(backend, config, sequences, m),
           .m = m,
           .heads = config.heads,
@@ -310,7 +314,8 @@ void attend_slice(CudaBackend& backend, const AttentionConfig& config, const Row
   params.q += values;
   params.out = static_cast<std::byte*>(params.out) + bytes_of(params.out_dtype, values);
   if (slice.cut) {
-    params.runs = upload_runs(backend, config, slice.sequences);
+    params.runs = in_step_tables(config) ? backend.step_runs(config.layer)
+                                         : upload_runs(backend, config, slice.sequences);
     for (size_t tier = 1; tier < kMaxTiers; ++tier) params.readers[tier] = backend.readers()[tier];
     int64_t most = 0;
     for (const KvSequence& s : slice.sequences) most = std::max(most, pages_in_table(config, s));
@@ -386,7 +391,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
 
 int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tier, int64_t rows) {
   if (weight.layout == WeightLayout::kRowMajor) return 1;
-  if (is_wide(*ctx.cuda, rows)) return 1;
+  if (ctx.cuda->is_wide(rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
   return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
 }
@@ -499,15 +504,17 @@ void announce_kv(OpContext& ctx, const AttentionConfig& config,
   Prefetcher* prefetcher = backend_of(ctx).prefetcher();
   if (prefetcher == nullptr) return;
   std::optional<StagedKv> staged = prefetcher->staged(config, sequences);
-  if (staged) prefetcher->announce_kv(config.layer, std::move(staged->ranges));
+  if (staged) {
+    prefetcher->announce_kv(config.layer, std::move(staged->ranges), sequences.size());
+  }
 }
 
 namespace {
 
 void attend(CudaBackend& backend, const AttentionConfig& config,
-            std::span<const KvSequence> sequences, CudaBackend::Slot pages, bool waits,
-            const Tensor& q, const Tensor& out) {
-  AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0), pages),
+            std::span<const KvSequence> sequences, bool seen, bool waits, const Tensor& q,
+            const Tensor& out) {
+  AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0), seen),
                          .q = q.f32(),
                          .out = out.data,
                          .out_dtype = out.dtype,
@@ -549,10 +556,10 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
   const std::optional<StagedKv> staged =
       prefetcher != nullptr ? prefetcher->staged(config, sequences) : std::nullopt;
   if (!staged) {
-    return attend(backend, config, sequences, CudaBackend::kKvPages, /*waits=*/false, q, out);
+    return attend(backend, config, sequences, /*seen=*/false, /*waits=*/false, q, out);
   }
   const bool waits = prefetcher->acquire_kv(config.layer);
-  attend(backend, config, staged->sequences, CudaBackend::kSeenPages, waits, q, out);
+  attend(backend, config, staged->sequences, /*seen=*/true, waits, q, out);
   prefetcher->release_kv(config.layer);
 }
 
@@ -564,17 +571,10 @@ void set_inputs(OpContext& ctx, std::span<const int32_t> tokens, std::span<const
   upload_rows(backend, config, sequences, std::ssize(tokens));
 }
 
-std::vector<CopyRange> refresh_kv_pages(OpContext& ctx, const AttentionConfig& config,
-                                        std::span<const KvSequence> sequences) {
-  CudaBackend& backend = backend_of(ctx);
-  upload_pages(backend, config, sequences, CudaBackend::kKvPages);
-  std::optional<StagedKv> staged;
-  if (backend.prefetcher() != nullptr) staged = backend.prefetcher()->staged(config, sequences);
-  if (staged) upload_pages(backend, config, staged->sequences, CudaBackend::kSeenPages);
-  const bool tensor_cores =
-      backend.kernels() != KernelKind::kPlain && on_tensor_cores(config.kv_dtype, config.head_size);
-  if (tensor_cores) upload_runs(backend, config, staged ? staged->sequences : sequences);
-  return staged ? std::move(staged->ranges) : std::vector<CopyRange>();
+std::vector<CopyRange> tell_kv_pages(OpContext& ctx, const AttentionConfig& config,
+                                     std::span<const KvSequence> sequences,
+                                     std::span<const int64_t> versions) {
+  return tell_step(backend_of(ctx), config, sequences, versions);
 }
 
 const float* host_values(OpContext& ctx, const Tensor& x) {

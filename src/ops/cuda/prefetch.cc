@@ -109,11 +109,12 @@ std::optional<StagedKv> Prefetcher::staged(const AttentionConfig& config,
 }
 
 // What an abandoned pass has left in the buffer is of no use.
-void Prefetcher::announce_kv(int64_t layer, std::vector<CopyRange> ranges) {
+void Prefetcher::announce_kv(int64_t layer, std::vector<CopyRange> ranges, size_t sequences) {
   const std::optional<size_t> at = kv_stage(layer);
   if (!at) return;
   cycle_[*at].announced = true;
   cycle_[*at].ranges = std::move(ranges);
+  cycle_[*at].sequences = sequences;
   if (buffer_of(*at).holds == at) buffer_of(*at).holds.reset();
 }
 
@@ -203,7 +204,7 @@ void Prefetcher::copy_ranges(const Stage& stage, std::byte* buffer) {
 // With copies to spare, of a byte: whoever has the graph switches them off.
 void Prefetcher::record_ranges(const Stage& stage, std::byte* buffer) {
   RecordedKvCopies recorded{.layer = stage.kv_layer, .nodes = {}, .ranges = stage.ranges};
-  recorded.ranges.resize(std::max(kLeastRecordedCopies, 2 * stage.ranges.size()));
+  recorded.ranges.resize(std::max(recorded_copies(stage.sequences), 2 * stage.ranges.size()));
   for (const CopyRange& range : recorded.ranges) {
     const int64_t bytes = std::max<int64_t>(1, range.end - range.begin);
     cuda_check(cudaMemcpyAsync(buffer + range.begin, stage.pool.data + range.begin,

@@ -31,7 +31,6 @@ struct RecordedKvCopies {
   std::vector<cudaGraphNode_t> nodes;  // of the graph that was recorded
   std::vector<CopyRange> ranges;       // of each; empty: it copies nothing that is needed
 };
-inline constexpr size_t kLeastRecordedCopies = 8;  // of a layer
 
 class Prefetcher {
  public:
@@ -44,13 +43,15 @@ class Prefetcher {
 
   // The weight as the kernels see it: all local. `weight` itself when nothing of it is remote.
   const TieredTensor& staged(const TieredTensor& weight) const;
+  bool stages_kv() const { return !kv_stage_of_.empty(); }  // pages of some layer
   // The pages of a layer as attention sees them; nullopt when none of the layer is staged.
   std::optional<StagedKv> staged(const AttentionConfig& config,
                                  std::span<const KvSequence> sequences) const;
 
   // What the pass that begins will read of a layer's pool. For every layer before the pass's first
-  // operation: copies run ahead.
-  void announce_kv(int64_t layer, std::vector<CopyRange> ranges);
+  // operation: copies run ahead. A recorded step has room for ranges of so many `sequences`, which
+  // may have none yet.
+  void announce_kv(int64_t layer, std::vector<CopyRange> ranges, size_t sequences = 1);
 
   // Before the kernels that read the weight, or the layer's pages. True: they wait for a copy, and
   // must not start early.
@@ -87,6 +88,7 @@ class Prefetcher {
     KvPool pool = {};               // of them
     bool announced = false;         // `ranges` are of the pass under way, which has not read them
     std::vector<CopyRange> ranges;  // of the pool
+    size_t sequences = 1;           // that were announced
     bool is_kv() const { return kv_layer >= 0; }
   };
   // As of the work enqueued so far.

@@ -82,6 +82,7 @@ __global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
   begin_dependent();
   if (blockIdx.x == 0 && threadIdx.x == 0) *p.step += 1;
   const int64_t m = blockIdx.x / kBestBlocks;
+  if (p.rows[m].token < 0) return;
   const float* logits = p.logits + m * p.vocabulary;
   unsigned long long best = 0;
   for (int64_t id = blockIdx.x % kBestBlocks * kBestThreads + threadIdx.x; id < p.vocabulary;
@@ -94,8 +95,9 @@ __global__ void best_token_kernel(const __grid_constant__ AdvanceParams p) {
   if (threadIdx.x % 32 == 0) atomicMax(&p.best[m], best);
 }
 
-// By one thread. -1: there was nothing to choose.
+// By one thread. -1: there was nothing to choose. A row of no sequence stays one.
 __device__ void advance(const AdvanceParams& p, int64_t row, int32_t token) {
+  if (p.rows[row].token < 0) return;
   p.best[row] = 0;
   p.ids[row] = token < 0 ? 0 : token;  // an id that exists, whatever happens
   p.positions[row] += 1;

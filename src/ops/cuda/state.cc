@@ -135,7 +135,7 @@ const SplitWeight& CudaBackend::split(const TieredTensor& weight) {
     // Growing the workspace replaces memory that enqueued kernels may still use.
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<SplitWeight>(tensor, sm_count_, readers_, kernels_);
-    if (workspace_.reserve(*made, kMaxSplitBatch)) ++generation_;
+    if (workspace_.reserve(*made, kMaxSplitBatch)) ++product_generations_[0];
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
@@ -148,7 +148,7 @@ const GemmWeight& CudaBackend::wide(const TieredTensor& weight) {
     const TieredTensor& tensor = seen(weight);
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<GemmWeight>(tensor);
-    if (gemm_workspace_.reserve(*made)) ++generation_;
+    if (gemm_workspace_.reserve(*made)) ++product_generations_[1];
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
@@ -165,6 +165,15 @@ const std::byte* const* CudaBackend::block_table(const TieredTensor& weight) {
     cuda_check(cudaMemcpy(table.as(), blocks.data(), bytes, cudaMemcpyHostToDevice));
   }
   return table.as<const std::byte*>();
+}
+
+bool CudaBackend::has_places(int64_t rows) const {
+  const Places& places = places_[is_wide(rows) ? 1 : 0];
+  return rows <= places.rows && places.generation == generation(rows);
+}
+
+void CudaBackend::set_has_places(int64_t rows) {
+  places_[is_wide(rows) ? 1 : 0] = {.rows = rows, .generation = generation(rows)};
 }
 
 void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {
@@ -243,16 +252,26 @@ std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> byt
       uploaded.host.clear();
       cuda_check(cudaStreamSynchronize(stream_));  // kernels may still read the old one
       uploaded.device = DeviceBuffer(2 * round_up(size));
-      ++generation_;
+      if (slot < kKvPages) ++generation_;
     }
     std::byte* staged = pinned_for(size);
     std::memcpy(staged, bytes.data(), bytes.size());
     cuda_check(cudaMemcpyAsync(uploaded.device.as(), staged, bytes.size(), cudaMemcpyHostToDevice,
                                stream_));
     uploaded.host.assign(bytes.begin(), bytes.end());
-    if (slot != kFrequencies) ++input_epoch_;  // those are the model's
+    if (slot < kKvPages && slot != kFrequencies) ++input_epoch_;  // those are the model's
   }
   return uploaded.device.as();
+}
+
+void CudaBackend::reserve_slot(Slot slot, int64_t size_bytes) {
+  Uploaded& uploaded = uploads_[slot];
+  if (size_bytes <= uploaded.device.size_bytes()) return;
+  require(!recording_, "an input's place grows while a graph is recorded");
+  cuda_check(cudaStreamSynchronize(stream_));  // kernels may still read the old one
+  uploaded.host.clear();
+  uploaded.device = DeviceBuffer(round_up(size_bytes));
+  ++generation_;
 }
 
 CudaBackend::Pieces CudaBackend::pieces(int64_t value_bytes, int64_t counters) {
@@ -277,7 +296,6 @@ CudaBackend::PrefillMemory CudaBackend::prefill_memory(int64_t ring_bytes, int64
     if (size_bytes <= buffer.size_bytes()) return false;
     require(!recording_, "attention's memory grows while a graph is recorded");
     cuda_check(cudaStreamSynchronize(stream_));
-    ++generation_;
     buffer = DeviceBuffer();  // freed first: never both sizes at once
     buffer = DeviceBuffer(size_bytes);
     return true;

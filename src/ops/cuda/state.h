@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -18,6 +19,7 @@
 #include "memory/tiered_tensor.h"
 #include "ops/context.h"
 #include "ops/cuda/prefetch.h"
+#include "ops/cuda/step_tables.h"
 #include "ops/cuda/uva.h"
 #include "ops/cuda_backend.h"
 
@@ -50,6 +52,8 @@ class CudaBackend {
   // Schedules of a weight, made at its first use; the workspace serves it from then on. In mode
   // prefetch the schedules read the buffers.
   const SplitWeight& split(const TieredTensor& weight);
+  // More rows than a decode step usually has: one product, which reads what is remote once.
+  bool is_wide(int64_t rows) const { return rows > kMaxSplitBatch && kernels_ == KernelKind::kTma; }
   // Addresses of the row blocks, on the device.
   const std::byte* const* block_table(const TieredTensor& weight);
   const SplitWorkspace& workspace() const { return workspace_; }
@@ -67,7 +71,7 @@ class CudaBackend {
     kRows,
     kKvRows,
     kDraws,
-    kKvPages,
+    kKvPages,  // from here on: not of recorded steps, which have step_tables
     kKvRuns = 1 << 20,
     kPrefillPlan = 1 << 21,
     kSeenPages = 1 << 22  // where attention sees pages, if not where they lie
@@ -82,10 +86,27 @@ class CudaBackend {
   T* slot(Slot slot) {
     return reinterpret_cast<T*>(uploads_.at(slot).device.as());
   }
+  // So much fits a slot from now on, without its place changing.
+  void reserve_slot(Slot slot, int64_t size_bytes);
   // Counts uploads to the slots that a decode step's inputs are in.
   uint64_t input_epoch() const { return input_epoch_; }
-  // Counts buffers that were replaced by larger ones: graphs recorded before are stale.
-  uint64_t generation() const { return generation_; }
+  // Counts what recorded steps of so many rows read and was replaced by something larger: those
+  // recorded before are stale.
+  uint64_t generation(int64_t rows) const {
+    return generation_ + product_generations_[is_wide(rows) ? 1 : 0];
+  }
+  // All that a recorded step of so many rows uses has its place, since a pass of as many rows or
+  // more has run; false before, and after the places have changed.
+  bool has_places(int64_t rows) const;
+  void set_has_places(int64_t rows);
+
+  // Of recorded steps. The pointers are the device's: a layer's pages, its runs.
+  cuda::StepTables& step_tables() { return step_tables_; }
+  void reserve_step_tables(const cuda::StepTables::Room& room);
+  std::byte* const* step_pages(cuda::StepTables::Which which, int64_t layer) const;
+  const uint64_t* step_runs(int64_t layer) const;
+  // What has changed goes up.
+  void send_step_tables();
   // Kernels changed what these slots hold: the next upload sends in any case.
   void forget_uploads(std::initializer_list<Slot> slots);
 
@@ -121,6 +142,7 @@ class CudaBackend {
     uint32_t* arrivals;  // zero between launches
   };
   Pieces pieces(int64_t value_bytes, int64_t counters);
+  bool recording() const { return recording_; }
 
   // Of attention with many rows: remote pages on their way, sums between units of work, counters
   // that are zero between launches. Grows and is kept; 0 bytes: not needed now.
@@ -144,6 +166,7 @@ class CudaBackend {
   const TieredTensor& seen(const TieredTensor& weight) const;
   std::byte* upload_bytes(size_t slot, std::span<const std::byte> bytes);
   std::byte* pinned_for(int64_t size_bytes);
+  void send_pages(cuda::StepTables::Which which, const cuda::StepTables::PageChange& change);
 
   struct Uploaded {
     std::vector<std::byte> host;
@@ -174,6 +197,15 @@ class CudaBackend {
   bool recording_ = false;
   uint64_t input_epoch_ = 0;
   uint64_t generation_ = 0;
+  std::array<uint64_t, 2> product_generations_{};  // of what the split matmul and the GEMM use
+  struct Places {
+    int64_t rows = 0;
+    uint64_t generation = 0;
+  };
+  std::array<Places, 2> places_;  // of steps by the split matmul, and by the GEMM
+  cuda::StepTables step_tables_;
+  std::array<DeviceBuffer, 2> step_pages_;  // by StepTables::Which
+  DeviceBuffer step_runs_;
   DeviceBuffer step_;
   int64_t steps_launched_ = 0;
   Pinned history_;
