@@ -152,7 +152,8 @@ struct AttentionParams {
   float* part_pieces;       // [kMostBlocks, kRunParts, piece_floats]
   uint32_t* part_arrivals;  // [kMostBlocks, kMergeWarps]
   LinkState* links;         // [kMaxTiers]
-  std::array<int32_t, kMaxTiers> readers;  // thread blocks for each tier but 0, while it has runs
+  std::array<int32_t, kMaxTiers>
+      readers;                   // thread blocks of each tier but 0 that has runs, at least
   bool overlap_previous = true;  // not for the kernel: false where pages come by a copy before it
 };
 // Any page, on any GPU.
