@@ -151,7 +151,7 @@ class Case {
   double time_in_graph(int count, int repeats) {
     CudaBackend& backend = *ctx_.cuda;
     for (int i = 0; i < count; ++i) enqueue(i);  // every layer's tables have a place from here on
-    const CudaBackend::Recording steps = backend.record([&] {
+    const CudaBackend::Recording steps = backend.record(1, [&] {
       for (int i = 0; i < count; ++i) enqueue(i);
     });
     cudaEvent_t begin = nullptr;

@@ -126,7 +126,7 @@ class Case {
   // Median milliseconds of one launch in a graph of `count`.
   double time_in_graph(int count, int repeats) {
     CudaBackend& backend = *ctx_.cuda;
-    const CudaBackend::Recording steps = backend.record([&] {
+    const CudaBackend::Recording steps = backend.record(1, [&] {
       for (int i = 0; i < count; ++i) enqueue();
     });
     EventPair events;

@@ -1,6 +1,7 @@
 #include "cli/bench_serve.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/thread_pool.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_stats.h"
 #include "cli/terminal.h"
@@ -120,6 +122,16 @@ void print_table(const OrderedRow& rows, bool markdown) {
   }
 }
 
+// Of all of this program's threads.
+double cpu_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
 int run(const BenchServeFlags& flags) {
   LoadOptions load = flags.load;
   if (flags.port < 1 || flags.port > 65535) {
@@ -147,6 +159,7 @@ int run(const BenchServeFlags& flags) {
                         {"prompt_tokens", flags.prompt},
                         {"output_tokens", flags.output_tokens},
                         {"shared_prefix", load.shared_prefix},
+                        {"threads", load.threads},
                         {"seed", load.seed},
                         {"slo_ttft_ms", 1000 * flags.targets.first_token_s},
                         {"slo_tpot_ms", 1000 * flags.targets.per_token_s}}},
@@ -162,12 +175,17 @@ int run(const BenchServeFlags& flags) {
                                                             static_cast<double>(load.requests));
                                 },
                             .cancel = &interrupt.flag()};
+      const double cpu_before = cpu_seconds();
       const std::vector<LoadResult> results = generate_load(load, hooks);
+      const double cpu = cpu_seconds() - cpu_before;
       if (interrupt.flag()) return 128 + SIGINT;
       OrderedRow row{
           {"rate_per_s", rate > 0 ? OrderedRow(rate) : OrderedRow(nullptr)},
           {"concurrency", concurrency > 0 ? OrderedRow(concurrency) : OrderedRow("any")}};
       row.update(load_row(results, flags.targets));
+      // Of this program: near `threads` it is what limits the answers.
+      const double span = row["seconds"].get<double>();
+      row["load_cores_busy"] = span > 0 ? cpu / span : 0;
       document["rows"].push_back(std::move(row));
     }
   }
@@ -229,6 +247,7 @@ OrderedRow load_row(const std::vector<LoadResult>& results, const LoadTargets& t
 
 Command add_bench_serve(CLI::App& bench) {
   auto flags = std::make_shared<BenchServeFlags>();
+  flags->load.threads = std::clamp(usable_cpus() / 4, 1, 4);
   CLI::App* command = bench.add_subcommand(
       "serve",
       "Load a server that runs already with streams of completions; prompts are random words");
@@ -247,6 +266,8 @@ Command add_bench_serve(CLI::App& bench) {
                       "Tokens of a prompt: N or LOW-HIGH (default: 128)");
   command->add_option("--output-tokens", flags->output_tokens,
                       "Tokens of an answer: N or LOW-HIGH (default: 64)");
+  command->add_option("--threads", flags->load.threads,
+                      "Threads that read the answers (default: a quarter of the cores, 1 to 4)");
   command->add_option("--shared-prefix", flags->load.shared_prefix,
                       "Tokens that all prompts begin with (default: 0)");
   command->add_option("--seed", flags->load.seed, "Of lengths, prompts and arrivals (default: 1)");

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
@@ -29,6 +30,7 @@ struct ServeFlags {
   std::string model_name;
   std::vector<std::string> keys;
   std::vector<std::string> key_files;
+  std::vector<std::string> admin_key_files;
   std::vector<std::string> cors_origins;
   int64_t max_running = 32;
   int64_t kv_tokens = 0;
@@ -37,6 +39,7 @@ struct ServeFlags {
   int64_t max_prompt = 0;
   int64_t max_choices = 16;
   int64_t max_connections = 4096;
+  int http_threads = 0;
   double header_timeout = 10;
   double body_timeout = 60;
   double idle_timeout = 75;
@@ -51,7 +54,8 @@ struct ServeFlags {
 
 constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
 constexpr int64_t kFullSequences = 8;                 // the KV cache's default room
-constexpr int64_t kOtherFiles = 64;                   // beside connections
+constexpr int64_t kOtherFiles = 128;                  // beside connections
+constexpr int kMostHttpThreads = 64;
 
 std::chrono::milliseconds milliseconds(double seconds, std::string_view flag, bool may_be_zero) {
   constexpr double kMost = 1e7;
@@ -68,10 +72,19 @@ int64_t at_least(int64_t value, int64_t least, std::string_view flag) {
   return value;
 }
 
+// The engine's own threads need cores too.
+int default_http_threads() { return std::clamp(usable_cpus() / 4, 1, 8); }
+
 HttpLimits limits_of(const ServeFlags& flags) {
   HttpLimits limits;
   limits.body_bytes = at_least(parse_bytes(flags.max_body, "--max-body"), 1024, "--max-body");
   limits.all_bodies_bytes = std::max(limits.all_bodies_bytes, limits.body_bytes);
+  limits.threads = flags.http_threads;
+  if (limits.threads < 0 || limits.threads > kMostHttpThreads) {
+    throw_invalid("--http-threads", {}, std::to_string(limits.threads),
+                  fmt::format("is outside 0 to {}", kMostHttpThreads));
+  }
+  if (limits.threads == 0) limits.threads = default_http_threads();
   limits.connections = at_least(flags.max_connections, 1, "--max-connections");
   limits.header_time = milliseconds(flags.header_timeout, "--header-timeout", false);
   limits.body_time = milliseconds(flags.body_timeout, "--body-timeout", false);
@@ -111,7 +124,7 @@ std::string default_name(const std::string& model) {
   return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
 }
 
-// The first signal lets answers end, the second does not. Of the server's thread, but for
+// The first signal lets answers end, the second does not. Of one of the server's threads, but for
 // `serving`.
 class Shutdown {
  public:
@@ -167,7 +180,9 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
   if (not_modelled(options).empty()) {
     service.predict = [&options, &engine](int64_t batch, int64_t context) {
       const Workload workload{{.phase = Phase::kDecode, .batch = batch, .context = context}};
-      return forecast_of(engine.config(), options, engine.plan(), workload).entries.at(0).seconds;
+      return forecast_of(engine.config(), options, *engine.plan_now(), workload)
+          .entries.at(0)
+          .seconds;
     };
   }
   return service;
@@ -191,6 +206,7 @@ int serve(ServeFlags& flags) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 0 to 65535");
   }
   AppOptions app_options{.keys = keys_of(flags), .cors_origins = flags.cors_origins};
+  for (const std::string& file : flags.admin_key_files) app_options.admin_keys.add_file(file);
   if (flags.log_requests) {
     app_options.log = [](const std::string& line) { fmt::print(stderr, "dak: {}\n", line); };
   }
@@ -274,11 +290,19 @@ Command add_serve(CLI::App& app) {
   command->add_option("--api-key-file", flags->key_files, "File with a key a line (repeatable)")
       ->allow_extra_args(false);
   command
+      ->add_option("--admin-key-file", flags->admin_key_files,
+                   "File with a key a line, for those who may give tiers back (repeatable; "
+                   "default: nobody may)")
+      ->allow_extra_args(false);
+  command
       ->add_option("--cors-origin", flags->cors_origins,
                    "Web page origin that may use the API from a browser, or * (repeatable; "
                    "default: none)")
       ->allow_extra_args(false);
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
+  command->add_option("--http-threads", flags->http_threads,
+                      "Threads that read requests and write answers (default: a quarter of the "
+                      "cores, 1 to 8)");
   flags->warm_up_option = command->add_option(
       "--warm-up", flags->warm_up,
       "Most seconds to record decode steps on a GPU before it is ready (default: 30; 0: while "

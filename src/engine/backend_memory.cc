@@ -51,9 +51,9 @@ SplitMemory split_matmul_memory(const std::vector<Operand>& operands) {
   return memory;
 }
 
-int64_t gemm_memory_bytes(const std::vector<Operand>& operands) {
+int64_t gemm_memory_bytes(const std::vector<Operand>& operands, int64_t ring_bytes) {
   int64_t schedules = 0;
-  int64_t ring = kGemmRingBytes;
+  int64_t ring = ring_bytes;
   int64_t counters = 0;
   for (const Operand& operand : operands) {
     if (operand.use != OperandUse::kMatmul) continue;
@@ -144,7 +144,8 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   const cuda::StepTables::Room steps{
       .rows = needs.sequences, .layers = config.layers, .pages = pages};
   tables += (needs.stages_kv ? 2 : 1) * steps.table_bytes() + steps.run_bytes();
-  const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands) : 0;
+  const int64_t ring = needs.sequences > kMostSplitRows ? kGemmAheadRingBytes : kGemmRingBytes;
+  const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands, ring) : 0;
   const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
                         split.partial_bytes + tables + pieces + graph_bytes(config, needs) +
                         kInputBytes + kWarmUpAllocations * kAllocation;

@@ -36,7 +36,8 @@ SplitMemory split_matmul_memory(const std::vector<Operand>& operands);
 // counters, and the tables of all layers.
 int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& needs);
 
-// The part of products with more rows: schedules of all weights, rings and counters.
-int64_t gemm_memory_bytes(const std::vector<Operand>& operands);
+// The part of products with more rows: schedules of all weights, rings (of `ring_bytes` each, or
+// more for wide weights) and counters.
+int64_t gemm_memory_bytes(const std::vector<Operand>& operands, int64_t ring_bytes);
 
 }  // namespace dak

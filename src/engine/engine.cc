@@ -35,6 +35,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       context_(options.kv_tokens > 0 ? planned_context(config_, options)
                                      : plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(plan_.fixed.prefill_chunk) {
+  publish_plan();
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();
   const auto start = std::chrono::steady_clock::now();

@@ -153,7 +153,10 @@ class Engine {
   ~Engine();
 
   const ModelConfig& config() const { return config_; }
+  // What lies where. For whoever runs the engine's steps: revoke_tier changes it.
   const Plan& plan() const { return plan_; }
+  // The same, for any thread: as it is now, and so for good.
+  std::shared_ptr<const Plan> plan_now() const;
   // Throws kNotFound for a model without one (synthetic weights from a config.json alone).
   const Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_.has_value(); }
@@ -187,11 +190,16 @@ class Engine {
   // difference. By whoever runs the engine's steps, with none in flight: on a GPU there is one
   // whenever a token is shown. Throws kNotFound for a name that is no remote tier's,
   // kResourceExhausted where no tier has room, kInvalidArgument with a step in flight and
-  // kUnsupported in modes prefetch and uva; all is then as it was. `plan` tells what is where
-  // afterwards: nobody may be reading it meanwhile.
+  // kUnsupported in modes prefetch and uva; all is then as it was. `plan` and `plan_now` tell what
+  // is where afterwards.
   void revoke_tier(std::string_view name);
   // The same from any thread, before the next step that is taken. The future gets what it throws.
   std::future<void> revoke_tier_soon(std::string name);
+  // Any thread: some wait for a moment without a step in flight, which whoever runs the steps is to
+  // make.
+  bool revoke_wanted() const { return revoke_wanted_; }
+  // Whoever runs the steps: there will be no such moment. Futures so far get `error`.
+  void refuse_revokes(const Error& error);
 
  private:
   friend class Session;
@@ -219,6 +227,8 @@ class Engine {
   TierIndex remote_tier_named(std::string_view name) const;
   TierIndex tier_to_take(TierIndex from, int64_t need) const;
   void take_revokes();
+  std::vector<Revoke> pending_revokes();
+  void publish_plan();
 
   // One forward pass over `tokens` of one sequence; logits of the last when `want_logits`.
   std::span<const float> run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,
@@ -244,6 +254,8 @@ class Engine {
   int64_t recordings_ = 0;
   double load_seconds_ = 0;
   int64_t steps_in_flight_ = 0;  // of all decoders
+  mutable std::mutex plan_mutex_;
+  std::shared_ptr<const Plan> plan_now_;  // a copy of plan_
   std::mutex revoke_mutex_;
   std::vector<Revoke> revokes_;
   std::atomic<bool> revoke_wanted_ = false;

@@ -88,7 +88,19 @@ void Engine::revoke_tier(std::string_view name) {
     replan(plan_, from, to);
   }
   plan_.tiers[from].capacity_bytes = 0;
+  publish_plan();
   weights_->arena(from).release();
+}
+
+void Engine::publish_plan() {
+  auto copy = std::make_shared<const Plan>(plan_);
+  const std::lock_guard lock(plan_mutex_);
+  plan_now_ = std::move(copy);
+}
+
+std::shared_ptr<const Plan> Engine::plan_now() const {
+  const std::lock_guard lock(plan_mutex_);
+  return plan_now_;
 }
 
 std::future<void> Engine::revoke_tier_soon(std::string name) {
@@ -101,8 +113,7 @@ std::future<void> Engine::revoke_tier_soon(std::string name) {
 // Between two steps.
 void Engine::take_revokes() {
   if (!revoke_wanted_ || steps_in_flight_ > 0) return;
-  const std::lock_guard lock(revoke_mutex_);
-  for (Revoke& revoke : revokes_) {
+  for (Revoke& revoke : pending_revokes()) {
     try {
       revoke_tier(revoke.name);
       revoke.done.set_value();
@@ -110,8 +121,19 @@ void Engine::take_revokes() {
       revoke.done.set_exception(std::current_exception());
     }
   }
-  revokes_.clear();
+}
+
+void Engine::refuse_revokes(const Error& error) {
+  for (Revoke& revoke : pending_revokes()) {
+    revoke.done.set_exception(std::make_exception_ptr(error));
+  }
+}
+
+// Moved out, so that whoever asks for another does not wait for those.
+std::vector<Engine::Revoke> Engine::pending_revokes() {
+  const std::lock_guard lock(revoke_mutex_);
   revoke_wanted_ = false;
+  return std::exchange(revokes_, {});
 }
 
 }  // namespace dak

@@ -56,16 +56,6 @@ void check_workspace(const GemmWeight& weight, const GemmWorkspace& workspace,
           "gemm without a reserved workspace");
 }
 
-void set_tiers(GemmParams& params, const GemmSchedule& schedule) {
-  for (int tier = 1; tier < kMaxTiers; ++tier) {
-    const auto t = static_cast<size_t>(tier);
-    if (schedule.fetch_begin[t] == schedule.fetch_end[t]) continue;
-    params.tier[params.tiers] = tier;
-    params.fetch_begin[params.tiers] = schedule.fetch_begin[t];
-    params.fetch_end[params.tiers++] = schedule.fetch_end[t];
-  }
-}
-
 }  // namespace
 
 GemmWeight::GemmWeight(const TieredTensor& weight)
@@ -76,6 +66,7 @@ GemmWeight::GemmWeight(const TieredTensor& weight)
       groups_(0),
       schedule_(make_gemm_schedule(weight)) {
   groups_ = static_cast<int>(schedule_.blocks.size()) / kGroupBlocks;
+  fetch_list_ = schedule_.fetches;
   blocks_ = upload(schedule_.blocks);
   fetches_ = upload(schedule_.fetches);
 }
@@ -84,6 +75,36 @@ int64_t GemmWeight::counter_bytes() const {
   if (schedule_.remote_blocks == 0) return 0;
   return static_cast<int64_t>(sizeof(GemmCounters)) +
          4 * static_cast<int64_t>(schedule_.remote_blocks) * (schedule_.segments + 1);
+}
+
+GemmFeed GemmWeight::feed(const GemmWorkspace::Half& half) const {
+  GemmFeed feed{.blocks = blocks(),
+                .fetches = fetches(),
+                .counters = half.counters,
+                .ring = schedule_.remote_blocks > 0 ? half.ring : nullptr,
+                .block_bytes = block_bytes_,
+                .slots = static_cast<int32_t>(half.ring_bytes / block_bytes_),
+                .chunks = schedule_.chunks,
+                .segments = schedule_.segments,
+                .remote_blocks = schedule_.remote_blocks,
+                .tiers = 0,
+                .tier = {},
+                .fetch_begin = {},
+                .fetch_end = {},
+                .early_end = {}};
+  for (int tier = 1; tier < kMaxTiers; ++tier) {
+    const auto t = static_cast<size_t>(tier);
+    const int begin = schedule_.fetch_begin[t];
+    const int end = schedule_.fetch_end[t];
+    if (begin == end) continue;
+    const auto all = std::span(fetch_list_)
+                         .subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    feed.tier[feed.tiers] = tier;
+    feed.fetch_begin[feed.tiers] = begin;
+    feed.fetch_end[feed.tiers] = end;
+    feed.early_end[feed.tiers++] = begin + early_fetches(all, feed.slots);
+  }
+  return feed;
 }
 
 bool GemmWorkspace::reserve(const GemmWeight& weight, int64_t ring_bytes) {
@@ -105,8 +126,8 @@ bool GemmWorkspace::reserve(const GemmWeight& weight, int64_t ring_bytes) {
   return moved;
 }
 
-GemmWorkspace::Half GemmWorkspace::next_half() const {
-  const int64_t half = launches_++ % 2;
+GemmWorkspace::Half GemmWorkspace::half(unsigned launch) const {
+  const int64_t half = launch % 2;
   return {.ring = rings_.as() + half * (rings_.size_bytes() / 2),
           .ring_bytes = rings_.size_bytes() / 2,
           .counters = reinterpret_cast<GemmCounters*>(counters_.as() + half * counter_bytes())};
@@ -167,16 +188,9 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
   GemmParams params{
       .x_map = x_map(tile),
       .x_half_map = x_map(tile / 2),
-      .blocks = weight.blocks(),
-      .fetches = weight.fetches(),
+      .feed = weight.feed({}),
+      .ahead = args.ahead,
       .links = links.device_states(),
-      .counters = nullptr,
-      .ring = nullptr,
-      .block_bytes = weight.block_bytes(),
-      .slots = 0,
-      .chunks = schedule.chunks,
-      .segments = schedule.segments,
-      .remote_blocks = schedule.remote_blocks,
       .groups = static_cast<int32_t>(groups),
       .order = order_groups(static_cast<int>(groups),
                             static_cast<int>(ceil_div(schedule.remote_blocks, per_group)),
@@ -187,10 +201,6 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
       .whole_tiles = static_cast<int32_t>(
           tile == 256 && form.halves && shares ? whole_tiles_of(tiles, most) : tiles),
       .readers = form.readers > 0 ? form.readers : INT32_MAX,
-      .tiers = 0,
-      .tier = {},
-      .fetch_begin = {},
-      .fetch_end = {},
       .epilogue = {.out = args.out,
                    .residual = args.residual,
                    .bias = args.bias,
@@ -204,10 +214,7 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
   if (form.ring && schedule.remote_blocks > 0) {
     const GemmWorkspace::Half half = workspace.next_half();
     check_workspace(weight, workspace, half);
-    params.ring = half.ring;
-    params.counters = half.counters;
-    params.slots = static_cast<int32_t>(half.ring_bytes / weight.block_bytes());
-    set_tiers(params, schedule);
+    params.feed = weight.feed(half);
     clusters = std::max<int64_t>(clusters, kLeastReaders / size);
   }
   launch_sm90_gemm(params, weight.dtype(), tile,

@@ -4,7 +4,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/dtype.h"
 #include "kernels/device_buffer.h"
@@ -17,34 +19,7 @@
 
 namespace dak {
 
-// A weight's schedule on the device. The row blocks themselves stay where they are and must
-// outlive this; their addresses must be readable by the current device.
-class GemmWeight {
- public:
-  // Throws kInvalidArgument for a weight that is not 16-bit or inconsistent.
-  explicit GemmWeight(const TieredTensor& weight);
-
-  const GemmSchedule& schedule() const { return schedule_; }  // its lists are on the device
-  const GemmBlock* blocks() const { return blocks_.as<GemmBlock>(); }
-  const GemmFetch* fetches() const { return fetches_.as<GemmFetch>(); }
-  int groups() const { return groups_; }
-  int64_t rows() const { return rows_; }
-  int64_t cols() const { return cols_; }
-  int64_t block_bytes() const { return block_bytes_; }
-  DType dtype() const { return dtype_; }
-  const TierTraffic& traffic() const { return schedule_.traffic; }
-  int64_t counter_bytes() const;
-
- private:
-  int64_t rows_;
-  int64_t cols_;
-  int64_t block_bytes_;
-  DType dtype_;
-  int groups_;  // of kGroupBlocks
-  GemmSchedule schedule_;
-  DeviceBuffer blocks_;
-  DeviceBuffer fetches_;
-};
+class GemmWeight;
 
 // Rings and counters, shared by all GEMMs of one stream. Two halves that launches use in turn, for
 // a launch may begin while the one before it runs.
@@ -61,13 +36,50 @@ class GemmWorkspace {
     int64_t ring_bytes;
     GemmCounters* counters;
   };
-  Half next_half() const;
+  Half next_half() const { return half(launches_++); }
+  // That of the launch that comes `later` launches after the next one.
+  Half half_of_next(unsigned later) const { return half(launches_ + later); }
   int64_t counter_bytes() const { return counters_.size_bytes() / 2; }
 
  private:
+  Half half(unsigned launch) const;
+
   DeviceBuffer rings_;
   DeviceBuffer counters_;
   mutable unsigned launches_ = 0;
+};
+
+// A weight's schedule on the device. The row blocks themselves stay where they are and must
+// outlive this; their addresses must be readable by the current device.
+class GemmWeight {
+ public:
+  // Throws kInvalidArgument for a weight that is not 16-bit or inconsistent.
+  explicit GemmWeight(const TieredTensor& weight);
+
+  const GemmSchedule& schedule() const { return schedule_; }  // its lists are on the device
+  const GemmBlock* blocks() const { return blocks_.as<GemmBlock>(); }
+  const GemmFetch* fetches() const { return fetches_.as<GemmFetch>(); }
+  // For a launch in `half`, reserved for this weight. No ring for a weight without remote row
+  // blocks.
+  GemmFeed feed(const GemmWorkspace::Half& half) const;
+  int groups() const { return groups_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t block_bytes() const { return block_bytes_; }
+  DType dtype() const { return dtype_; }
+  const TierTraffic& traffic() const { return schedule_.traffic; }
+  int64_t counter_bytes() const;
+
+ private:
+  int64_t rows_;
+  int64_t cols_;
+  int64_t block_bytes_;
+  DType dtype_;
+  int groups_;  // of kGroupBlocks
+  GemmSchedule schedule_;
+  std::vector<GemmFetch> fetch_list_;
+  DeviceBuffer blocks_;
+  DeviceBuffer fetches_;
 };
 
 // How a GEMM goes about it; none of this changes a bit of the result.
@@ -95,6 +107,10 @@ struct GemmArgs {
   bool gated = false;              // rows interleaved by gated_source_row: activation(gate) * up
   const void* residual = nullptr;  // like out, added last; may be `out` itself
   bool overlap_previous = true;    // programmatic dependent launch
+  // For whom this launch fetches when it has all of its own: launches to come in the same stream,
+  // in their order, each in the half that it will take; the first has no ring where there are none.
+  // Both only if this launch takes no half itself.
+  std::array<GemmFeed, kGemmAhead> ahead{};
   GemmForm form;
 };
 

@@ -66,6 +66,12 @@ GemmSchedule make_gemm_schedule(const TieredTensor& weight) {
   return schedule;
 }
 
+int early_fetches(std::span<const GemmFetch> fetches, int slots) {
+  const auto late =
+      std::ranges::find_if(fetches, [slots](const GemmFetch& f) { return f.block >= slots; });
+  return static_cast<int>(late - fetches.begin());
+}
+
 GemmOrdering order_groups(int groups, int remote_groups, int at_once, GemmOrder order) {
   const int local = groups - remote_groups;
   switch (order) {

@@ -4,7 +4,8 @@
 // A persistent thread block multiplies tiles of 128 outputs x 128 or 256 tokens, and where the last
 // round would have few tiles of 256, halves of them. Its warps:
 //   warpgroup 0   warp 0 fills a ring of stages (64 of K: weights by bulk copy as they lie, x by
-//                 tensor copy), warp 1 copies remote row blocks to the ring in device memory
+//                 tensor copy), warp 1 copies remote row blocks to the ring in device memory, this
+//                 GEMM's and then those of the GEMMs behind it
 //   1 and 2       multiply a row block each, wgmma m64n256k16 (or n128), and store
 // A cluster of two works on 256 outputs x one token tile; each thread block fetches half of x for
 // both (multicast), so that L2 delivers 32 KiB for 64 of K instead of 48. (Other shapes of
@@ -51,7 +52,7 @@ __device__ void sum_gemm_tile(float (&sums)[kTokens / 2], const GemmParams& para
                               const GemmRelease& release, int row) {
   GemmControl<Shape>& control = *shared.control;
   uint32_t previous = 0;  // stage whose products may still be in flight
-  for (int32_t chunk = 0; chunk < params.chunks; ++chunk) {
+  for (int32_t chunk = 0; chunk < params.feed.chunks; ++chunk) {
     ptx::mbarrier_wait(&control.full[at.stage], at.phase);
     multiply_gemm_stage<T, kTokens>(
         sums, shared.weights(at.stage) + static_cast<uint32_t>(row) * Shape::kChunkBytes,
@@ -90,8 +91,8 @@ __device__ void consume_gemm_tiles(const GemmParams& params, const GemmRank& ran
     } else {
       sum_gemm_tile<T, Shape::kTokens, Shape>(sums, params, shared, at, release, row);
     }
-    if (params.ring != nullptr && block.remote >= 0 && thread == 0) {
-      ptx::add_release(gemm_released(params, block.remote), tile.is_half ? 1 : 2);
+    if (params.feed.ring != nullptr && block.remote >= 0 && thread == 0) {
+      ptx::add_release(gemm_released(params.feed, block.remote), tile.is_half ? 1 : 2);
     }
     if (block.index < 0) continue;
     store_gemm_tile<Shape>(params.epilogue, sums, tile.is_half ? kSlices / 2 : kSlices, block.index,
@@ -103,17 +104,18 @@ __device__ void consume_gemm_tiles(const GemmParams& params, const GemmRank& ran
 // The last thread block of the grid leaves the counters as it found them.
 template <typename Shape>
 __device__ void clear_counters(const GemmParams& params, GemmControl<Shape>& control) {
-  if (params.ring == nullptr || params.remote_blocks == 0) return;
+  if (params.feed.ring == nullptr || params.feed.remote_blocks == 0) return;
   if (threadIdx.x == 0) {
     __threadfence();
-    control.is_last = atomicAdd(&params.counters->done, 1u) + 1 == gridDim.x ? 1 : 0;
+    control.is_last = atomicAdd(&params.feed.counters->done, 1u) + 1 == gridDim.x ? 1 : 0;
     __threadfence();
   }
   __syncthreads();
   if (control.is_last == 0) return;
-  auto* words = reinterpret_cast<uint32_t*>(params.counters);
-  const int64_t count = static_cast<int64_t>(sizeof(GemmCounters) / 4) +
-                        static_cast<int64_t>(params.remote_blocks) * (params.segments + 1);
+  auto* words = reinterpret_cast<uint32_t*>(params.feed.counters);
+  const int64_t count =
+      static_cast<int64_t>(sizeof(GemmCounters) / 4) +
+      static_cast<int64_t>(params.feed.remote_blocks) * (params.feed.segments + 1);
   for (int64_t i = threadIdx.x; i < count; i += Shape::kThreads) words[i] = 0;
 }
 
@@ -133,6 +135,7 @@ __global__ __launch_bounds__(GemmShape<kTokens>::kThreads,
                          Shape::kRowBlocks * GemmRank::peers(params));
     }
     ptx::mbarrier_init(&shared.control->copied, 1);
+    shared.control->filled = 0;
     ptx::fence_barrier_init();
   }
   ptx::cluster_arrive();
@@ -144,8 +147,11 @@ __global__ __launch_bounds__(GemmShape<kTokens>::kThreads,
       ptx::grid_dependency_wait();
       ptx::launch_dependents();
       fill_gemm_stages<Shape>(params, rank, shared);
+      shared.control->filled = 1;
     } else if (threadIdx.x == 32) {
-      read_to_ring<Shape>(params, shared);
+      FeedCopier copier{.chunk = shared.chunk, .copied = &shared.control->copied};
+      read_to_ring(params, copier);
+      read_for_next<Shape>(params, shared, copier);
     }
   } else {
     ptx::take_registers<232>();

@@ -5,50 +5,31 @@
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "kernels/gemm_schedule.h"
+#include "kernels/gemm_feed.h"
 #include "kernels/link_state.h"
 #include "kernels/split_epilogue.h"
 
 namespace dak {
 
-// Counters of one launch in device memory, all zero before and after it. Behind it lie
-// ready[remote blocks][segments], chunks copied, and released[remote blocks], halves of token tiles
-// done.
-struct GemmCounters {
-  uint32_t next[kMaxTiers];  // fetches taken, in chunks
-  uint32_t done;             // thread blocks
-  uint32_t unused[7];
-};
-
 struct GemmParams {
-  CUtensorMap x_map;        // x [tokens, k], boxes of [token tile / weight_ranks, 64], swizzled
-  CUtensorMap x_half_map;   // the same of half as many tokens
-  const GemmBlock* blocks;  // [groups * kGroupBlocks]
-  const GemmFetch* fetches;
-  LinkState* links;        // [kMaxTiers]
-  GemmCounters* counters;  // of this launch
-  std::byte* ring;         // [slots][row block]; null: remote row blocks are read where they lie
-  int64_t block_bytes;     // of a row block
-  int32_t slots;
-  int32_t chunks;    // of 64 columns
-  int32_t segments;  // along K
-  int32_t remote_blocks;
+  CUtensorMap x_map;       // x [tokens, k], boxes of [token tile / weight_ranks, 64], swizzled
+  CUtensorMap x_half_map;  // the same of half as many tokens
+  GemmFeed feed;
+  std::array<GemmFeed, kGemmAhead> ahead;  // whose fetches readers make when their own are made
+  LinkState* links;                        // [kMaxTiers]
   int32_t groups;
   GemmOrdering order;
   // A cluster is weight_ranks x token_ranks thread blocks: those of one token tile share x, those
   // of one pair of row blocks share weights.
   int32_t weight_ranks;
   int32_t token_ranks;
-  int32_t token_groups;     // token tiles / token_ranks
-  int32_t whole_tiles;      // of a cluster; the others are cut in two halves of the tokens each
-  int32_t readers;          // thread blocks of each tier that copy to the ring, at most
-  int32_t tiers;            // with fetches
-  int32_t tier[kMaxTiers];  // which
-  int32_t fetch_begin[kMaxTiers];  // of each of them
-  int32_t fetch_end[kMaxTiers];
+  int32_t token_groups;  // token tiles / token_ranks
+  int32_t whole_tiles;   // of a cluster; the others are cut in two halves of the tokens each
+  int32_t readers;       // thread blocks of each tier that copy to the ring, at most
   SplitEpilogue epilogue;
 };
 

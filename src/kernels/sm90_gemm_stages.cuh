@@ -10,6 +10,7 @@
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ring.cuh"
 #include "kernels/sm90_gemm.h"
+#include "kernels/sm90_gemm_feed.cuh"
 
 namespace dak {
 
@@ -41,7 +42,8 @@ template <typename Shape>
 struct GemmControl {
   ptx::Barrier full[Shape::kStages];
   ptx::Barrier empty[Shape::kStages];
-  ptx::Barrier copied;  // the reader's chunk
+  ptx::Barrier copied;       // the reader's chunk
+  volatile uint32_t filled;  // all stages are on their way: readers hold nobody up from here on
   uint32_t is_last;
 };
 
@@ -133,7 +135,8 @@ struct GemmTile {
   }
   __device__ const GemmBlock* blocks(const GemmParams& params, const GemmRank& rank) const {
     const int32_t group = group_at(params.order, index / params.token_groups);
-    return params.blocks + (group * params.weight_ranks + static_cast<int32_t>(rank.weight)) * 2;
+    return params.feed.blocks +
+           (group * params.weight_ranks + static_cast<int32_t>(rank.weight)) * 2;
   }
 
  private:
@@ -145,28 +148,17 @@ struct GemmTile {
   }
 };
 
-__device__ inline uint32_t* gemm_ready(const GemmParams& params, int32_t block) {
-  return reinterpret_cast<uint32_t*>(params.counters + 1) +
-         static_cast<int64_t>(block) * params.segments;
-}
-__device__ inline uint32_t* gemm_released(const GemmParams& params, int32_t block) {
-  return gemm_ready(params, params.remote_blocks) + block;
-}
-__device__ inline std::byte* gemm_slot(const GemmParams& params, int32_t block) {
-  return params.ring + block % params.slots * params.block_bytes;
-}
-
 // Until segment `segment` of those of a pair of row blocks that are remote is in the ring. One
 // fence for both: it takes about as long as a stage.
 __device__ inline void wait_ready(const GemmParams& params, const int32_t (&blocks)[2],
                                   int32_t segment) {
   if (blocks[0] < 0 && blocks[1] < 0) return;
   const auto chunks =
-      static_cast<uint32_t>(min(kSegmentChunks, params.chunks - segment * kSegmentChunks));
+      static_cast<uint32_t>(min(kSegmentChunks, params.feed.chunks - segment * kSegmentChunks));
 #pragma unroll
   for (const int32_t block : blocks) {
     if (block < 0) continue;
-    const uint32_t* word = gemm_ready(params, block) + segment;
+    const uint32_t* word = gemm_ready(params.feed, block) + segment;
     while (ptx::load_acquire(word) < chunks) ptx::sleep_ns(100);
   }
   ptx::fence_proxy_async_all();
@@ -198,13 +190,13 @@ __device__ void fill_gemm_stages(const GemmParams& params, const GemmRank& rank,
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const GemmBlock block = blocks[row];
-      in_ring[row] = params.ring != nullptr ? block.remote : -1;
-      source[row] = in_ring[row] >= 0 ? gemm_slot(params, block.remote) : block.data;
+      in_ring[row] = params.feed.ring != nullptr ? block.remote : -1;
+      source[row] = in_ring[row] >= 0 ? gemm_slot(params.feed, block.remote) : block.data;
       if (source[row] == nullptr) continue;
       source[row] += rank.token * part;
       bytes += Shape::kChunkBytes;
     }
-    for (int32_t chunk = 0; chunk < params.chunks; ++chunk) {
+    for (int32_t chunk = 0; chunk < params.feed.chunks; ++chunk) {
       if (chunk % kSegmentChunks == 0) {
         wait_ready(params, in_ring, chunk / kSegmentChunks);
       }
@@ -231,11 +223,11 @@ __device__ void fill_gemm_stages(const GemmParams& params, const GemmRank& rank,
       }
       at.advance();
     }
-    if (params.ring != nullptr) continue;
+    if (params.feed.ring != nullptr) continue;
     for (int row = 0; row < 2; ++row) {
       if (blocks[row].tier == 0) continue;
       atomicAdd(&params.links[blocks[row].tier].read_bytes,
-                static_cast<unsigned long long>(params.chunks) * part);
+                static_cast<unsigned long long>(params.feed.chunks) * part);
     }
   }
 }

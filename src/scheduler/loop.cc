@@ -36,6 +36,10 @@ void ServingLoop::step() {
   refusals_ = 0;
   parts_.clear();
   try {
+    if (engine_.revoke_wanted()) {
+      settle();  // else the next step is always enqueued before one ends
+      passes_.take_revokes();
+    }
     retire();
     admit();
     if (std::ranges::any_of(running_, [](const Sequence& s) { return s->in_prefill(); })) {

@@ -40,6 +40,9 @@ class ServingPasses {
   // Takes back what is in flight.
   void end_decode();
 
+  // Tiers that are to be given back; no decode step is in flight.
+  void take_revokes() { engine_.take_revokes(); }
+
   // Since the start.
   const TierTraffic& traffic() const { return traffic_; }
   // Waits for what is in flight. Zero on the CPU.

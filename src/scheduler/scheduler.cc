@@ -43,8 +43,10 @@ struct Scheduler::State {
   RequestId next_id = 1;
   std::optional<Clock::time_point> drain_until;
   ServingStats stats;
+  bool over = false;  // no step comes any more
 
   bool read_inbox();
+  void end();
   void end_queued();
   void offer_queued();
   void fail_everything(const Error& error);
@@ -82,6 +84,15 @@ void Scheduler::cancel(RequestId id) {
   state_->news.notify_one();
 }
 
+std::future<void> Scheduler::revoke_tier(std::string name) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  if (s.over) throw shutting_down();
+  std::future<void> done = s.engine.revoke_tier_soon(std::move(name));
+  s.news.notify_one();
+  return done;
+}
+
 void Scheduler::drain(Clock::time_point until) {
   const std::lock_guard lock(state_->mutex);
   state_->drain_until = until;
@@ -92,6 +103,8 @@ void Scheduler::run() {
   State& s = *state_;
   try {
     while (s.read_inbox()) s.loop.step();
+    s.end();
+    if (s.engine.revoke_wanted()) s.loop.step();  // somebody waits for the answer
   } catch (const Error& error) {
     s.give_up(error);
     throw;
@@ -101,7 +114,14 @@ void Scheduler::run() {
   }
 }
 
+void Scheduler::State::end() {
+  const std::lock_guard lock(mutex);
+  over = true;
+}
+
 void Scheduler::State::give_up(const Error& error) {
+  end();
+  engine.refuse_revokes(error);
   try {
     fail_everything(error);
   } catch (const Error&) {
@@ -114,10 +134,10 @@ bool Scheduler::State::read_inbox() {
   publish();
   {
     std::unique_lock lock(mutex);
-    if (loop.idle() && queue.size() == 0 && cancelled.empty()) {
-      const auto has_news = [this] {
-        return queue.size() > 0 || !cancelled.empty() || drain_until;
-      };
+    const auto has_news = [this] {
+      return queue.size() > 0 || !cancelled.empty() || drain_until || engine.revoke_wanted();
+    };
+    if (loop.idle() && !has_news()) {
       if (!news.wait_for(lock, ServingClock::kRest, has_news)) {
         stats = loop.stats();  // nothing runs any more: what the last second was is past
         news.wait(lock, has_news);

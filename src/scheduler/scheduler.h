@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <span>
@@ -137,6 +138,9 @@ class Scheduler {
   RequestId submit(ServingRequest request);
   // Any thread: the request finishes with kCancelled, soon. One that is over: nothing.
   void cancel(RequestId id);
+  // Any thread: Engine::revoke_tier before the next pass, or at once when nothing runs. The future
+  // gets what it throws, or why `run` ended. Throws kUnavailable after that.
+  std::future<void> revoke_tier(std::string name);
   // The engine's thread: returns when drained. An error that no request is the cause of (a lost
   // GPU) fails all, and is thrown.
   void run();

@@ -20,7 +20,7 @@ std::string_view reason_text(FinishReason reason) {
 }  // namespace
 
 Answer::Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Exchange> exchange,
-               Generator& generator, Metrics& metrics, Clock::time_point received,
+               Generator& generator, ThreadMetrics& metrics, Clock::time_point received,
                std::function<void(const AnswerReport&)> report)
     : writer_(std::move(writer)),
       options_(std::move(options)),
@@ -40,16 +40,10 @@ void Answer::start(std::vector<ServingRequest> requests) {
       choices_[i].tools.emplace(options_.tools, options_.tool_names);
     }
   }
-  // Before anything can happen, and on the thread that tells of it.
+  // On the thread that is told of it. The exchange keeps this answer until one of the two has gone.
   exchange_->post([self = shared_from_this()] {
-    const std::weak_ptr<Answer> weak = self;
-    self->exchange_->watch(
-        [weak] {
-          if (const auto answer = weak.lock()) answer->drain();
-        },
-        [weak] {
-          if (const auto answer = weak.lock()) answer->client_gone();
-        });
+    self->exchange_->watch([self] { self->drain(); }, [self] { self->client_gone(); });
+    self->drain();  // what came before had nobody to tell
   });
   for (size_t i = 0; i < requests.size(); ++i) {
     {
@@ -88,18 +82,19 @@ void Answer::on_event(size_t choice, const ServingEvent& event) {
                        .cached_tokens = event.reused_tokens,
                        .completion_tokens = event.generated_tokens}};
   if (options_.logprobs) kept.piece.top.assign(event.top.begin(), event.top.end());
-  if (event.error != nullptr) kept.error = api_error(*event.error);
-  const std::lock_guard lock(mutex_);
-  if (over_ || overflowed_) return;
-  pending_.push_back(std::move(kept));
-  if (options_.stream && pending_.size() > kMostPending * choices_.size()) overflowed_ = true;
-  if (scheduled_) return;
-  scheduled_ = true;
-  exchange_->post([self = shared_from_this()] { self->drain(); });
+  if (event.error != nullptr) kept.error = std::make_unique<ApiError>(api_error(*event.error));
+  {
+    const std::lock_guard lock(mutex_);
+    if (over_ || overflowed_) return;
+    pending_.push_back(std::move(kept));
+    if (options_.stream && pending_.size() > kMostPending * choices_.size()) overflowed_ = true;
+    if (scheduled_) return;
+    scheduled_ = true;
+  }
+  exchange_->notify();
 }
 
 void Answer::drain() {
-  std::vector<Event> events;
   bool overflowed = false;
   {
     const std::lock_guard lock(mutex_);
@@ -108,15 +103,16 @@ void Answer::drain() {
     if (done_) return;
     // What waits in the socket's buffer is enough: the rest stays in the bounded queue.
     if (!overflowed && exchange_->unsent_bytes() > kMostUnsentBytes) return;
-    events.swap(pending_);
+    events_.clear();
+    events_.swap(pending_);
   }
   if (overflowed) {
-    ++metrics_.slow_readers;
+    ++metrics_.mine().slow_readers;
     return fail(ApiError(
         408, fmt::format("the client reads too slowly: more than {} tokens waited", kMostPending),
         {}, "slow_reader"));
   }
-  for (Event& event : events) {
+  for (Event& event : events_) {
     if (done_) return;
     handle(event);
   }
@@ -124,9 +120,9 @@ void Answer::drain() {
   exchange_->write(out_);
   out_.clear();
   const auto now = Clock::now();
-  for (const Event& event : events) {
-    if (event.kind == ServingEvent::Kind::kToken)
-      metrics_.delivery.observe(seconds(now - event.at));
+  Metrics& metrics = metrics_.mine();
+  for (const Event& event : events_) {
+    if (event.kind == ServingEvent::Kind::kToken) metrics.delivery.observe(seconds(now - event.at));
   }
 }
 
@@ -144,7 +140,7 @@ void Answer::handle(Event& event) {
       finish(event);
       break;
     case ServingEvent::Kind::kFailed:
-      fail(event.error.value_or(ApiError(500, "the request failed")));
+      fail(event.error ? *event.error : ApiError(500, "the request failed"));
       break;
   }
 }
@@ -163,10 +159,10 @@ void Answer::token(Event& event) {
   if (choice.cut_off) return;
   if (!first_token_) {
     first_token_ = event.at;
-    metrics_.first_token.observe(seconds(event.at - received_));
+    metrics_.mine().first_token.observe(seconds(event.at - received_));
   }
   if (choice.last_token != Clock::time_point()) {
-    metrics_.between_tokens.observe(seconds(event.at - choice.last_token));
+    metrics_.mine().between_tokens.observe(seconds(event.at - choice.last_token));
   }
   choice.last_token = event.at;
   if (options_.logprobs) choice.unshown.push_back(std::move(event.piece));
@@ -254,8 +250,7 @@ void Answer::complete() {
   if (options_.stream) {
     if (options_.include_usage) writer_.usage(out_, total_usage());
     AnswerWriter::done(out_);
-    exchange_->write(out_);
-    exchange_->end_stream();
+    exchange_->end_stream(out_);
   } else {
     std::vector<ChoiceText> whole;
     for (size_t i = 0; i < choices_.size(); ++i) {
@@ -265,7 +260,7 @@ void Answer::complete() {
     }
     exchange_->respond({.headers = options_.headers, .body = writer_.whole(whole, total_usage())});
   }
-  metrics_.whole.observe(seconds(Clock::now() - received_));
+  metrics_.mine().whole.observe(seconds(Clock::now() - received_));
   end(200);
 }
 
@@ -274,8 +269,7 @@ void Answer::fail(const ApiError& error) {
   // Before the answer: who reads it finds that nothing runs on.
   cancel_all();
   if (streaming_) {
-    exchange_->write(out_ + "data: " + error.json() + "\n\n");
-    exchange_->end_stream();
+    exchange_->end_stream(out_ + "data: " + error.json() + "\n\n");
   } else {
     HttpResponse response{.status = error.status(), .headers = options_.headers};
     if (error.status() == 429 || error.status() == 503) {
@@ -289,7 +283,7 @@ void Answer::fail(const ApiError& error) {
 
 void Answer::client_gone() {
   if (done_) return;
-  ++metrics_.clients_gone;
+  ++metrics_.mine().clients_gone;
   end(kClientLeft);
   cancel_all();
 }
@@ -311,7 +305,7 @@ void Answer::end(int status) {
     over_ = true;
     pending_.clear();
   }
-  ++metrics_.requests[{options_.route, status}];
+  metrics_.mine().count_request(options_.route, status);
   if (report_) {
     report_({.route = options_.route,
              .status = status,

@@ -1,6 +1,6 @@
 // One HTTP request's answer on its way from the engine to the client. The engine's thread appends
-// to a bounded queue and never waits; the server's thread formats and writes. A client that reads
-// too slowly fills the queue, and its request is cancelled.
+// to a bounded queue and never waits; the connection's thread formats and writes. A client that
+// reads too slowly fills the queue, and its request is cancelled.
 #pragma once
 
 #include <memory>
@@ -31,7 +31,7 @@ struct AnswerOptions {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
-// Told once for each answer, on the server's thread.
+// Told once for each answer, on its connection's thread.
 struct AnswerReport {
   std::string route;
   int status = 200;  // 499: the client left
@@ -48,7 +48,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   static constexpr size_t kMostUnsentBytes = size_t{64} << 10;
 
   Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Exchange> exchange,
-         Generator& generator, Metrics& metrics, Clock::time_point received,
+         Generator& generator, ThreadMetrics& metrics, Clock::time_point received,
          std::function<void(const AnswerReport&)> report);
 
   // Any thread, once. A request that is refused is an error for all.
@@ -62,7 +62,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
     TokenPiece piece;
     std::string text;
     FinishReason reason{};
-    std::optional<ApiError> error;
+    std::unique_ptr<const ApiError> error;
     Usage usage;
   };
   struct Choice {
@@ -81,7 +81,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   // The engine's thread.
   void on_event(size_t choice, const ServingEvent& event);
 
-  // The server's thread.
+  // The connection's thread.
   void drain();
   void handle(Event& event);
   void token(Event& event);
@@ -99,7 +99,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   AnswerOptions options_;
   std::shared_ptr<Exchange> exchange_;
   Generator& generator_;
-  Metrics& metrics_;
+  ThreadMetrics& metrics_;
   Clock::time_point received_;
   std::function<void(const AnswerReport&)> report_;
 
@@ -110,6 +110,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
   bool overflowed_ = false;
   bool over_ = false;  // nobody wants events any more
 
+  std::vector<Event> events_;  // being handled; kept for its room
   std::vector<Choice> choices_;
   std::string out_;
   size_t finished_ = 0;

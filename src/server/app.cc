@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "server/json_text.h"
 #include "server/page.h"
+#include "server/revocation.h"
 
 namespace dak {
 namespace {
@@ -13,8 +15,10 @@ namespace {
 constexpr std::string_view kModels = "/v1/models";
 constexpr std::string_view kGetRoutes[] = {
     "/", "/health", "/health/live", "/health/ready", "/metrics", "/favicon.ico", "/state", kModels};
+constexpr std::string_view kRevoke = "/tiers/revoke";
 constexpr std::string_view kPostRoutes[] = {"/v1/chat/completions", "/v1/completions",
-                                            "/v1/embeddings", "/tokenize", "/detokenize"};
+                                            "/v1/embeddings",       "/tokenize",
+                                            "/detokenize",          kRevoke};
 
 // What says nothing of the model or of others' requests.
 constexpr std::string_view kOpenRoutes[] = {"/", "/health", "/health/live", "/health/ready",
@@ -102,11 +106,9 @@ void App::add_headers(const HttpRequest& request, HttpResponse& response) const 
 
 void App::respond(const HttpRequest& request, Exchange& exchange, HttpResponse response) {
   const bool known = is_get(request.path) || among(kPostRoutes, request.path);
-  ++metrics_
-        .requests[{known ? request.path.substr(0, kModels.size()) == kModels ? std::string(kModels)
-                                                                             : request.path
-                         : "other",
-                   response.status}];
+  std::string route = known ? request.path : "other";
+  if (route.starts_with(kModels)) route = kModels;
+  metrics_.mine().count_request(route, response.status);
   add_headers(request, response);
   exchange.respond(std::move(response));
 }
@@ -131,19 +133,35 @@ void App::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange)
       response.headers.emplace_back("Allow", get ? "GET, HEAD" : "POST");
       return respond(request, *exchange, std::move(response));
     }
-    std::optional<size_t> key;
-    if (!options_.keys.empty() && !among(kOpenRoutes, request.path)) {
-      key = options_.keys.find(request.authorization);
-      if (!key) {
-        throw ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", {},
-                       "invalid_api_key");
-      }
-    }
+    const size_t key = check_key(request);
     if (get) return respond(request, *exchange, answer_get(request.path));
-    answer_post(std::move(request), exchange, key.value_or(0));
+    answer_post(std::move(request), exchange, key);
   } catch (const ApiError& error) {
     respond(request, *exchange, error_response(error));
   }
+}
+
+size_t App::check_key(const HttpRequest& request) const {
+  const auto wrong = [] {
+    return ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", {},
+                    "invalid_api_key");
+  };
+  if (request.path == kRevoke) {
+    if (options_.admin_keys.empty()) {
+      throw ApiError(403, "nobody may give tiers back: dak serve has no --admin-key-file", {},
+                     "forbidden");
+    }
+    if (options_.admin_keys.find(request.authorization)) return 0;
+    if (options_.keys.find(request.authorization)) {
+      throw ApiError(403, "this key may not give tiers back; send one of --admin-key-file", {},
+                     "forbidden");
+    }
+    throw wrong();
+  }
+  if (options_.keys.empty() || among(kOpenRoutes, request.path)) return 0;
+  const std::optional<size_t> key = options_.keys.find(request.authorization);
+  if (!key) throw wrong();
+  return *key;
 }
 
 HttpResponse App::answer_get(const std::string& path) {
@@ -163,15 +181,20 @@ HttpResponse App::answer_get(const std::string& path) {
   if (path == "/health/live") return health(true);
   if (path == "/metrics") {
     const HttpServer* http = http_;
+    Metrics total;
+    metrics_.sum_to(total);
     return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
-            .body = dak::metrics_text(service_, metrics_,
-                                      http != nullptr ? &http->counters() : nullptr)};
+            .body = dak::metrics_text(
+                service_, total,
+                http != nullptr ? std::optional(http->counters()) : std::optional<HttpCounters>())};
   }
   if (path == "/state") {
     const Service* service = service_;
     if (service == nullptr) throw ApiError(503, "the model is loading", {}, "unavailable");
+    Metrics total;
+    metrics_.sum_to(total);
     return {.headers = {{"Cache-Control", "no-store"}},
-            .body = watch_.json(*service, metrics_, draining_)};
+            .body = watch_.json(*service, total, draining_)};
   }
   return model_list(path);
 }
@@ -217,6 +240,8 @@ void App::answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exch
     generate(&Service::chat, std::move(request), exchange, caller);
   } else if (request.path == "/v1/completions") {
     generate(&Service::completion, std::move(request), exchange, caller);
+  } else if (request.path == kRevoke) {
+    revoke(std::move(request), exchange);
   } else if (request.path == "/tokenize") {
     compute(&Service::tokenize, std::move(request), exchange);
   } else {
@@ -224,7 +249,13 @@ void App::answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exch
   }
 }
 
-// Runs `work` on the worker's thread; what it throws is answered. `request` is shared because
+void App::stop() {
+  stopping_ = true;
+  revoker_.stop();
+  worker_.stop();
+}
+
+// Runs `work` on a worker's thread; what it throws is answered. `request` is shared because
 // std::function copies.
 template <typename Work>
 static std::function<void()> guarded(std::shared_ptr<Exchange> exchange, Work work,
@@ -286,6 +317,20 @@ void App::compute(Compute function, HttpRequest request,
     exchange->post([this, shared, exchange, response] { respond(*shared, *exchange, response); });
   };
   worker_.add(
+      guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
+        respond(*shared, *exchange, response);
+      }));
+}
+
+void App::revoke(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+  auto shared = std::make_shared<HttpRequest>(std::move(request));
+  auto work = [this, shared, exchange] {
+    const std::string body = std::exchange(shared->body, {});
+    shared->body_lease.reset();
+    HttpResponse response{.body = revoke_tier(ready_service(), body, stopping_)};
+    exchange->post([this, shared, exchange, response] { respond(*shared, *exchange, response); });
+  };
+  revoker_.add(
       guarded(exchange, std::move(work), [this, shared, exchange](const HttpResponse& response) {
         respond(*shared, *exchange, response);
       }));

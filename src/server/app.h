@@ -17,16 +17,18 @@
 namespace dak {
 
 struct AppOptions {
-  ApiKeys keys;                                      // none: open to all that reach the port
-  std::vector<std::string> cors_origins;             // "*": any; empty: other pages may not ask
-  std::function<void(const std::string&)> log = {};  // a line for each answer; may be unset
+  ApiKeys keys;                           // none: open to all that reach the port
+  ApiKeys admin_keys = {};                // for giving tiers back; none: nobody may
+  std::vector<std::string> cors_origins;  // "*": any; empty: other pages may not ask
+  std::function<void(const std::string&)> log =
+      {};  // a line for each answer; any thread; may be unset
 };
 
 class App {
  public:
   explicit App(AppOptions options);
 
-  // The server's thread.
+  // The connection's thread: any of the server's.
   void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange);
   static std::string refusal(int status, std::string_view reason);  // for HttpServer
 
@@ -34,8 +36,8 @@ class App {
   void serve(const Service& service, const HttpServer* http);
   // No new requests for the model; those under way go on.
   void drain() { draining_ = true; }
-  // After the server's thread has ended: nothing runs any more.
-  void stop() { worker_.stop(); }
+  // After the server's threads have ended: nothing runs any more.
+  void stop();
 
  private:
   using Prepare = PreparedAnswer (Service::*)(std::string_view, const Caller&) const;
@@ -49,6 +51,9 @@ class App {
   void generate(Prepare prepare, HttpRequest request, const std::shared_ptr<Exchange>& exchange,
                 const Caller& caller);
   void compute(Compute function, HttpRequest request, const std::shared_ptr<Exchange>& exchange);
+  void revoke(HttpRequest request, const std::shared_ptr<Exchange>& exchange);
+  // Whose request it is, by its place among the keys; 0 without keys. Throws ApiError (401, 403).
+  size_t check_key(const HttpRequest& request) const;
   const Service& ready_service() const;  // throws ApiError (503)
   void add_headers(const HttpRequest& request, HttpResponse& response) const;
   void respond(const HttpRequest& request, Exchange& exchange, HttpResponse response);
@@ -57,9 +62,12 @@ class App {
   std::atomic<const Service*> service_ = nullptr;
   std::atomic<const HttpServer*> http_ = nullptr;
   std::atomic<bool> draining_ = false;
-  Metrics metrics_;
+  ThreadMetrics metrics_;
   StateWatch watch_;
-  Worker worker_;  // last: it uses the others
+  std::atomic<bool> stopping_ = false;
+  // Last: they use the others.
+  Worker worker_{"dak parse"};    // waits for nothing
+  Worker revoker_{"dak revoke"};  // waits for the engine
 };
 
 }  // namespace dak

@@ -1,6 +1,8 @@
 // What the server needs of an engine: a scheduler, or a test's stand-in.
 #pragma once
 
+#include <future>
+#include <string>
 #include <utility>
 
 #include "scheduler/scheduler.h"
@@ -14,6 +16,7 @@ class Generator {
   virtual RequestId submit(ServingRequest request) = 0;
   virtual void cancel(RequestId id) = 0;
   virtual ServingStats stats() const = 0;
+  virtual std::future<void> revoke_tier(std::string name) = 0;
 };
 
 class SchedulerGenerator final : public Generator {
@@ -24,6 +27,9 @@ class SchedulerGenerator final : public Generator {
   }
   void cancel(RequestId id) override { scheduler_.cancel(id); }
   ServingStats stats() const override { return scheduler_.stats(); }
+  std::future<void> revoke_tier(std::string name) override {
+    return scheduler_.revoke_tier(std::move(name));
+  }
 
  private:
   Scheduler& scheduler_;

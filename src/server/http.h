@@ -1,5 +1,5 @@
-// HTTP/1.1 on a socket, below any meaning: connections, limits, time-outs. One thread serves every
-// connection.
+// HTTP/1.1 on a socket, below any meaning: connections, limits, time-outs. A few threads serve all
+// connections, each its own.
 #pragma once
 
 #include <chrono>
@@ -37,31 +37,41 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  // Any thread: runs `task` soon on the server's thread. All below is for that thread alone.
+  // Any thread: runs `task` soon on the connection's thread.
   virtual void post(std::function<void()> task) = 0;
+  // Any thread, cheap and often: what `watch` was given as `ready` is called soon on the
+  // connection's thread, unless the answer is complete by then. Those that come while that thread
+  // is still at those before share a wake-up.
+  virtual void notify() = 0;
+
+  // All below is for the connection's thread alone.
 
   virtual void respond(HttpResponse response) = 0;
   // Instead of respond: a body written bit by bit (`head.body` comes first). After each silence of
   // HttpLimits::heartbeat `heartbeat` is written, so that proxies keep the connection.
   virtual void start_stream(HttpResponse head, std::string heartbeat) = 0;
   virtual void write(std::string_view bytes) = 0;
-  virtual void end_stream() = 0;
+  virtual void end_stream(std::string_view last) = 0;
   // Ends a stream so that the client sees it was cut off, after what is written has been sent.
   virtual void abort_stream() = 0;
 
   virtual size_t unsent_bytes() const = 0;
-  // `sent` is called whenever all that was written has gone to the socket, `gone` once if the
-  // client leaves before the answer is complete.
-  virtual void watch(std::function<void()> sent, std::function<void()> gone) = 0;
+  // `ready` is called after `notify`, and when what had to wait for the client has gone to the
+  // socket; `gone` once if the client leaves before the answer is complete, at once if it has left.
+  // Otherwise neither is called within a call to this. Both are kept until the answer is complete
+  // or the client gone.
+  virtual void watch(std::function<void()> ready, std::function<void()> gone) = 0;
 };
 
+// Called on the connection's thread; several may call at a time.
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Exchange>)>;
 
 struct HttpLimits {
+  int threads = 1;
   int64_t body_bytes = int64_t{8} << 20;
   int64_t all_bodies_bytes = int64_t{256} << 20;  // of requests that are being read or parsed
   int64_t header_bytes = int64_t{16} << 10;
-  int64_t connections = 4096;
+  int64_t connections = 4096;                     // over all threads
   std::chrono::milliseconds header_time{10'000};  // from the first byte of a request to its body
   std::chrono::milliseconds body_time{60'000};
   std::chrono::milliseconds idle_time{75'000};   // between requests
@@ -69,7 +79,7 @@ struct HttpLimits {
   std::chrono::milliseconds heartbeat{15'000};
 };
 
-// What happened to connections; of the server's thread.
+// What happened to connections.
 struct HttpCounters {
   int64_t open = 0;
   int64_t accepted = 0;
@@ -89,17 +99,15 @@ class HttpServer {
   std::string address() const;
   uint16_t port() const;
 
-  // Called on the server's thread for each SIGINT and SIGTERM from now on.
+  // Called on one of the server's threads for each SIGINT and SIGTERM from now on.
   void on_signal(std::function<void(int)> handler);
 
-  // Any thread: runs `task` soon on the server's thread.
-  void post(std::function<void()> task);
-  void start();  // the server's thread
+  void start();  // the threads
   // No new connections; idle ones are closed, those with an answer under way may end for as long as
-  // `grace`. Then the thread ends. Returns whether all answers were sent.
+  // `grace`. Then the threads end. Returns whether all answers were sent.
   bool stop(std::chrono::milliseconds grace);
 
-  const HttpCounters& counters() const;  // server's thread, or after stop
+  HttpCounters counters() const;  // any thread
 
  private:
   struct Impl;

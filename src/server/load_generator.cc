@@ -8,8 +8,11 @@
 
 #include <charconv>
 #include <cmath>
+#include <exception>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -64,18 +67,19 @@ std::string post_text(const LoadOptions& options, std::string_view path, std::st
 // One answer as its bytes come: header, chunks, body.
 class AnswerReader {
  public:
-  // What the bytes add to the body.
-  std::string push(std::string_view bytes) {
+  // Adds to the body.
+  void push(std::string_view bytes, std::string& body) {
     held_ += bytes;
-    std::string body;
-    if (status_ == 0 && !read_header()) return body;
-    if (!chunked_) {
-      body.swap(held_);
-      return body;
+    if (status_ == 0 && !read_header()) return;
+    size_t at = 0;
+    if (chunked_) {
+      while (read_chunk(body, at)) {
+      }
+    } else {
+      body += held_;
+      at = held_.size();
     }
-    while (read_chunk(body)) {
-    }
-    return body;
+    held_.erase(0, at);
   }
   int status() const { return status_; }
 
@@ -89,20 +93,19 @@ class AnswerReader {
     chunked_ = head.find("chunked") != std::string::npos;
     return true;
   }
-  bool read_chunk(std::string& body) {
+  bool read_chunk(std::string& body, size_t& at) {
     if (left_ == 0) {
-      const size_t end = held_.find("\r\n");
+      const size_t end = held_.find("\r\n", at);
       if (end == std::string::npos) return false;
-      if (end > 0) std::from_chars(held_.data(), held_.data() + end, left_, 16);
-      held_.erase(0, end + 2);
+      if (end > at) std::from_chars(held_.data() + at, held_.data() + end, left_, 16);
+      at = end + 2;
       return true;  // an empty line ends the chunk before
     }
-    if (held_.empty()) return false;
-    const size_t part = std::min(left_, held_.size());
-    body += held_.substr(0, part);
-    held_.erase(0, part);
+    const size_t part = std::min(left_, held_.size() - at);
+    body.append(held_, at, part);
+    at += part;
     left_ -= part;
-    return true;
+    return part > 0;
   }
 
   std::string held_;
@@ -110,6 +113,23 @@ class AnswerReader {
   bool chunked_ = false;
   size_t left_ = 0;
 };
+
+// Whether a token's event has text, without reading all its JSON; nullopt: it must be read. In JSON
+// the name of a field cannot be part of a text: its quotes would be escaped.
+std::optional<bool> says_text(std::string_view event) {
+  constexpr std::string_view kText = "\"text\":";
+  if (event.find("\"error\"") != std::string_view::npos) return std::nullopt;
+  const size_t usage = event.find("\"usage\":");
+  if (usage != std::string_view::npos && event.find('{', usage) != std::string_view::npos) {
+    return std::nullopt;
+  }
+  size_t at = event.find(kText);
+  if (at == std::string_view::npos) return std::nullopt;
+  at += kText.size();
+  if (at < event.size() && event[at] == ' ') ++at;
+  if (at + 1 >= event.size() || event[at] != '"') return std::nullopt;
+  return event[at + 1] != '"';
+}
 
 // A request on its way.
 struct Flight {
@@ -123,6 +143,7 @@ struct Flight {
   bool done = false;  // [DONE] came
 };
 
+// The requests and what came of them, of all threads.
 class Load {
  public:
   Load(const LoadOptions& options, const LoadHooks& hooks)
@@ -138,18 +159,11 @@ class Load {
     results_.resize(bodies_.size());
   }
 
-  std::vector<LoadResult> run() {
-    begun_ = Clock::now();
-    while (done_ < results_.size()) {
-      if (hooks_.cancel != nullptr && hooks_.cancel->load()) break;
-      start_due();
-      wait();
-    }
-    for (const Flight& flight : flights_) close(flight.fd);
-    return std::move(results_);
-  }
+  std::vector<LoadResult> run();
 
  private:
+  friend class LoadThread;
+
   // std's distributions differ from library to library: a seed is to mean one load everywhere.
   double draw_share() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
   int64_t draw(CountRange range) {
@@ -169,27 +183,81 @@ class Load {
         model, fmt::join(prompt, ","), draw(options_.output_tokens));
   }
 
-  bool may_start() const {
-    return options_.concurrency == 0 || std::ssize(flights_) < options_.concurrency;
+  const LoadOptions& options_;
+  const LoadHooks& hooks_;
+  Endpoint endpoint_;
+  std::mt19937_64 random_;
+  std::vector<int32_t> prefix_;
+  std::vector<std::string> bodies_;
+  std::vector<double> due_;
+  std::vector<LoadResult> results_;
+  Clock::time_point begun_;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> failed_ = false;
+  std::mutex mutex_;  // of these two, and of on_done
+  size_t done_ = 0;
+  std::exception_ptr failure_;
+};
+
+// Some of the streams: each thread has its share of the places.
+class LoadThread {
+ public:
+  // `places`: 0, no limit: this thread's are then every `step`th request, from `first` on.
+  LoadThread(Load& load, int64_t places, size_t first, size_t step)
+      : load_(load),
+        options_(load.options_),
+        results_(load.results_),
+        places_(places),
+        own_next_(first),
+        step_(step) {}
+  ~LoadThread() {
+    for (const Flight& flight : flights_) close(flight.fd);
+  }
+  LoadThread(const LoadThread&) = delete;
+  LoadThread& operator=(const LoadThread&) = delete;
+
+  void run() {
+    while (next() < results_.size() || !flights_.empty()) {
+      const auto* cancel = load_.hooks_.cancel;
+      if ((cancel != nullptr && cancel->load()) || load_.failed_) return;
+      start_due();
+      if (!flights_.empty() || next() < results_.size()) wait();
+    }
   }
 
+ private:
+  size_t next() const { return places_ > 0 ? load_.next_.load() : own_next_; }
+  // False: another thread has taken it.
+  bool take(size_t index) {
+    if (places_ > 0) return load_.next_.compare_exchange_strong(index, index + 1);
+    own_next_ += step_;
+    return true;
+  }
+
+  bool may_start() const { return places_ == 0 || std::ssize(flights_) < places_; }
+
   void start_due() {
-    while (next_ < bodies_.size() && may_start() && seconds(Clock::now() - begun_) >= due_[next_]) {
-      Flight flight{.index = next_, .out = post_text(options_, "/v1/completions", bodies_[next_])};
+    while (may_start()) {
+      const size_t index = next();
+      if (index >= results_.size() || seconds(Clock::now() - load_.begun_) < load_.due_[index]) {
+        return;
+      }
+      if (!take(index)) continue;
+      Flight flight{.index = index,
+                    .out = post_text(options_, "/v1/completions", load_.bodies_[index])};
       // With a rate a request that finds no free place waits, as its client would.
       flight.due = options_.rate_per_s > 0
-                       ? begun_ + std::chrono::duration_cast<Clock::duration>(
-                                      std::chrono::duration<double>(due_[next_]))
+                       ? load_.begun_ + std::chrono::duration_cast<Clock::duration>(
+                                            std::chrono::duration<double>(load_.due_[index]))
                        : Clock::now();
-      results_[next_].due_s = seconds(flight.due - begun_);
-      flight.fd = socket(endpoint_.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+      results_[index].due_s = seconds(flight.due - load_.begun_);
+      flight.fd = socket(load_.endpoint_.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
       if (flight.fd < 0) fail(options_, "no more sockets: use a larger `ulimit -n`");
       const int status =
-          connect(flight.fd, reinterpret_cast<const sockaddr*>(endpoint_.address.data()),
-                  static_cast<socklen_t>(endpoint_.address.size()));
+          connect(flight.fd, reinterpret_cast<const sockaddr*>(load_.endpoint_.address.data()),
+                  static_cast<socklen_t>(load_.endpoint_.address.size()));
       if (status != 0 && errno != EINPROGRESS) fail(options_, "cannot connect");
       flights_.push_back(std::move(flight));
-      ++next_;
     }
   }
 
@@ -200,8 +268,8 @@ class Load {
       polled.push_back({flight.fd, static_cast<short>(sending ? POLLIN | POLLOUT : POLLIN), 0});
     }
     double most_s = 0.1;
-    if (next_ < due_.size() && may_start()) {
-      most_s = std::clamp(due_[next_] - seconds(Clock::now() - begun_), 0.0, most_s);
+    if (const size_t index = next(); index < results_.size() && may_start()) {
+      most_s = std::clamp(load_.due_[index] - seconds(Clock::now() - load_.begun_), 0.0, most_s);
     }
     poll(polled.data(), polled.size(), static_cast<int>(std::ceil(most_s * 1000)));
     const auto now = Clock::now();
@@ -233,42 +301,54 @@ class Load {
     const ssize_t got = recv(flight.fd, buffer, sizeof(buffer), 0);
     if (got < 0 && errno == EAGAIN) return true;
     if (got <= 0) return false;
-    flight.body += flight.reader.push({buffer, static_cast<size_t>(got)});
+    flight.reader.push({buffer, static_cast<size_t>(got)}, flight.body);
     if (flight.reader.status() != 200) return true;
-    for (size_t end = 0; (end = flight.body.find("\n\n")) != std::string::npos;) {
-      const std::string line = flight.body.substr(0, end);
-      flight.body.erase(0, end + 2);
+    size_t at = 0;
+    for (size_t end = 0; (end = flight.body.find("\n\n", at)) != std::string::npos; at = end + 2) {
+      const std::string_view line = std::string_view(flight.body).substr(at, end - at);
       if (line.starts_with("data: ")) read_event(flight, line.substr(6), now);
     }
+    flight.body.erase(0, at);
     return !flight.done;
   }
 
-  void read_event(Flight& flight, const std::string& text, Clock::time_point now) {
+  void read_event(Flight& flight, std::string_view text, Clock::time_point now) {
     LoadResult& result = results_[flight.index];
     if (text == "[DONE]") {
       flight.done = true;
       result.whole_s = seconds(now - flight.due);
       return;
     }
-    const Json event = Json::parse(text, nullptr, false);
-    if (!event.is_object()) return;
-    if (event.contains("error")) {
-      result.error = event["error"].dump();
-    } else if (const auto usage = event.find("usage"); usage != event.end() && usage->is_object()) {
-      result.prompt_tokens = usage->value("prompt_tokens", int64_t{0});
-      result.output_tokens = usage->value("completion_tokens", int64_t{0});
+    bool said = false;
+    if (const std::optional<bool> seen = says_text(text)) {
+      said = *seen;
+    } else {
+      said = read_json(text, result);
     }
-    if (!event.contains("choices") || event["choices"].empty()) return;
-    const Json& choice = event["choices"][0];
-    const auto said = choice.find("text");
-    if (said == choice.end() || !said->is_string() || said->get_ref<const std::string&>().empty())
-      return;
+    if (!said) return;
     if (flight.last == Clock::time_point()) {
       result.first_s = seconds(now - flight.due);
     } else {
       result.between_s.push_back(seconds(now - flight.last));
     }
     flight.last = now;
+  }
+
+  // Whether the event has a choice with text in it.
+  static bool read_json(std::string_view text, LoadResult& result) {
+    const Json event = Json::parse(text, nullptr, false);
+    if (!event.is_object()) return false;
+    if (event.contains("error")) {
+      result.error = event["error"].dump();
+    } else if (const auto usage = event.find("usage"); usage != event.end() && usage->is_object()) {
+      result.prompt_tokens = usage->value("prompt_tokens", int64_t{0});
+      result.output_tokens = usage->value("completion_tokens", int64_t{0});
+    }
+    if (!event.contains("choices") || event["choices"].empty()) return false;
+    const Json& choice = event["choices"][0];
+    const auto said = choice.find("text");
+    return said != choice.end() && said->is_string() &&
+           !said->get_ref<const std::string&>().empty();
   }
 
   void end(size_t at) {
@@ -281,23 +361,43 @@ class Load {
     }
     close(flight.fd);
     flights_.erase(flights_.begin() + static_cast<ptrdiff_t>(at));
-    ++done_;
-    if (hooks_.on_done) hooks_.on_done(static_cast<int64_t>(done_));
+    const std::lock_guard lock(load_.mutex_);
+    ++load_.done_;
+    if (load_.hooks_.on_done) load_.hooks_.on_done(static_cast<int64_t>(load_.done_));
   }
 
+  Load& load_;
   const LoadOptions& options_;
-  const LoadHooks& hooks_;
-  Endpoint endpoint_;
-  std::mt19937_64 random_;
-  std::vector<int32_t> prefix_;
-  std::vector<std::string> bodies_;
-  std::vector<double> due_;
-  std::vector<LoadResult> results_;
+  std::vector<LoadResult>& results_;
+  int64_t places_;
+  size_t own_next_;
+  size_t step_;
   std::vector<Flight> flights_;
-  size_t next_ = 0;
-  size_t done_ = 0;
-  Clock::time_point begun_;
 };
+
+std::vector<LoadResult> Load::run() {
+  const auto count = static_cast<size_t>(options_.concurrency > 0
+                                             ? std::min(options_.threads, options_.concurrency)
+                                             : options_.threads);
+  begun_ = Clock::now();
+  const auto run_one = [this, count](size_t number) {
+    try {
+      const auto all = static_cast<size_t>(options_.concurrency);
+      const size_t places = all / count + (number < all % count ? 1 : 0);
+      LoadThread(*this, static_cast<int64_t>(places), number, count).run();
+    } catch (...) {  // for who asked
+      const std::lock_guard lock(mutex_);
+      failure_ = std::current_exception();
+      failed_ = true;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t number = 1; number < count; ++number) threads.emplace_back(run_one, number);
+  run_one(0);
+  for (std::thread& thread : threads) thread.join();
+  if (failure_) std::rethrow_exception(failure_);
+  return std::move(results_);
+}
 
 void check_range(CountRange range, std::string_view field) {
   constexpr int64_t kMost = int64_t{1} << 30;
@@ -319,6 +419,8 @@ std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHook
   if (options.rate_per_s == 0 && options.concurrency < 1) {
     throw_invalid("load", "concurrency", {}, "or a rate must be given");
   }
+  if (options.threads < 1)
+    throw_invalid("load", "threads", std::to_string(options.threads), "is no count");
   return Load(options, hooks).run();
 }
 
@@ -338,7 +440,7 @@ std::string ask(const LoadOptions& options, std::string_view path, const std::st
   std::string body;
   char buffer[16384];
   for (ssize_t got = 0; (got = recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
-    body += reader.push({buffer, static_cast<size_t>(got)});
+    reader.push({buffer, static_cast<size_t>(got)}, body);
   }
   close(fd);
   if (reader.status() != 200) {

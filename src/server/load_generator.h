@@ -1,5 +1,5 @@
 // Loads a server that speaks OpenAI's API, dak's or another's, as many clients would: every request
-// is a stream of /v1/completions over a connection of its own, all of one thread.
+// is a stream of /v1/completions over a connection of its own.
 #pragma once
 
 #include <atomic>
@@ -28,6 +28,7 @@ struct LoadOptions {
   double rate_per_s = 0;    // arrivals, exponentially apart; 0: as soon as `concurrency` allows
   CountRange prompt_tokens{.low = 128, .high = 128};
   CountRange output_tokens{.low = 64, .high = 64};
+  int64_t threads = 1;        // that read the answers, each its share of them
   int64_t shared_prefix = 0;  // tokens that all prompts begin with
   uint64_t seed = 1;
   std::vector<int32_t> vocabulary;     // tokens to draw prompts from
@@ -45,7 +46,7 @@ struct LoadResult {
 };
 
 struct LoadHooks {
-  std::function<void(int64_t done)> on_done = {};
+  std::function<void(int64_t done)> on_done = {};  // by one thread at a time
   const std::atomic<bool>* cancel = nullptr;
 };
 

@@ -1,9 +1,11 @@
-// What the server counts about requests. Of one thread: the HTTP server's.
+// What the server counts about requests. Any thread counts and reads.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,27 +19,43 @@ class Histogram {
   explicit Histogram(std::vector<double> bounds)
       : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
   void observe(double value);
-  int64_t count() const { return total_; }
+  void add(const Histogram& other);  // of the same bounds
   // Prometheus' cumulative buckets, sum and count.
   void print(std::string& out, std::string_view name, std::string_view help) const;
 
  private:
   std::vector<double> bounds_;
-  std::vector<int64_t> counts_;
-  double sum_ = 0;
-  int64_t total_ = 0;
+  std::vector<std::atomic<int64_t>> counts_;
+  std::atomic<double> sum_ = 0;
 };
 
 struct Metrics {
   Metrics();
+  void count_request(const std::string& route, int status);
+  std::map<std::pair<std::string, int>, int64_t> requests() const;  // by route and status
+  void add(const Metrics& other);
 
-  std::map<std::pair<std::string, int>, int64_t> requests;  // by route and status
   Histogram first_token;  // from the request's last byte to its first token
   Histogram between_tokens;
   Histogram whole;     // from the request's last byte to the answer's end
   Histogram delivery;  // from a token's choice to its bytes being handed to the socket
-  int64_t slow_readers = 0;
-  int64_t clients_gone = 0;
+  std::atomic<int64_t> slow_readers = 0;
+  std::atomic<int64_t> clients_gone = 0;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::pair<std::string, int>, int64_t> requests_;
+};
+
+// Counts of several threads without their getting in each other's way: four for every token.
+class ThreadMetrics {
+ public:
+  Metrics& mine();  // the calling thread's
+  void sum_to(Metrics& total) const;
+
+ private:
+  static constexpr size_t kParts = 16;  // a thread more than that shares one
+  std::array<Metrics, kParts> parts_;
 };
 
 // One value, in Prometheus' text format. `labels` as in {tier="host"}, or empty.

@@ -67,7 +67,20 @@ AnswerWriter::AnswerWriter(Kind kind, std::string model,
                    .count()),
       model_(std::move(model)),
       token_texts_(token_texts),
-      chunk_head_("data: " + head(true)) {}
+      chunk_head_("data: " + head(true) + R"({"index":)"),
+      text_end_(text_end()) {}
+
+void AnswerWriter::show_usage() {
+  usage_ = true;
+  text_end_ = text_end();
+}
+
+// Without log-probabilities.
+std::string AnswerWriter::text_end() const {
+  std::string out = kind_ == Kind::kChat ? R"(},"logprobs":null,)" : R"(,"logprobs":null,)";
+  close(out, {}, nullptr);
+  return out;
+}
 
 std::string AnswerWriter::head(bool chunk) const {
   std::string_view object = "text_completion";
@@ -83,7 +96,7 @@ std::string_view AnswerWriter::bytes_of(TokenId token) const {
 
 void AnswerWriter::open(std::string& out, int choice) const {
   out += chunk_head_;
-  fmt::format_to(std::back_inserter(out), R"({{"index":{},)", choice);
+  fmt::format_to(std::back_inserter(out), "{},", choice);
 }
 
 void AnswerWriter::close(std::string& out, std::string_view reason, const Usage* so_far) const {
@@ -160,6 +173,10 @@ void AnswerWriter::text(std::string& out, int choice, std::string_view text,
   open(out, choice);
   out += kind_ == Kind::kChat ? R"("delta":{"content":)" : R"("text":)";
   append_json_string(out, text);
+  if (!logprobs_ && so_far == nullptr) {
+    out += text_end_;
+    return;
+  }
   if (kind_ == Kind::kChat) out += '}';
   out += ',';
   if (!logprobs_) {
@@ -196,7 +213,7 @@ void AnswerWriter::end(std::string& out, int choice, std::string_view reason) co
 }
 
 void AnswerWriter::usage(std::string& out, const Usage& usage) const {
-  out += chunk_head_ + "],\"usage\":" + usage_json(usage) + "}\n\n";
+  out += "data: " + head(true) + "],\"usage\":" + usage_json(usage) + "}\n\n";
 }
 
 void AnswerWriter::done(std::string& out) { out += "data: [DONE]\n\n"; }

@@ -44,7 +44,7 @@ class AnswerWriter {
   const std::string& id() const { return id_; }
   void show_logprobs(bool show) { logprobs_ = show; }
   // Chunks have "usage": null, or the usage so far.
-  void show_usage() { usage_ = true; }
+  void show_usage();
 
   // Server-sent events, appended to `out`. `text_at`: characters of the choice's text
   // before.
@@ -62,6 +62,7 @@ class AnswerWriter {
  private:
   std::string head(bool chunk) const;
   void open(std::string& out, int choice) const;
+  std::string text_end() const;
   void close(std::string& out, std::string_view reason, const Usage* so_far) const;
   void chat_logprobs(std::string& out, std::span<const TokenPiece> pieces) const;
   void completion_logprobs(std::string& out, std::span<const TokenPiece> pieces,
@@ -76,7 +77,9 @@ class AnswerWriter {
   const std::vector<std::string>& token_texts_;
   bool logprobs_ = false;
   bool usage_ = false;
-  std::string chunk_head_;  // up to the list of choices
+  // What most chunks of a stream have in common: a token's text stands between the two.
+  std::string chunk_head_;  // up to the choice's number
+  std::string text_end_;
 };
 
 size_t characters(std::string_view utf8);

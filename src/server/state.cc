@@ -14,10 +14,9 @@ namespace {
 constexpr double kSampleSeconds = 0.9;
 constexpr int64_t kContextStep = 256;  // predictions are made for multiples of it
 
-OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t index,
+OrderedJson tier_json(const Plan& plan, const ServingStats& stats, size_t index,
                       int64_t read_per_s) {
   const LinkStatus& link = stats.links[index];
-  const Plan& plan = service.engine().plan();
   const Tier& tier = plan.tiers[index];
   const auto place = static_cast<TierIndex>(index);
   const int64_t weights = plan.weight_bytes_in(place);
@@ -25,6 +24,7 @@ OrderedJson tier_json(const Service& service, const ServingStats& stats, size_t 
           {"kind", name(tier.kind)},
           {"channel", tier.channel},
           {"capacity_bytes", tier.capacity_bytes},
+          {"given_back", index > 0 && tier.capacity_bytes == 0},
           {"weight_bytes", weights},
           {"kv_bytes", stats.kv_bytes_total[index]},
           {"kv_used_bytes", stats.kv_bytes_used[index]},
@@ -61,8 +61,10 @@ double StateWatch::predicted_step(const Service& service, const ServingStats& st
   const int64_t tokens = used * kPageTokens / stats.running;
   const int64_t context = std::clamp((tokens / kContextStep + 1) * kContextStep, int64_t{1},
                                      service.engine().context());
-  if (std::pair(batch, context) != predicted_for_) {
+  const std::shared_ptr<const Plan> plan = service.engine().plan_now();
+  if (std::pair(batch, context) != predicted_for_ || plan != predicted_plan_) {
     predicted_for_ = {batch, context};
+    predicted_plan_ = plan;
     predicted_step_s_ = predict(batch, context);
   }
   return predicted_step_s_;
@@ -70,12 +72,14 @@ double StateWatch::predicted_step(const Service& service, const ServingStats& st
 
 std::string StateWatch::json(const Service& service, const Metrics& metrics, bool draining) {
   const ServingStats stats = service.generator().stats();
+  const std::lock_guard lock(mutex_);
   sample(stats);
   const double step = predicted_step(service, stats);
   const double work = stats.engine_seconds + stats.scheduler_seconds;
   OrderedJson tiers = OrderedJson::array();
-  for (size_t i = 0; i < service.engine().plan().tiers.size(); ++i) {
-    tiers.push_back(tier_json(service, stats, i, per_second_.read_bytes[i]));
+  const std::shared_ptr<const Plan> plan = service.engine().plan_now();
+  for (size_t i = 0; i < plan->tiers.size(); ++i) {
+    tiers.push_back(tier_json(*plan, stats, i, per_second_.read_bytes[i]));
   }
   const OrderedJson json{{"model", service.name()},
                          {"status", draining ? "draining" : "ready"},
@@ -101,8 +105,8 @@ std::string StateWatch::json(const Service& service, const Metrics& metrics, boo
                            {"failed", stats.requests_failed},
                            {"cancelled", stats.requests_cancelled},
                            {"preemptions", stats.preemptions},
-                           {"slow_readers", metrics.slow_readers},
-                           {"clients_gone", metrics.clients_gone}}},
+                           {"slow_readers", metrics.slow_readers.load()},
+                           {"clients_gone", metrics.clients_gone.load()}}},
                          {"tokens",
                           {{"prompt", stats.prompt_tokens},
                            {"reused", stats.reused_tokens},
@@ -153,7 +157,8 @@ void print_engine(std::string& out, const Service& service) {
        {"{state=\"used\"}",
         static_cast<double>(stats.kv_pages_total - stats.kv_pages_free - stats.kv_pages_cached)}});
   std::vector<std::pair<std::string, double>> held, read;
-  const Plan& plan = service.engine().plan();
+  const std::shared_ptr<const Plan> shared = service.engine().plan_now();
+  const Plan& plan = *shared;
   for (size_t i = 0; i < plan.tiers.size(); ++i) {
     const std::string& tier = plan.tiers[i].name;
     const auto add = [&](std::string_view what, int64_t bytes) {
@@ -172,10 +177,11 @@ void print_engine(std::string& out, const Service& service) {
 
 }  // namespace
 
-std::string metrics_text(const Service* service, const Metrics& metrics, const HttpCounters* http) {
+std::string metrics_text(const Service* service, const Metrics& metrics,
+                         const std::optional<HttpCounters>& http) {
   std::string out;
   std::vector<std::pair<std::string, double>> requests;
-  for (const auto& [key, count] : metrics.requests) {
+  for (const auto& [key, count] : metrics.requests()) {
     requests.emplace_back(fmt::format("{{route=\"{}\",code=\"{}\"}}", key.first, key.second),
                           static_cast<double>(count));
   }
@@ -190,8 +196,8 @@ std::string metrics_text(const Service* service, const Metrics& metrics, const H
                          "From a token's choice to its bytes being given to the socket.");
   print_metric(out, "dak_slow_readers_total", "counter",
                "Streams ended because the client did not read.",
-               {{"", static_cast<double>(metrics.slow_readers)}});
-  if (http != nullptr) print_http(out, *http);
+               {{"", static_cast<double>(metrics.slow_readers.load())}});
+  if (http) print_http(out, *http);
   if (service != nullptr) print_engine(out, *service);
   return out;
 }

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "server/http.h"
@@ -10,7 +13,7 @@
 
 namespace dak {
 
-// Rates come from two snapshots, about a second apart. Of the server's thread.
+// Rates come from two snapshots, about a second apart. Any thread.
 class StateWatch {
  public:
   // {"model": ..., "tiers": [...], "kv_pages": ..., ...}
@@ -21,14 +24,17 @@ class StateWatch {
   // Seconds; 0: no prediction, or nothing runs.
   double predicted_step(const Service& service, const ServingStats& stats);
 
+  std::mutex mutex_;  // of all below
   std::chrono::steady_clock::time_point sampled_{};
   ServingStats last_;
   TierTraffic per_second_;                       // bytes read
   std::pair<int64_t, int64_t> predicted_for_{};  // sequences, tokens of each
+  std::shared_ptr<const Plan> predicted_plan_;
   double predicted_step_s_ = 0;
 };
 
 // Prometheus' text format. `service` may be null: the model is loading.
-std::string metrics_text(const Service* service, const Metrics& metrics, const HttpCounters* http);
+std::string metrics_text(const Service* service, const Metrics& metrics,
+                         const std::optional<HttpCounters>& http);
 
 }  // namespace dak

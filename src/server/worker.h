@@ -1,4 +1,4 @@
-// A thread that does what takes long and waits for nothing: parsing, templates, tokenizing.
+// A thread that does what takes long, one task after the other.
 #pragma once
 
 #include <pthread.h>
@@ -13,7 +13,8 @@ namespace dak {
 
 class Worker {
  public:
-  Worker() : thread_([this] { run(); }) {}
+  // `name`: for top.
+  explicit Worker(const char* name) : thread_([this, name] { run(name); }) {}
   ~Worker() { stop(); }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -36,8 +37,8 @@ class Worker {
   }
 
  private:
-  void run() {
-    pthread_setname_np(pthread_self(), "dak parse");  // for top
+  void run(const char* name) {
+    pthread_setname_np(pthread_self(), name);
     std::unique_lock lock(mutex_);
     while (true) {
       ready_.wait(lock, [this] { return stopped_ || !tasks_.empty(); });

@@ -96,6 +96,15 @@ TEST(BackendMemory, IsInsideTheBudgetOfAGpuAndNothingOnTheCpu) {
   EXPECT_LT(plan.fixed.backend_bytes, int64_t{512} << 20);
   EXPECT_LE(plan.bytes_in(0), *options.local_budget_bytes);
   EXPECT_GT(plan.bytes_in(0), *options.local_budget_bytes - (int64_t{64} << 20));
+  // Rings of twice the size where decode's products are GEMMs.
+  options.prefill_chunk = 512;
+  options.context = 64;
+  const auto backend_bytes = [&](int64_t sequences) {
+    options.sequences = sequences;
+    return plan_model(files, options, tiers).fixed.backend_bytes;
+  };
+  EXPECT_GT(backend_bytes(65) - backend_bytes(64), int64_t{64} << 20);
+  EXPECT_LT(backend_bytes(64) - backend_bytes(63), int64_t{8} << 20);
 }
 
 }  // namespace

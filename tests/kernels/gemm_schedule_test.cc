@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "base/error.h"
 
@@ -67,6 +68,26 @@ TEST(GemmSchedule, FetchesEverySegmentOnceByItsTier) {
   }
 }
 
+TEST(GemmSchedule, EarlyFetchesNeedNobodysSlot) {
+  for (const auto& tiers : kPlacements) {
+    const GemmSchedule schedule = make_gemm_schedule(weight_of(3000, 2100, tiers));
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) {
+      const auto all =
+          std::span(schedule.fetches)
+              .subspan(static_cast<size_t>(schedule.fetch_begin[tier]),
+                       static_cast<size_t>(schedule.fetch_end[tier] - schedule.fetch_begin[tier]));
+      for (const int slots : {0, 1, 8, 13, 1000}) {
+        const auto early = static_cast<size_t>(early_fetches(all, slots));
+        for (size_t i = 0; i < early; ++i) EXPECT_LT(all[i].block, slots);
+        if (early < all.size()) {
+          EXPECT_GE(all[early].block, slots);
+        }
+        EXPECT_TRUE(slots < 1000 || early == all.size());
+      }
+    }
+  }
+}
+
 TEST(GemmSchedule, OrdersHaveEveryGroupOnce) {
   for (const GemmOrder order : {GemmOrder::kSpread, GemmOrder::kFirst, GemmOrder::kLast}) {
     for (const int groups : {1, 7, 40, 224}) {
@@ -104,6 +125,20 @@ struct Progress {
   std::vector<int> released = {};  // token tiles
   std::vector<int> tile = {};      // of each cluster
 
+  // Kernels ahead have made `part` of the fetches that need nobody's slot.
+  void fetch_early(double part) {
+    filled.resize(static_cast<size_t>(schedule.remote_blocks));
+    for (size_t tier = 1; tier < kMaxTiers; ++tier) {
+      const auto all =
+          std::span(schedule.fetches)
+              .subspan(static_cast<size_t>(schedule.fetch_begin[tier]),
+                       static_cast<size_t>(schedule.fetch_end[tier] - schedule.fetch_begin[tier]));
+      next_fetch[tier] = static_cast<int>(part * early_fetches(all, slots));
+      for (const GemmFetch& fetch : all.first(static_cast<size_t>(next_fetch[tier]))) {
+        ++filled[static_cast<size_t>(fetch.block)];
+      }
+    }
+  }
   bool fetch() {
     bool moved = false;
     for (size_t tier = 1; tier < kMaxTiers; ++tier) {
@@ -163,13 +198,16 @@ TEST(GemmSchedule, NeverWaitsForItselfInTheSmallestRing) {
     for (const GemmOrder order : {GemmOrder::kSpread, GemmOrder::kFirst, GemmOrder::kLast}) {
       for (const int clusters : {1, 7, 66}) {
         for (const int token_groups : {1, 3, 40, 100}) {
-          Progress progress{.schedule = schedule,
-                            .ordering = order_groups(groups, schedule.remote_groups,
-                                                     clusters / token_groups + 1, order),
-                            .clusters = clusters,
-                            .token_groups = token_groups,
-                            .slots = static_cast<int>(kGemmLeastSlots)};
-          EXPECT_TRUE(progress.ends()) << clusters << " " << token_groups;
+          for (const double early : {0.0, 0.5, 1.0}) {
+            Progress progress{.schedule = schedule,
+                              .ordering = order_groups(groups, schedule.remote_groups,
+                                                       clusters / token_groups + 1, order),
+                              .clusters = clusters,
+                              .token_groups = token_groups,
+                              .slots = static_cast<int>(kGemmLeastSlots)};
+            progress.fetch_early(early);
+            EXPECT_TRUE(progress.ends()) << clusters << " " << token_groups << " " << early;
+          }
         }
       }
     }

@@ -92,8 +92,8 @@ class Fixture {
     const int64_t row_bytes = out_stride_ * bytes_of(case_.out_dtype, 1);
     cuda_check(cudaMemset(out_.as(), kGuardValue, static_cast<size_t>(out_.size_bytes())));
     std::byte* out = out_.as() + kGuardBytes + first * row_bytes;
-    // Three times, each overlapping the one before: counters must be left as they were found, and
-    // both halves of the workspace are used again.
+    // Three times, each overlapping the one before, the first fetching for the second: counters
+    // must be left as they were found, and both halves of the workspace are used again.
     for (int i = 0; i < 3; ++i) {
       for (int64_t row = 0; case_.in_place && row < count; ++row) {
         cuda_check(cudaMemcpyAsync(out + row * row_bytes,
@@ -114,6 +114,9 @@ class Fixture {
             .residual = case_.in_place   ? out
                         : case_.residual ? residual_device_.as() + first * row_bytes
                                          : nullptr,
+            .ahead = i == 0 && form.ring
+                         ? std::array{weight.feed(workspace.half_of_next(1)), GemmFeed{}}
+                         : std::array<GemmFeed, kGemmAhead>{},
             .form = form},
            workspace, links, nullptr);
     }

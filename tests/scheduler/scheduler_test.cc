@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <future>
 #include <iostream>
 
 #include "serving_requests.h"
@@ -23,6 +25,15 @@ std::unique_ptr<Engine> make_engine(EngineOptions options) {
   options.context = options.context == 0 ? 256 : options.context;
   return std::make_unique<Engine>(
       open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true), options, cpu_tiers(1e9));
+}
+
+void expect_unavailable(const std::function<void()>& call) {
+  try {
+    call();
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnavailable) << error.what();
+  }
 }
 
 TEST(Scheduler, EveryRequestGetsWhatItWouldGetAlone) {
@@ -78,6 +89,65 @@ TEST(Scheduler, ReusedPagesChangeNoBit) {
   request.prompt.resize(request.prompt.size() - 3);
   request.max_tokens = 2;
   EXPECT_EQ(serving.wait(serving.submit(request)).reused_tokens, 3 * kPageTokens);
+}
+
+// While answers go on, and while nothing runs.
+TEST(Scheduler, ATierGivenBackChangesNoAnswer) {
+  std::vector<Tier> tiers = cpu_tiers(1e9);
+  tiers.push_back(tiers[1]);
+  tiers[1].name = "first";
+  tiers[2].name = "second";
+  const EngineOptions options{
+      .offload_ratio = 0.6, .kv_ratio = 0.9, .context = 256, .sequences = 4};
+  const ModelFiles files = open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true);
+  const Plan roomy = plan_model(files, options, tiers);
+  tiers[1].capacity_bytes = roomy.bytes_in(1) / 2;
+  const auto reference = make_engine(options);
+  Engine engine(files, options, tiers);
+  ASSERT_GT(engine.plan_now()->bytes_in(1), 0);
+  ASSERT_GT(engine.plan_now()->bytes_in(2), 0);
+
+  Serving serving(engine);
+  serving.start();
+  EXPECT_THROW(serving.scheduler().revoke_tier("third").get(), Error) << "while nothing runs";
+  std::vector<ServingRequest> requests;
+  for (uint32_t seed = 0; seed < 4; ++seed) {
+    requests.push_back({.prompt = prompt_of(40, seed), .max_tokens = 100, .ignore_eos = true});
+    serving.submit(requests.back());
+  }
+  serving.wait_until([](const auto& answers) {
+    return std::ranges::all_of(answers, [](const Answer& one) { return one.tokens.size() > 20; });
+  });
+  serving.scheduler().revoke_tier("first").get();
+  EXPECT_FALSE(std::ranges::any_of(serving.answers(), &Answer::over)) << "it came too late";
+  EXPECT_EQ(engine.plan_now()->bytes_in(1), 0);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(fmt::format("request {}", i));
+    expect_same(serving.wait(i), alone(*reference, requests[i]));
+  }
+  EXPECT_THROW(serving.scheduler().revoke_tier("second").get(), Error) << "nowhere to go";
+  serving.stop();
+  expect_all_pages_back(serving.scheduler());
+  expect_unavailable([&] { serving.scheduler().revoke_tier("second"); });
+}
+
+// Asked for before a run that ends at once, and where none ever runs: nobody waits for ever.
+TEST(Scheduler, AGivingBackThatCannotComeAnyMoreIsRefused) {
+  const auto engine = make_engine({.sequences = 1});
+  std::future<void> asked;
+  {
+    Scheduler drained(*engine, {});
+    asked = drained.revoke_tier("third");
+    drained.drain(std::chrono::steady_clock::now());
+    drained.run();
+    EXPECT_THROW(asked.get(), Error);
+    expect_unavailable([&] { drained.revoke_tier("third"); });
+  }
+  {
+    Scheduler never_run(*engine, {});
+    asked = never_run.revoke_tier("third");
+  }
+  expect_unavailable([&] { asked.get(); });
 }
 
 // n answers to one prompt: it is computed once although all come together.

@@ -93,9 +93,10 @@ std::vector<Json> events_of(const std::string& body, bool with_done = true) {
 
 class AppTest : public testing::Test {
  protected:
-  void start(AppOptions options = {}, const HttpLimits& limits = {},
+  void start(AppOptions options = {}, HttpLimits limits = {},
              std::chrono::microseconds pace = milliseconds(1), bool ready = true,
              const Engine& engine = tiny_engine()) {
+    limits.threads = 3;
     app_ = std::make_unique<App>(std::move(options));
     server_ = std::make_unique<HttpServer>(
         "127.0.0.1", 0, limits,
@@ -367,6 +368,94 @@ TEST_F(AppTest, KeysOpenAndSeparate) {
   EXPECT_EQ(first.prefix_scope.find("one-key"), std::string::npos) << "keys stay out of the engine";
 }
 
+class RevokeTest : public AppTest {
+ protected:
+  static constexpr const char* kPath = "/tiers/revoke";
+  static constexpr const char* kAdmin = "Authorization: Bearer admin\r\n";
+
+  void start_with_keys() {
+    AppOptions options;
+    options.keys.add("user", "test");
+    options.admin_keys.add("admin", "test");
+    start(std::move(options));
+  }
+  // Asked, and the engine has heard of it; the answer is not there yet.
+  void ask_for(HttpClient& client, const std::string& tier) {
+    client.send(post_text(kPath, R"({"tier":")" + tier + "\"}", kAdmin));
+    wait_until([&] { return generator_->revoked() == tier; });
+    EXPECT_EQ(client.read_until("\r\n", 0.05), "");
+  }
+};
+
+TEST_F(RevokeTest, NobodyMayWithoutAnAdminKey) {
+  AppOptions options;
+  options.keys.add("user", "test");
+  start(std::move(options));
+  const std::string body = R"({"tier":"host"})";
+  const auto [message, param] = refused(post(kPath, body, "Authorization: Bearer user\r\n"), 403);
+  EXPECT_NE(message.find("--admin-key-file"), std::string::npos) << message;
+  refused(post(kPath, body), 403);
+  EXPECT_EQ(generator_->revoked(), "");
+}
+
+TEST_F(RevokeTest, OnlyAnAdminKeyMay) {
+  start_with_keys();
+  const std::string body = R"({"tier":"host"})";
+  refused(post(kPath, body), 401);
+  refused(post(kPath, body, "Authorization: Bearer wrong\r\n"), 401);
+  refused(post(kPath, body, "Authorization: Bearer user\r\n"), 403);
+  refused(post("/v1/completions", R"({"prompt":"a"})", kAdmin), 401);
+  EXPECT_EQ(refused(post(kPath, "{}", kAdmin), 400).second, "tier");
+  EXPECT_EQ(refused(post(kPath, R"({"tier":3})", kAdmin), 400).second, "tier");
+  refused(post(kPath, R"({"tier":"host","now":true})", kAdmin), 400);
+  EXPECT_EQ(generator_->revoked(), "");
+}
+
+TEST_F(RevokeTest, AnswersWhenTheTierIsEmptyAndServesMeanwhile) {
+  start_with_keys();
+  HttpClient client(server_->port());
+  ask_for(client, "host");
+  EXPECT_EQ(
+      post("/v1/completions", R"({"prompt":"a","max_tokens":2})", "Authorization: Bearer user\r\n")
+          .status,
+      200);
+  generator_->end_revoke(nullptr);
+  const HttpAnswer answer = client.answer();
+  EXPECT_EQ(answer.status, 200);
+  const Json json = Json::parse(answer.body);
+  EXPECT_EQ(json.at("tier"), "host");
+  EXPECT_EQ(json.at("tiers").at(1).at("name"), "host");
+}
+
+TEST_F(RevokeTest, TellsWhyNot) {
+  start_with_keys();
+  const std::pair<ErrorCode, int> errors[] = {{ErrorCode::kNotFound, 404},
+                                              {ErrorCode::kResourceExhausted, 409},
+                                              {ErrorCode::kUnsupported, 400}};
+  for (const auto& [code, status] : errors) {
+    const std::string tier = fmt::format("tier-{}", status);
+    HttpClient client(server_->port());
+    ask_for(client, tier);
+    generator_->end_revoke(std::make_exception_ptr(Error(code, {.problem = "is a test"})));
+    EXPECT_NE(refused(client.answer(), status).first.find("is a test"), std::string::npos);
+  }
+}
+
+TEST_F(RevokeTest, AnEngineThatEndsAnswers503) {
+  start_with_keys();
+  HttpClient client(server_->port());
+  ask_for(client, "host");
+  generator_->break_revoke();
+  refused(client.answer(), 503);
+}
+
+TEST_F(RevokeTest, NobodyWaitsForAnEngineThatNeverAnswers) {
+  start_with_keys();
+  HttpClient client(server_->port());
+  ask_for(client, "host");
+  app_->stop();  // would hang
+}
+
 TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
   start();
   HttpAnswer answer = ask(get_text("/v1/models", "Origin: https://a.example\r\n"));
@@ -428,8 +517,15 @@ TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
   load.output_tokens = {.low = 2, .high = 6};
   load.vocabulary = ask_tokens(load, "hello you");
   EXPECT_FALSE(load.vocabulary.empty());
-  for (const double rate : {0.0, 200.0}) {
+  struct Case {
+    double rate;
+    int64_t threads, concurrency;
+  };
+  for (const auto& [rate, threads, concurrency] :
+       {Case{0, 1, 4}, Case{200, 1, 4}, Case{0, 3, 4}, Case{0, 3, 2}, Case{200, 3, 0}}) {
     load.rate_per_s = rate;
+    load.threads = threads;
+    load.concurrency = concurrency;
     const std::vector<LoadResult> results = generate_load(load);
     ASSERT_EQ(results.size(), 30U);
     for (const LoadResult& result : results) {
@@ -445,6 +541,8 @@ TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
       EXPECT_NEAR(results.back().due_s, 29 / rate, 20 / rate);
     }
   }
+  load.rate_per_s = 0;
+  load.concurrency = 4;
   load.key = "wrong";
   EXPECT_NE(generate_load(load)[0].error.find("401"), std::string::npos);
   EXPECT_THROW(ask_tokens(load, "x"), Error);

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
+#include <mutex>
 #include <thread>
 
 #include "base/error.h"
@@ -14,9 +16,10 @@ namespace {
 using std::chrono::milliseconds;
 
 // Answers by path: /echo the body, /stream what the test writes, /never nothing.
-class HttpServerTest : public testing::Test {
+class HttpServerTest : public testing::TestWithParam<int> {
  protected:
-  void start(const HttpLimits& limits = {}) {
+  void start(HttpLimits limits = {}) {
+    limits.threads = GetParam();
     server_ = std::make_unique<HttpServer>(
         "127.0.0.1", 0, limits,
         [this](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
@@ -32,7 +35,15 @@ class HttpServerTest : public testing::Test {
   }
 
   void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
-    last_ = exchange;
+    {
+      const std::lock_guard lock(mutex_);
+      last_ = exchange;
+    }
+    if (on_request_) {
+      on_request_(exchange);
+      ++handled_;
+      return;
+    }
     exchange->watch([] {}, [this] { ++gone_; });
     if (request.path == "/stream") {
       exchange->start_stream({.content_type = "text/event-stream", .body = "begin;"}, "beat;");
@@ -44,11 +55,16 @@ class HttpServerTest : public testing::Test {
     ++handled_;
   }
 
-  // Runs on the server's thread, and waits for it.
-  void on_server(const std::function<void()>& task) {
+  std::shared_ptr<Exchange> last() {
+    const std::lock_guard lock(mutex_);
+    return last_;
+  }
+  // Runs on the last exchange's thread, and waits for it.
+  void on_server(const std::function<void(Exchange&)>& task) {
+    const std::shared_ptr<Exchange> exchange = last();
     std::atomic<bool> done = false;
-    server_->post([&] {
-      task();
+    exchange->post([&] {
+      task(*exchange);
       done = true;
     });
     while (!done) std::this_thread::sleep_for(milliseconds(1));
@@ -62,12 +78,14 @@ class HttpServerTest : public testing::Test {
   }
 
   std::unique_ptr<HttpServer> server_;
+  std::function<void(const std::shared_ptr<Exchange>&)> on_request_;
+  std::mutex mutex_;
   std::shared_ptr<Exchange> last_;
   std::atomic<int> handled_ = 0;
   std::atomic<int> gone_ = 0;
 };
 
-TEST_F(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
+TEST_P(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
   start();
   HttpClient one = client();
   // Pipelined: all at once, the second split.
@@ -78,7 +96,7 @@ TEST_F(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
   EXPECT_EQ(one.answer().body, "POST/c:third");
 }
 
-TEST_F(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
+TEST_P(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
   start();
   HttpClient one = client();
   one.send(
@@ -90,7 +108,7 @@ TEST_F(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
   EXPECT_EQ(one.answer().body, "POST/b:hi");
 }
 
-TEST_F(HttpServerTest, OlderClientsAndHead) {
+TEST_P(HttpServerTest, OlderClientsAndHead) {
   start();
   HttpClient old = client();
   old.send("GET /a HTTP/1.0\r\n\r\n");
@@ -104,7 +122,7 @@ TEST_F(HttpServerTest, OlderClientsAndHead) {
   EXPECT_EQ(head.answer().body, "GET/b:");
 }
 
-TEST_F(HttpServerTest, WhatIsNoHttpIsRefused) {
+TEST_P(HttpServerTest, WhatIsNoHttpIsRefused) {
   start();
   for (const auto& [text, status] : std::vector<std::pair<std::string, int>>{
            {"\x16\x03\x01\x02 a TLS greeting\r\n\r\n", 400},
@@ -122,7 +140,7 @@ TEST_F(HttpServerTest, WhatIsNoHttpIsRefused) {
   EXPECT_EQ(handled_, 0);
 }
 
-TEST_F(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
+TEST_P(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
   start({.body_bytes = 1000, .header_bytes = 2000});
   HttpClient header = client();
   header.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x'));
@@ -137,7 +155,7 @@ TEST_F(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
   EXPECT_EQ(handled_, 0);
 }
 
-TEST_F(HttpServerTest, AllBodiesTogetherAreBounded) {
+TEST_P(HttpServerTest, AllBodiesTogetherAreBounded) {
   start({.body_bytes = 1000, .all_bodies_bytes = 1500});
   HttpClient first = client();
   first.send("POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nbegun");
@@ -152,7 +170,7 @@ TEST_F(HttpServerTest, AllBodiesTogetherAreBounded) {
   EXPECT_EQ(third.answer().status, 200);
 }
 
-TEST_F(HttpServerTest, SlowClientsRunOutOfTime) {
+TEST_P(HttpServerTest, SlowClientsRunOutOfTime) {
   start({.header_time = milliseconds(300),
          .body_time = milliseconds(300),
          .idle_time = milliseconds(300)});
@@ -174,34 +192,34 @@ TEST_F(HttpServerTest, SlowClientsRunOutOfTime) {
   EXPECT_EQ(handled_, 0);
 }
 
-TEST_F(HttpServerTest, AClientThatDoesNotReadIsCutOff) {
+TEST_P(HttpServerTest, AClientThatDoesNotReadIsCutOff) {
   start({.write_time = milliseconds(300)});
   HttpClient one = client(4096);
   one.send(get_text("/large"));
   wait_for(handled_, 1);
   std::this_thread::sleep_for(milliseconds(1000));
-  on_server([this] { EXPECT_EQ(server_->counters().open, 0); });
+  EXPECT_EQ(server_->counters().open, 0);
 }
 
-TEST_F(HttpServerTest, StreamsAreChunkedAndKeptAlive) {
+TEST_P(HttpServerTest, StreamsAreChunkedAndKeptAlive) {
   start({.heartbeat = milliseconds(200)});
   HttpClient one = client();
   one.send(get_text("/stream") + get_text("/after"));
   wait_for(handled_, 1);
   std::this_thread::sleep_for(milliseconds(500));
-  on_server([this] {
-    last_->write("more;");
-    last_->end_stream();
-    last_->write("too late");
+  on_server([](Exchange& exchange) {
+    exchange.write("more;");
+    exchange.end_stream("most;");
+    exchange.write("too late");
   });
   const HttpAnswer answer = one.answer();
   EXPECT_TRUE(answer.complete);
   EXPECT_EQ(answer.body.rfind("begin;beat;", 0), 0U) << answer.body;
-  EXPECT_TRUE(answer.body.ends_with("more;")) << answer.body;
+  EXPECT_TRUE(answer.body.ends_with("more;most;")) << answer.body;
   EXPECT_EQ(one.answer().body, "GET/after:");
 }
 
-TEST_F(HttpServerTest, AClientThatLeavesIsNoticed) {
+TEST_P(HttpServerTest, AClientThatLeavesIsNoticed) {
   start({.heartbeat = milliseconds(100)});
   {
     const HttpClient one = client();
@@ -217,23 +235,23 @@ TEST_F(HttpServerTest, AClientThatLeavesIsNoticed) {
   wait_for(gone_, 2);
 }
 
-TEST_F(HttpServerTest, AClientThatOnlyListensGetsItsStream) {
+TEST_P(HttpServerTest, AClientThatOnlyListensGetsItsStream) {
   start();
   HttpClient one = client();
   one.send(get_text("/stream"));
   wait_for(handled_, 1);
   one.close_sending();
   std::this_thread::sleep_for(milliseconds(100));
-  on_server([this] {
-    last_->write("more;");
-    last_->end_stream();
+  on_server([](Exchange& exchange) {
+    exchange.write("more;");
+    exchange.end_stream({});
   });
   EXPECT_EQ(one.answer().body, "begin;more;");
   EXPECT_TRUE(one.closed());
   EXPECT_EQ(gone_, 0);
 }
 
-TEST_F(HttpServerTest, TooManyConnectionsAreToldSo) {
+TEST_P(HttpServerTest, TooManyConnectionsAreToldSo) {
   start({.connections = 2});
   HttpClient a = client();
   const HttpClient b = client();
@@ -243,7 +261,7 @@ TEST_F(HttpServerTest, TooManyConnectionsAreToldSo) {
   EXPECT_EQ(c.answer().status, 503);
 }
 
-TEST_F(HttpServerTest, StopLetsAnswersEnd) {
+TEST_P(HttpServerTest, StopLetsAnswersEnd) {
   start();
   HttpClient idle = client();
   HttpClient one = client();
@@ -251,9 +269,9 @@ TEST_F(HttpServerTest, StopLetsAnswersEnd) {
   wait_for(handled_, 1);
   std::thread writer([this] {
     std::this_thread::sleep_for(milliseconds(300));
-    server_->post([this] {
-      last_->write("last;");
-      last_->end_stream();
+    last()->post([exchange = last()] {
+      exchange->write("last;");
+      exchange->end_stream({});
     });
   });
   EXPECT_TRUE(server_->stop(std::chrono::seconds(10)));
@@ -262,7 +280,7 @@ TEST_F(HttpServerTest, StopLetsAnswersEnd) {
   EXPECT_TRUE(idle.closed());
 }
 
-TEST_F(HttpServerTest, StopWaitsNoLongerThanItMay) {
+TEST_P(HttpServerTest, StopWaitsNoLongerThanItMay) {
   start();
   HttpClient one = client();
   one.send(get_text("/never"));
@@ -271,7 +289,7 @@ TEST_F(HttpServerTest, StopWaitsNoLongerThanItMay) {
   EXPECT_TRUE(one.closed());
 }
 
-TEST_F(HttpServerTest, AnAddressThatCannotBeIsAnError) {
+TEST_P(HttpServerTest, AnAddressThatCannotBeIsAnError) {
   start();
   const auto listen = [](const std::string& host, uint16_t port) {
     HttpServer(host, port, {}, {}, {});
@@ -279,6 +297,68 @@ TEST_F(HttpServerTest, AnAddressThatCannotBeIsAnError) {
   EXPECT_THROW(listen("not an address", 0), Error);
   EXPECT_THROW(listen("127.0.0.1", server_->port()), Error);
 }
+
+// Another thread tells of news as an engine does: none is lost, and each stream has its own.
+TEST_P(HttpServerTest, NewsOfManyStreamsReachTheirConnections) {
+  struct Stream {
+    std::shared_ptr<Exchange> exchange;
+    std::atomic<int> made = 0;
+    int written = 0;
+  };
+  constexpr int kStreams = 40;
+  constexpr int kNews = 300;
+  std::vector<std::unique_ptr<Stream>> streams;
+  on_request_ = [&](const std::shared_ptr<Exchange>& exchange) {
+    auto stream = std::make_unique<Stream>();
+    stream->exchange = exchange;
+    exchange->start_stream({}, "");
+    exchange->watch(
+        [one = stream.get()] {
+          for (const int made = one->made; one->written < made && one->written < kNews;) {
+            one->exchange->write(std::to_string(one->written++) + ";");
+          }
+          if (one->written == kNews) one->exchange->end_stream({});
+        },
+        [] {});
+    const std::lock_guard lock(mutex_);
+    streams.push_back(std::move(stream));
+  };
+  start();
+  std::vector<HttpClient> clients;
+  for (int i = 0; i < kStreams; ++i) {
+    clients.push_back(client());
+    clients.back().send(get_text("/"));
+  }
+  wait_for(handled_, kStreams);
+  for (int news = 0; news < kNews; ++news) {
+    for (const auto& stream : streams) {
+      ++stream->made;
+      stream->exchange->notify();
+    }
+    if (news % 50 == 0) std::this_thread::sleep_for(milliseconds(2));  // let them fall asleep
+  }
+  std::string all;
+  for (int news = 0; news < kNews; ++news) all += std::to_string(news) + ";";
+  for (HttpClient& one : clients) EXPECT_EQ(one.answer().body, all);
+  server_->stop(milliseconds(0));
+}
+
+// However many threads accept at a time.
+TEST_P(HttpServerTest, TheLimitOfConnectionsIsExact) {
+  constexpr int kMost = 20;
+  start({.connections = kMost});
+  std::vector<HttpClient> clients;
+  for (int i = 0; i < 3 * kMost; ++i) clients.push_back(client());
+  for (HttpClient& one : clients) one.send(get_text("/never"));
+  for (int i = 0; i < 1000 && server_->counters().refused < 2 * kMost; ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  wait_for(handled_, kMost);
+  EXPECT_EQ(server_->counters().refused, 2 * kMost);
+  EXPECT_EQ(handled_, kMost);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, HttpServerTest, testing::Values(1, 3));
 
 }  // namespace
 }  // namespace dak

@@ -201,8 +201,9 @@ TEST_F(Isolation, TheStateAndTheMetricsHoldNoRequests) {
     std::vector<std::string> names;
     const Json flat = json.flatten();
     for (const auto& [path, value] : flat.items()) {
-      EXPECT_TRUE(value.is_number() || path == "/model" || path == "/status" || path == "/tools" ||
-                  path.ends_with("/name") || path.ends_with("/kind") || path.ends_with("/channel"))
+      EXPECT_TRUE(value.is_number() || value.is_boolean() || path == "/model" ||
+                  path == "/status" || path == "/tools" || path.ends_with("/name") ||
+                  path.ends_with("/kind") || path.ends_with("/channel"))
           << path;
       names.push_back(path);
     }

@@ -49,6 +49,30 @@ class ScriptedGenerator final : public Generator {
     return {.running = std::ssize(running_)};
   }
 
+  // Lasts until one of the next two.
+  std::future<void> revoke_tier(std::string name) override {
+    const std::lock_guard lock(mutex_);
+    revoked_ = std::move(name);
+    revoke_ = {};
+    return revoke_.get_future();
+  }
+  void end_revoke(std::exception_ptr error) {
+    const std::lock_guard lock(mutex_);
+    if (error) {
+      revoke_.set_exception(std::move(error));
+    } else {
+      revoke_.set_value();
+    }
+  }
+  void break_revoke() {
+    const std::lock_guard lock(mutex_);
+    revoke_ = {};
+  }
+  std::string revoked() const {
+    const std::lock_guard lock(mutex_);
+    return revoked_;
+  }
+
   // Of requests from now on.
   void at_most(int64_t requests) { most_ = requests; }
   // Tokens come as these texts, instead of text_of.
@@ -136,6 +160,8 @@ class ScriptedGenerator final : public Generator {
   mutable std::mutex mutex_;
   std::map<RequestId, Running> running_;
   std::vector<std::string> pieces_;
+  std::promise<void> revoke_;
+  std::string revoked_;
   RequestId last_id_ = 0;
   std::atomic<int64_t> most_ = 1 << 20;
   std::atomic<int64_t> fail_at_ = -2;

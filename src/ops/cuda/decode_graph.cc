@@ -25,11 +25,11 @@ class CudaDecodeGraph final : public DecodeGraph {
     history_ = state.history;
     give_inputs_a_place();
     if (!backend_.has_places(rows_)) {
-      forward();
+      backend_.note_step(rows_, forward);
       backend_.set_has_places(rows_);
     }
     generation_ = backend_.generation(rows_);
-    recording_ = backend_.record([&] {
+    recording_ = backend_.record(rows_, [&] {
       ctx_.traffic = {};
       logits_ = forward();
       require(logits_.dim(0) == rows_, "a decode graph of another number of rows");

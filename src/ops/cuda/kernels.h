@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/gemm_feed.h"
 #include "kernels/link_state.h"
 #include "memory/tier.h"
 #include "ops/cuda/kv_layout.h"
@@ -155,6 +156,9 @@ struct AttentionParams {
   std::array<int32_t, kMaxTiers>
       readers;                   // thread blocks of each tier but 0 that has runs, at least
   bool overlap_previous = true;  // not for the kernel: false where pages come by a copy before it
+  // ring_attention.cuh: for whom thread blocks that read no remote pages use the link meanwhile, as
+  // GemmArgs::ahead.
+  std::array<GemmFeed, kGemmAhead> ahead{};
 };
 // Any page, on any GPU.
 void launch_attention(const AttentionParams& params, cudaStream_t stream);

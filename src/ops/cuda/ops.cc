@@ -74,6 +74,7 @@ void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const 
                    const Tensor& out, const MatmulEpilogue& epilogue, bool gated, bool waits) {
   const cudaStream_t stream = backend.stream();
   const GemmWeight& weight = backend.wide(w);
+  GemmSequence& sequence = backend.gemm_sequence();
   gemm(weight,
        {.x = x.data,
         .x_stride = x.stride,
@@ -86,8 +87,10 @@ void multiply_wide(CudaBackend& backend, const MatmulInput& x, int64_t m, const 
         .gated = gated,
         .residual = epilogue.add_to_output ? out.data : nullptr,
         .overlap_previous = !waits,
+        .ahead = sequence.behind(weight, backend.gemm_workspace()),
         .form = {.readers = backend.gemm_readers()}},
        backend.gemm_workspace(), backend.links(), stream);
+  sequence.launched(weight);
 }
 
 // The product of at most 64 rows, or with plain kernels in slices of that many: every slice then
@@ -532,7 +535,8 @@ void attend(CudaBackend& backend, const AttentionConfig& config,
                          .part_arrivals = nullptr,
                          .links = backend.links().device_states(),
                          .readers = {},
-                         .overlap_previous = !waits};
+                         .overlap_previous = !waits,
+                         .ahead = backend.gemm_sequence().next(backend.gemm_workspace())};
   if (backend.kernels() == KernelKind::kPlain ||
       !on_tensor_cores(config.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());

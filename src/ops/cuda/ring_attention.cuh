@@ -5,7 +5,8 @@
 //   the first ones   multiply half pages, each with a running softmax of its own (_tiles.cuh)
 //   kMergeWarps      sum up what those leave of a part, and parts and runs (_sums.cuh)
 //   next             fills the ring with half pages (_filler.cuh)
-//   the last         readers only: times the arrivals and controls the window
+//   the last         readers: times the arrivals and controls the window; others: brings remote
+//                    weights to the GEMMs that come next (_ahead.cuh)
 // So nobody who multiplies waits for a list, an address, a counter or a fence; when each warp did
 // all of it for itself, three quarters of its time went into that. Every sum's order follows from
 // the row's token index, whatever the batch and the placement.
@@ -19,6 +20,7 @@
 #pragma once
 
 #include "ops/cuda/kernels.h"
+#include "ops/cuda/ring_attention_ahead.cuh"
 #include "ops/cuda/ring_attention_filler.cuh"
 #include "ops/cuda/ring_attention_sums.cuh"
 #include "ops/cuda/ring_attention_tiles.cuh"
@@ -31,8 +33,8 @@ __global__ void __launch_bounds__(AttentionShape<kHeadSize>::kThreads, 1)
   using Shape = AttentionShape<kHeadSize>;
   extern __shared__ __align__(128) std::byte raw[];
   std::byte* stages = raw + (128 - ptx::shared_address(raw) % 128) % 128;
-  auto& shared =
-      *reinterpret_cast<AttentionShared<kHeadSize>*>(stages + Shape::kStages * Shape::kStageBytes);
+  std::byte* chunk = stages + Shape::kStages * Shape::kStageBytes;
+  auto& shared = *reinterpret_cast<AttentionShared<kHeadSize>*>(chunk + kFeedChunkBytes);
   static_assert(sizeof(shared) <= Shape::kControlBytes + sizeof(shared.states));
   const int lane = static_cast<int>(threadIdx.x) % 32;
   // Through a shuffle, so that the compiler knows it to be the same in all lanes.
@@ -56,6 +58,9 @@ __global__ void __launch_bounds__(AttentionShape<kHeadSize>::kThreads, 1)
         shared,
         WindowControl(p.links[share.tier], shared.mailbox, static_cast<uint32_t>(share.first),
                       static_cast<uint32_t>(share.stride), Shape::kStageBytes));
+    tell_reader_ended(p);
+  } else if (share.tier == 0 && lane == 0) {
+    read_for_gemms(p, shared, chunk, share);
   }
 }
 

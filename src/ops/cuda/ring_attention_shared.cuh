@@ -6,6 +6,7 @@
 #include "kernels/link_window.cuh"
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ring.cuh"
+#include "kernels/sm90_gemm_feed.cuh"
 #include "ops/cuda/ring_attention_units.cuh"
 
 namespace dak::cuda::ring {
@@ -34,13 +35,13 @@ struct AttentionShape {
   static constexpr int kStateFloats = kTileHeads * (kHeadStride + 2);
   static constexpr uint32_t kControlBytes = 6 * 1024;
   static constexpr uint32_t kRoom =
-      227 * 1024 - 128 - kControlBytes - kWarps * kStateFloats * sizeof(float);
+      227 * 1024 - 128 - kFeedChunkBytes - kControlBytes - kWarps * kStateFloats * sizeof(float);
   static constexpr int kStages = kRoom / kStageBytes < 32 ? kRoom / kStageBytes : 32;
   static constexpr uint32_t kInFlight =
       kInFlightBytes / kStageBytes < kStages ? kInFlightBytes / kStageBytes : kStages - 1;
   static_assert(kInFlight >= 2);
-  static constexpr uint32_t kSharedBytes =
-      128 + kStages * kStageBytes + kControlBytes + kWarps * kStateFloats * sizeof(float);
+  static constexpr uint32_t kSharedBytes = 128 + kStages * kStageBytes + kFeedChunkBytes +
+                                           kControlBytes + kWarps * kStateFloats * sizeof(float);
   // The stage of the n-th half page or queries, and the phase of its barriers.
   struct Place {
     uint32_t stage;
@@ -66,6 +67,7 @@ struct AttentionShared {
   ptx::Barrier unit_empty[kUnitSlots];
   ptx::Barrier state_full[Shape::kWarps];
   ptx::Barrier state_empty[Shape::kWarps];
+  ptx::Barrier copied;  // a chunk for a GEMM to come
   ReaderMailbox mailbox;
   volatile uint32_t issue_cycles[Shape::kStages];  // of a remote stage; 0: it is local
   volatile uint32_t issued_stages;                 // their places were free
@@ -85,6 +87,7 @@ struct AttentionShared {
       ptx::mbarrier_init(&state_full[i], 1);
       ptx::mbarrier_init(&state_empty[i], kMergeWarps);
     }
+    ptx::mbarrier_init(&copied, 1);
     mailbox.init();
     issued_stages = 0;
     no_more = 0;

@@ -115,6 +115,7 @@ void CudaBackend::forget_weights() {
   enter();
   cuda_check(cudaStreamSynchronize(stream_));
   weights_.clear();
+  gemm_sequence_.forget();
   wide_weights_.clear();
   block_tables_.clear();
   ++generation_;
@@ -148,7 +149,7 @@ const GemmWeight& CudaBackend::wide(const TieredTensor& weight) {
     const TieredTensor& tensor = seen(weight);
     cuda_check(cudaStreamSynchronize(stream_));
     auto made = std::make_unique<GemmWeight>(tensor);
-    if (gemm_workspace_.reserve(*made)) ++product_generations_[1];
+    if (gemm_workspace_.reserve(*made, gemm_ring_bytes_)) ++product_generations_[1];
     cuda_check(cudaDeviceSynchronize());
     found = std::move(made);
   }
@@ -180,7 +181,25 @@ void CudaBackend::forget_uploads(std::initializer_list<Slot> slots) {
   for (const Slot slot : slots) uploads_[slot].host.clear();
 }
 
-CudaBackend::Recording CudaBackend::record(const std::function<void()>& enqueue) {
+void CudaBackend::widen_gemm_ring() {
+  if (gemm_ring_bytes_ == kGemmAheadRingBytes) return;
+  gemm_ring_bytes_ = kGemmAheadRingBytes;
+  cuda_check(cudaStreamSynchronize(stream_));
+  bool moved = false;
+  for (const auto& [blocks, weight] : wide_weights_) {
+    moved |= gemm_workspace_.reserve(*weight, gemm_ring_bytes_);
+  }
+  if (moved) ++product_generations_[1];
+}
+
+void CudaBackend::note_step(int64_t rows, const std::function<void()>& enqueue) {
+  if (!is_wide(rows)) return enqueue();
+  widen_gemm_ring();
+  const cuda::GemmSequence::Listening listening(gemm_sequence_);
+  enqueue();
+}
+
+CudaBackend::Recording CudaBackend::record(int64_t rows, const std::function<void()>& enqueue) {
   Recording recording;
   cudaGraph_t graph = nullptr;
   if (prefetcher_ != nullptr) prefetcher_->prepare_recording();
@@ -188,7 +207,13 @@ CudaBackend::Recording CudaBackend::record(const std::function<void()>& enqueue)
   recording_ = true;
   try {
     if (prefetcher_ != nullptr) prefetcher_->begin_recording();
-    enqueue();
+    if (is_wide(rows)) {
+      const cuda::GemmSequence::Following following(gemm_sequence_);
+      enqueue();
+      following.check_complete();
+    } else {
+      enqueue();
+    }
     if (prefetcher_ != nullptr) prefetcher_->end_recording();
   } catch (...) {
     recording_ = false;

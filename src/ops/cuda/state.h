@@ -18,6 +18,7 @@
 #include "kernels/split_matmul.h"
 #include "memory/tiered_tensor.h"
 #include "ops/context.h"
+#include "ops/cuda/gemm_sequence.h"
 #include "ops/cuda/prefetch.h"
 #include "ops/cuda/step_tables.h"
 #include "ops/cuda/uva.h"
@@ -60,6 +61,7 @@ class CudaBackend {
   // The same for products of more rows than a split matmul takes. TMA kernels alone.
   const GemmWeight& wide(const TieredTensor& weight);
   const GemmWorkspace& gemm_workspace() const { return gemm_workspace_; }
+  cuda::GemmSequence& gemm_sequence() { return gemm_sequence_; }
 
   // Small host data for kernels, one slot for each kind: a copy on the device that is good for what
   // is enqueued before the slot's next upload. Unchanged data are not sent again. While a graph is
@@ -116,7 +118,10 @@ class CudaBackend {
     cudaGraphExec_t executable = nullptr;
     std::vector<RecordedKvCopies> kv_copies;
   };
-  Recording record(const std::function<void()>& enqueue);
+  // A step of `rows`; its products are those of the step that was noted last, if any was.
+  Recording record(int64_t rows, const std::function<void()>& enqueue);
+  // Runs a step and notes its GEMMs, for the recordings that follow.
+  void note_step(int64_t rows, const std::function<void()>& enqueue);
 
   // For launch_advance; room for `m` rows.
   struct StepState {
@@ -166,6 +171,7 @@ class CudaBackend {
   const TieredTensor& seen(const TieredTensor& weight) const;
   std::byte* upload_bytes(size_t slot, std::span<const std::byte> bytes);
   std::byte* pinned_for(int64_t size_bytes);
+  void widen_gemm_ring();
   void send_pages(cuda::StepTables::Which which, const cuda::StepTables::PageChange& change);
 
   struct Uploaded {
@@ -191,7 +197,9 @@ class CudaBackend {
   SplitWorkspace workspace_;
   std::unordered_map<const RowBlock*, std::unique_ptr<SplitWeight>> weights_;
   GemmWorkspace gemm_workspace_;
+  int64_t gemm_ring_bytes_ = kGemmRingBytes;
   std::unordered_map<const RowBlock*, std::unique_ptr<GemmWeight>> wide_weights_;
+  cuda::GemmSequence gemm_sequence_;
   std::unordered_map<const RowBlock*, DeviceBuffer> block_tables_;
   std::unordered_map<size_t, Uploaded> uploads_;  // by slot; the last four + layer
   bool recording_ = false;
