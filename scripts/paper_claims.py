@@ -105,14 +105,14 @@ CLAIMS = (
     Claim("nearly the sum of both bandwidths", "abstract; ours: batch 8, the share at which both memories take as long",
           NEAR, NEAR, eb_at_matched_ratio, per_cent_of_sum,
           {("host", "not reproduced"): "there HBM is the limit, and a step is more than its weights: the KV cache, norms, "
-                                       "gaps between kernels ([kernels.md](kernels.md)), which weigh most in small models"}),
+                                       "gaps between kernels ([step_graph.md](design/kernels/step_graph.md)), which weigh most in small models"}),
     Claim("2 to 4 times vLLM's prefetch", "decode, batch 8; ours: against mode `prefetch`", 2, 4,
           against(("prefetch",), 8), times, {("host", "not reproduced"): PREFETCH}),
     Claim("1.5 to 5 times FlexGen", "decode, batch 8; FlexGen was not run", 1.5, 5, nothing, times),
     Claim("1.8 to 2.1 times the baselines", "batch 512, weights and KV cache remote; ours: against `prefetch`", 1.8, 2.1,
           against(("prefetch",), 512), times,
           {("host", "not reproduced"): "a miss of ours: the link idles while operations without remote bytes compute, and "
-                                       "attention over short remote rows reads 32 GB/s ([kernels.md](kernels.md))"}),
+                                       "attention over short remote rows reads 32 GB/s ([step_graph.md](design/kernels/step_graph.md))"}),
     Claim("up to 1.8 times over PCIe", "abstract; ours: batch 8, against `prefetch` and `uva`", 1.8, 1.8,
           against(("prefetch", "uva"), 8), times,
           {("host", "not reproduced"): "the best pairs are `uva` at 1.1 %, where it waits for one memory after the other; at "
@@ -124,7 +124,7 @@ CLAIMS = (
           congestion, times,
           {("host", "not reproduced"): "off does little harm here: readers are few and their rings hold 3 MiB in all. With "
                                        "readers that have no such limit, a window of 8 MiB leaves 96 of 4,620 GB/s of HBM "
-                                       "(`dak probe`, [planner.md](planner.md))"}),
+                                       "(`dak probe`, [placement.md](design/placement.md))"}),
     Claim("multicast: 1.3 times", "512 columns; ours: the ring against no sharing, 20 to 60 % remote", 1.3, 1.3,
           shared(512), times,
           {("host", "exceeded"): "each remote byte crosses the link once; without sharing once for each tile of 256"}),

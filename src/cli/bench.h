@@ -14,7 +14,7 @@
 
 namespace dak {
 
-using OrderedRow = nlohmann::ordered_json;  // one cell; its fields are in docs/benchmarks.md
+using OrderedRow = nlohmann::ordered_json;  // one cell; its fields are in docs/guide/bench.md
 
 template <typename Value>
 OrderedRow or_null(const std::optional<Value>& value) {

@@ -120,7 +120,7 @@ void BenchFlags::add_to(CLI::App& app) {
   app.footer(
       "Each row: step time (median, spread), tokens/s, bytes and GB/s by tier, EB (weight bytes /\n"
       "TPOT), the bound and per cent of it, the link's window and delay, power, J/token.\n"
-      "docs/benchmarks.md says how each is computed. A cell that cannot run says why.\n\n"
+      "docs/guide/bench.md says how each is computed. A cell that cannot run says why.\n\n"
       "Examples:\n"
       "  dak bench model.gguf --device cuda --batch 1,8 --ratio 0,matched,0.2\n"
       "  dak bench decode configs/opt-30b --synthetic --device cuda --hbm-budget 40GiB \\\n"

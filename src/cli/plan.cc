@@ -162,7 +162,8 @@ Command add_plan(CLI::App& app) {
   command->footer(
       "A share is of the tokens that go through the model. Without a budget the plan fits what "
       "the\n"
-      "device has free, less 1 GiB on a GPU. docs/planner.md has the model behind the numbers.");
+      "device has free, less 1 GiB on a GPU. docs/design/placement.md has the model behind the "
+      "numbers.");
   return [flags] { return run(*flags); };
 }
 

@@ -1,5 +1,5 @@
 // The cost model: how long each operation of a forward pass takes, as a function of where its bytes
-// lie. docs/planner.md derives the formulas and says where each constant comes from.
+// lie. docs/design/placement.md derives the formulas and says where each constant comes from.
 #pragma once
 
 #include <array>
@@ -44,8 +44,8 @@ struct KernelCosts {
 
 // `reads_once`: with the TMA kernels, whose products of more than 64 rows read a weight once.
 KernelCosts cuda_kernel_costs(bool reads_once);
-// As measured, or those of the machine of docs/planner.md where they were not. `loop_us`: of one
-// parallel loop over nothing, as probed.
+// As measured, or those of the machine of docs/design/placement.md where they were not. `loop_us`:
+// of one parallel loop over nothing, as probed.
 KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loop_us);
 
 // A machine as the cost model sees it.

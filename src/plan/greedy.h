@@ -1,6 +1,6 @@
 // Which row blocks leave the local tier: the greedy algorithm over marginal cost per offloaded
-// byte, and the linear program that replaces it where links are several. docs/planner.md proves
-// what each guarantees.
+// byte, and the linear program that replaces it where links are several. docs/design/placement.md
+// proves what each guarantees.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // Placement over several links: links of one operation complement each other, so that a greedy
-// choice for one can be wrong for all (docs/planner.md has an example). Equal items are solved as
-// one, which makes the program small.
+// choice for one can be wrong for all (docs/design/placement.md has an example). Equal items are
+// solved as one, which makes the program small.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

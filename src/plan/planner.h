@@ -39,8 +39,8 @@ struct PlanRequest {
 Plan plan_uniform(const PlanRequest& request);
 
 // Each row block in the tier where the sum of the request's costs is least, within the budget and
-// the tiers' capacities: optimal for the cost model, to a block (docs/planner.md). A given ratio is
-// of all bytes together. Requires `costs`, and no `prefetch`. Errors as above.
+// the tiers' capacities: optimal for the cost model, to a block (docs/design/placement.md). A given
+// ratio is of all bytes together. Requires `costs`, and no `prefetch`. Errors as above.
 Plan plan_greedy(const PlanRequest& request);
 
 // Operands wholly local or wholly remote, for kernels that read from one place. The remote ones are

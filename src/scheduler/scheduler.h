@@ -1,6 +1,6 @@
 // Requests of many clients over one engine: continuous batching. Any thread submits and cancels;
 // one thread, the engine's, runs passes and tells the requests what happens to them.
-// docs/scheduling.md says who runs when.
+// docs/design/scheduling.md says who runs when.
 #pragma once
 
 #include <array>

@@ -228,7 +228,7 @@ TEST(Bench, HelpNamesListsAndColumns) {
     const ProcessResult result = run_dak(arguments);
     EXPECT_EQ(result.status, 0);
     for (const char* part : {"--batch", "--ratio", "--hbm-budget", "--mode", "--window", "matched",
-                             "--synthetic", "--output", "docs/benchmarks.md"}) {
+                             "--synthetic", "--output", "docs/guide/bench.md"}) {
       EXPECT_NE(result.out.find(part), std::string::npos) << part;
     }
   }

@@ -34,7 +34,7 @@ class Readme(unittest.TestCase):
         self.assertEqual([path for path in sorted(paths) if not (ROOT / path).exists()], [])
 
     def test_links_of_the_documents_lead_somewhere(self):
-        for page in sorted((ROOT / "docs").glob("*.md")):
+        for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]:
             links = [link for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()) if "://" not in link]
             self.assertEqual([link for link in links if not (page.parent / link).exists()], [], page.name)
 

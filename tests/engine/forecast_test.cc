@@ -87,7 +87,7 @@ TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
 }
 
 // Steps of up to 512 sequences. Left out: attention over remote rows of a page or two, which reads
-// the link at 32 GB/s where 51 are predicted (docs/kv_cache.md).
+// the link at 32 GB/s where 51 are predicted (docs/design/kv.md).
 TEST(Forecast, IsWithinTwelvePercentOfStepsOfManySequences) {
   int configurations = 0;
   for (const Json& document : results_named("h200-host_many")) {
@@ -170,7 +170,7 @@ TEST(Forecast, KnowsProductsAsTheyWereMeasured) {
   const Machine machine = machine_of(hardware_named("h200"), tiers, DType::kBF16);
   std::vector<double> errors;
   for (const Json& row : document["matmul"]) {
-    if (row["batch"].get<int64_t>() > 32) continue;  // of larger ones: docs/planner.md
+    if (row["batch"].get<int64_t>() > 32) continue;  // of larger ones: docs/design/placement.md
     TierBytes bytes{row["local_bytes"].get<int64_t>(), row["remote_bytes"].get<int64_t>()};
     const Operation product{.kind = OperationKind::kMatmul,
                             .operand = 0,

@@ -179,7 +179,7 @@ TEST_F(Isolation, RequestsSideBySideDoNotShareAcrossKeys) {
 
 // What a key's holder sees of the server as a whole are sums and gauges: no text, no token, no key,
 // no name of a request. That the sums move while others work is the operator's view
-// (docs/serving.md).
+// (docs/guide/serve.md).
 TEST_F(Isolation, TheStateAndTheMetricsHoldNoRequests) {
   const Json state_before =
       Json::parse(ask("second-key", get_text("/state", header("second-key"))));
