@@ -76,6 +76,7 @@ function(dak_test name)
   target_link_libraries(dak_${name}_test PRIVATE dak_flags ${ARG_DEPENDS} GTest::gtest_main)
   target_compile_definitions(dak_${name}_test PRIVATE DAK_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
                                                       DAK_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_include_directories(dak_${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)  # support/
   # A third less time to compile than what is tested.
   if(DAK_SANITIZE)
     target_compile_options(dak_${name}_test PRIVATE -O0)

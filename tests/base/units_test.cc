@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
+
+using test::throws_error;
 
 TEST(Units, ParsesWhatPeopleWrite) {
   EXPECT_EQ(parse_bytes("0", "f"), 0);
@@ -17,9 +19,16 @@ TEST(Units, ParsesWhatPeopleWrite) {
 }
 
 TEST(Units, RefusesTheRest) {
-  for (const char* text : {"", "x", "-1", "1q", "1kk", "nan", "1e300", "1 2", "inf"}) {
-    EXPECT_THROW(parse_bytes(text, "--flag"), Error) << text;
-  }
+  const auto refused = [](std::string_view text, std::string_view problem) {
+    EXPECT_TRUE(throws_error(ErrorCode::kInvalidArgument,
+                             {"--flag: '" + std::string(text) + "': ", problem, "512MiB"},
+                             [&] { parse_bytes(text, "--flag"); }));
+  };
+  for (const char* text : {"x", "-1", "nan", "kb"}) refused(text, "is not a size");
+  for (const char* text : {"1q", "1kk", "1 2", "1ik", "1e"}) refused(text, "has an unknown unit");
+  for (const char* text : {"1e300", "inf", "4194304TiB"}) refused(text, "is too large");
+  EXPECT_TRUE(throws_error(ErrorCode::kInvalidArgument, "--flag: is not a size",
+                           [] { parse_bytes("", "--flag"); }));
 }
 
 TEST(Units, Prints) {
