@@ -3,6 +3,7 @@ with a second GPU's."""
 
 import json
 import pathlib
+from collections import Counter
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = ("opt-6.7b", "llama-2-7b", "opt-30b", "llama-3.1-70b")
@@ -24,17 +25,31 @@ def remote_of(document):
     return document.get("remote", "host")
 
 
+def run_of(document):
+    """(date, commit, GPU), as `dak bench` and as the benchmarks of kernels write them."""
+    machine = document["machine"]
+    gpu = machine.get("gpu") or document.get("gpu", "")
+    return (machine.get("date_utc") or machine["date"])[:10], machine.get("dak_commit") or machine["commit"], gpu
+
+
+def share_of(row):
+    """What rows of a sweep have in common: the number of tiers, and the weights' remote share to a thousandth."""
+    return len(row["tiers"]), round(row["offload_ratio"], 3)
+
+
 class Results:
     """All that was measured over one kind of remote tier."""
 
     def __init__(self, folder, remote):
         self.remote, self.used = remote, set()
         self.rows, self.workloads, self.gemms = [], [], []
+        self.runs = set()  # (date, commit, GPU) of the documents
         for path in sorted(pathlib.Path(folder).glob("*.json")):
             document = json.loads(path.read_text())
             kind = str(document.get("format", ""))
             if remote_of(document) != remote:
                 continue
+            before = self.counts()
             if kind.startswith("dak bench decode"):
                 self.rows += self.decode_rows(path.name, document)
             elif kind.startswith("dak bench workload"):
@@ -43,6 +58,22 @@ class Results:
                     self.workloads.append((path.name, document))
             elif "offload" in document:
                 self.gemms.append((path.name, document))
+            if self.counts() != before:
+                self.runs.add(run_of(document))
+
+    def counts(self):
+        return len(self.rows), len(self.workloads), len(self.gemms)
+
+    def provenance(self):
+        """A sentence: on what, when and of which commits; empty without results."""
+        if not self.runs:
+            return ""
+        gpus = ", ".join(sorted({gpu for _, _, gpu in self.runs}))
+        when = {}
+        for date, commit, _ in sorted(self.runs):
+            when.setdefault(date, []).append(commit)
+        told = "; ".join(f"{date} at {', '.join(sorted(set(commits)))}" for date, commits in when.items())
+        return f"Measured on {gpus}: {told}.\n"
 
     @staticmethod
     def decode_rows(source, document):
@@ -71,13 +102,17 @@ class Results:
         return [row for row in self.rows if all(row[key] == value for key, value in wanted.items())]
 
     def sweep(self, model, batch=8):
-        """Steps over the weights' remote share, KV local; of equal shares the newest."""
-        newest = {}
-        for row in self.select(model=model, batch=batch, kv_ratio=0.0):
-            key = (row["mode"], len(row["tiers"]), round(row["offload_ratio"], 3))
-            if key not in newest or row["date"] > newest[key]["date"]:
-                newest[key] = row
-        return sorted(newest.values(), key=lambda row: row["offload_ratio"])
+        """Steps over the weights' remote share, KV local; of equal shares the run that has most modes there, of such runs
+        the newest."""
+        rows = self.select(model=model, batch=batch, kv_ratio=0.0)
+        modes = Counter((row["source"], share_of(row)) for row in rows)
+        best = {}
+        for row in rows:
+            key = (row["mode"], share_of(row))
+            rank = (modes[row["source"], share_of(row)], row["date"])
+            if key not in best or rank > best[key][0]:
+                best[key] = (rank, row)
+        return sorted((row for _, row in best.values()), key=lambda row: row["offload_ratio"])
 
     def pairs(self, mode, batch):
         """(direct, other) of one run with something remote: the same model, budget or asked ratio, and KV share."""
