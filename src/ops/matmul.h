@@ -17,7 +17,8 @@ struct MatmulEpilogue {
 // out[m, n] = activation(x[m, k] w[n, k]^T + bias) (+ out).  x, out: f32, on the GPU also the
 // weight's type (out rounded to nearest); w: f32, f16 or bf16.
 // Accumulates in f32, in an order fixed by (m, n, k) alone: placement and number of threads never
-// change a bit. Adds the bytes of every row block to ctx.traffic.
+// change a bit. On the CPU m does not either; on a GPU it counts by its class: up to 16 rows, up to
+// 32, up to 64, more. Adds the bytes of every row block to ctx.traffic.
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
             const MatmulEpilogue& epilogue = {});
 

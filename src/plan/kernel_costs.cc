@@ -49,7 +49,7 @@ KernelCosts cuda_kernel_costs(bool reads_once) {
 
 namespace {
 
-// Two cores of an AMD EPYC, STATUS.md, on a busy day: layers of SmolLM2-135M at 69 % of a
+// Two cores of an AMD EPYC on a busy day (`make bench`): layers of SmolLM2-135M at 69 % of a
 // read loop and of Llama-3-8B at 95 % give products' share and fixed time; a step of SmolLM2 gives
 // the rest, as attention and norms to about equal parts.
 CpuCosts assumed_cpu_costs(double loop_us) {

@@ -1,0 +1,171 @@
+"""The documents: every link and anchor leads somewhere, and what scripts make is what they would make now."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+# Pages of the project; build/ and tests/data have others'.
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "reference").glob("*.md")),
+         *sorted((ROOT / "bench").rglob("*.md"))]
+
+
+def prose(text):
+    """Without code: links in it are examples."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]+`", lambda code: "`" + "x" * (len(code.group()) - 2) + "`", text)
+
+
+def links(text):
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(text)) if "://" not in link and
+            not link.startswith("mailto:")]
+
+
+def anchors(text):
+    """Of its headings, as GitHub makes them: a repeated one gets -1, -2 ..."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    found, seen = set(), {}
+    for heading in re.findall(r"^#{1,6} (.+)$", text, flags=re.MULTILINE):
+        heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.strip())
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        found.add(f"{name}-{count}" if count else name)
+    return found
+
+
+def broken(page, text):
+    """Links of `text`, which lies at `page`, that lead nowhere."""
+    wrong = []
+    for link in links(text):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path
+        if path and not target.exists():
+            wrong.append(link)
+        elif anchor and (not path or target.suffix == ".md"):
+            if anchor not in anchors(target.read_text() if path else text):
+                wrong.append(link)
+    return wrong
+
+
+class Links(unittest.TestCase):
+    def test_every_link_and_anchor_leads_somewhere(self):
+        self.assertGreater(sum(len(links(page.read_text())) for page in PAGES), 100)
+        for page in PAGES:
+            self.assertEqual(broken(page, page.read_text()), [], page.relative_to(ROOT))
+
+    def test_what_leads_nowhere_is_found(self):
+        page = ROOT / "docs/page.md"
+        text = "# A b\n\n## A `c`, d\n\n## A b\n"
+        for link, right in (("../README.md", True), ("gone.md", False), ("#a-b", True), ("#a-b-1", True), ("#a-b-2", False),
+                            ("#a-c-d", True), ("../README.md#no-such-heading", False), ("https://a.example/b", True),
+                            ("../scripts/test", True)):
+            self.assertEqual(broken(page, f"{text}\n[x]({link})"), [] if right else [link])
+        self.assertEqual(broken(page, "`[x](gone.md)`\n```\n[x](gone.md)\n```\n"), [])
+
+    def test_every_page_is_reached(self):
+        """From README.md, by links alone."""
+        reached, waiting = set(), [ROOT / "README.md"]
+        while waiting:
+            page = waiting.pop()
+            if page in reached:
+                continue
+            reached.add(page)
+            waiting += [target for link in links(page.read_text()) if link.partition("#")[0].endswith(".md")
+                        for target in [pathlib.Path(os.path.normpath(page.parent / link.partition("#")[0]))]]
+        self.assertEqual([str(page.relative_to(ROOT)) for page in PAGES if page not in reached], [])
+
+    def test_files_named_in_the_sources_are_there(self):
+        """Pages of docs that a comment, a message or a script names."""
+        missing = []
+        for folder in ("src", "scripts", "tests", "bench", "cmake"):
+            for path in sorted((ROOT / folder).rglob("*")):
+                if not path.is_file() or path.suffix in (".json", ".gguf", ".svg", ".bin", ".safetensors", ".txt"):
+                    continue
+                if "data" in path.parts or path == pathlib.Path(__file__):
+                    continue
+                text = path.read_text(errors="replace")
+                for name in re.findall(r"(?<![\w/])(?:docs/[\w./-]+\.md|STATUS\.md|CHANGELOG\.md)\b", text):
+                    if "*" not in name and not (ROOT / name).exists():
+                        missing.append(f"{path.relative_to(ROOT)}: {name}")
+        self.assertEqual(missing, [])
+
+
+class Measurements(unittest.TestCase):
+    def run_script(self, root, *arguments):
+        return subprocess.run([sys.executable, root / "scripts/measurements", *arguments], capture_output=True, text=True,
+                              check=False)
+
+    def copy(self):
+        """What scripts/measurements reads and writes, in a folder of its own."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        root = pathlib.Path(folder.name)
+        for name in ("bench/results", "docs/measurements", "scripts", "configs"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("README.md", "STATUS.md"):
+            shutil.copy(ROOT / name, root / name)
+        return root
+
+    def test_pages_are_what_the_results_give(self):
+        result = self.run_script(ROOT, "--check")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_a_changed_result_makes_its_tables_stale(self):
+        root = self.copy()
+        path = next((root / "bench/results").glob("*decode_opt-30b_direct.json"))
+        document = json.loads(path.read_text())
+        for row in document["rows"]:
+            row["tokens_per_s"] *= 0.9
+        path.write_text(json.dumps(document))
+        result = self.run_script(root, "--check")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("docs/measurements/decode.md", result.stderr)
+        self.assertIn("README.md", result.stderr)
+        self.assertEqual(self.run_script(root).returncode, 0)
+        self.assertEqual(self.run_script(root, "--check").returncode, 0)
+
+    def test_a_page_edited_by_hand_and_one_too_many_are_stale(self):
+        root = self.copy()
+        page = root / "docs/measurements/kernels.md"
+        page.write_text(page.read_text().replace("1.00", "0.99", 1))
+        (root / "docs/measurements/old.md").write_text("# Old\n")
+        result = self.run_script(root, "--check")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("docs/measurements/kernels.md, docs/measurements/old.md: not what", result.stderr)
+
+    def test_a_newer_result_of_the_same_name_takes_the_place(self):
+        root = self.copy()
+        old = next((root / "bench/results").glob("*h200-host_prefill_llama-8b.json"))
+        document = json.loads(old.read_text())
+        for row in document["rows"]:
+            row["ttft_s"] = 7.77
+        new = old.with_name("2099-01-01_h200-host_prefill_llama-8b.json")
+        new.write_text(json.dumps(document))
+        self.assertEqual(self.run_script(root).returncode, 0)
+        page = (root / "docs/measurements/prompts.md").read_text()
+        self.assertEqual(page.count("## h200-host: prefill_llama-8b "), 1)
+        self.assertIn(f"older: [{old.name[:10]}](../../bench/results/{old.name})", page)
+        self.assertIn("7,770", page)
+
+    def test_what_is_of_no_known_name_or_form_is_one_line(self):
+        for name, text, words in (("notes.json", "{}", "DATE_MACHINE_NAME.json"),
+                                  ("2099-01-01_h200-host_new.json", "{}", "no form that scripts/measurements knows")):
+            root = self.copy()
+            (root / "bench/results" / name).write_text(text)
+            result = self.run_script(root)
+            self.assertEqual(result.returncode, 1)
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            self.assertIn(name, result.stderr)
+            self.assertIn(words, result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
