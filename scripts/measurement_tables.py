@@ -1,5 +1,6 @@
 """Tables of docs/measurements: one function for each form of JSON that benchmarks write."""
 
+import re
 import statistics
 
 GIB = 2 ** 30
@@ -42,7 +43,7 @@ def decode_row(row, tiers):
     shown += [number(budget / GIB) if budget else "", f"{window // 1024:,}" if window else ""]
     if row["skipped"] is not None:
         return [*shown, "", "", f"not run: {row['skipped']}", *[""] * (len(tiers) + 6)]
-    read = [f"{row[f'gb_s_{tier}']:,.1f}" for tier in tiers]
+    read = [number(row.get("gb_s_" + re.sub(r"\W", "_", tier)), 4) for tier in tiers]
     return [*shown, percent(row["offload_ratio"]), percent(row.get("kv_ratio") or None),
             number(1e3 * row["tpot_s"], 4), number(row["tokens_per_s"]), *read, number(row["eb_gb_s"]),
             number(row["percent_of_bound"]), row["bound_by"], error(row.get("predicted_tpot_s"), row["tpot_s"]),
