@@ -2,11 +2,13 @@
 # The rest is for developers; see docs/development.md.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build dev asan lint format check-format fuzz bench portable check-bare clean
+.PHONY: help demo test build dev portable asan lint format check-format fuzz bench check-clients check-page check-fuzz
+.PHONY: check-due check-bare clean
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
+##@ For everybody
 demo: ## Runs a real model with part of its weights in another tier (first run: minutes)
 	@scripts/install_packages build
 	@scripts/build_dak
@@ -15,12 +17,21 @@ demo: ## Runs a real model with part of its weights in another tier (first run: 
 test: ## All that CI checks: build, tests, sanitizers, lint, fuzzing, benchmark (20 minutes at first)
 	@scripts/test
 
+##@ Builds
 build: ## Optimised build of everything, in build/release
 	@scripts/test packages model venv build
 
 dev: ## The same in build/dev, a file for each source: slower at first, quicker after a change
 	@scripts/test packages model venv dev_build
 
+portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
+	@scripts/install_packages build
+	@scripts/build_portable
+
+clean: ## Removes build/ (the fetched model stays in its cache)
+	rm -rf build
+
+##@ Parts of `make test`, alone
 asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test packages model venv asan_build_all asan_test
 
@@ -42,12 +53,18 @@ fuzz: ## Runs each fuzz target for FUZZ_SECONDS (default 60)
 bench: build ## CPU speed against what this machine can do
 	@scripts/bench
 
-portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
-	@scripts/install_packages build
-	@scripts/build_portable
+##@ Checks outside `make test`: when their folders changed and before a release; each leaves a dated JSON
+check-due: ## Which of them are due, and why
+	@scripts/check due
 
-check-bare: ## Both commands in a fresh minimal Debian 12 (root; about 30 minutes)
+check-clients: ## Other people's clients and load generators against `dak serve` (tests/clients)
+	@scripts/check run clients
+
+check-page: ## The server's page in a headless Chromium (tests/page)
+	@scripts/check run page
+
+check-fuzz: ## Each fuzz target for FUZZ_MINUTES (default 5; before a release 30)
+	@scripts/check run fuzz
+
+check-bare: ## `make demo` and `make test` in a fresh minimal Debian 12 (root; about 30 minutes; leaves no JSON)
 	@scripts/check_bare
-
-clean: ## Removes build/ (the fetched model stays in its cache)
-	rm -rf build

@@ -3,6 +3,7 @@
 
 import decimal
 import json
+import pathlib
 import re
 import signal
 import subprocess
@@ -12,6 +13,10 @@ import unittest
 import urllib.request
 
 from devtools import CONTROL, SHIFT, Browser, Page
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+sys.dont_write_bytecode = True
+import cases  # pylint: disable=wrong-import-position
 
 DAK, MODEL, TINY = sys.argv[1:4]
 HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>&lt;b&gt;"
@@ -423,4 +428,4 @@ class PageTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    cases.run()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""OpenAI's own client against `dak serve` with a real model: openai_client_test.py DAK MODEL.gguf"""
+"""OpenAI's own client against `dak serve` with a real model: client_test.py DAK MODEL.gguf"""
 
 import json
 import pathlib
@@ -13,6 +13,10 @@ import unittest
 import urllib.request
 
 import openai
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+sys.dont_write_bytecode = True
+import cases  # pylint: disable=wrong-import-position
 
 DAK, MODEL = sys.argv[1], sys.argv[2]
 KEY = "test-key"
@@ -217,4 +221,4 @@ class DrainTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    cases.run()

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """A public load generator, NVIDIA's aiperf, against `dak serve` with a real model, and what it
-reports against the server's own counts: load_tool_test.py DAK MODEL.gguf (a Python with
-tests/load_requirements.txt)"""
+reports against the server's own counts: load_test.py DAK MODEL.gguf"""
 
 import json
 import os
@@ -14,9 +13,10 @@ import tempfile
 import unittest
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "reference"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "reference"), str(ROOT / "tests/support")]
 sys.dont_write_bytecode = True
+import cases  # pylint: disable=wrong-import-position
 from tokenizer_sources import tokenizer_from_gguf  # pylint: disable=wrong-import-position
 
 DAK, MODEL = sys.argv[1], sys.argv[2]
@@ -134,4 +134,4 @@ class LoadToolTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    cases.run()

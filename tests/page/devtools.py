@@ -21,7 +21,7 @@ def find_browser():
         if found:
             return found
     raise SystemExit("no headless Chromium here: install Debian's package chromium-headless-shell "
-                     "(scripts/install_packages test does), or name another one in DAK_BROWSER")
+                     "(scripts/install_packages page does), or name another one in DAK_BROWSER")
 
 
 class Browser:
