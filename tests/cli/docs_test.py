@@ -98,6 +98,67 @@ class Links(unittest.TestCase):
         self.assertEqual(missing, [])
 
 
+def examples(text):
+    """[(pattern, paths, files of the table's first column)] of docs/adding.md."""
+    found = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        for pattern, paths in re.findall(r"^<!-- example: (.+) in ([\w/ .-]+) -->$", section, flags=re.MULTILINE):
+            rows = re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)
+            found.append((pattern, paths.split(), sorted(name for row in rows for name in re.findall(r"`([^`]+)`", row))))
+    return found
+
+
+def files_with(pattern, paths):
+    """Sources below `paths` that match, or whose name does."""
+    searched = re.compile(pattern, flags=re.MULTILINE)
+    files = [path for top in paths for path in sorted((ROOT / top).rglob("*"))
+             if path.is_file() and path.suffix in (".h", ".cc", ".cu", ".cuh", ".py", ".json", ".cmake", ".txt", "")
+             and not {"data", "corpus", "__pycache__"} & set(path.relative_to(ROOT).parts)]
+    return sorted(str(path.relative_to(ROOT)) for path in files
+                  if searched.search(path.read_text(errors="replace")))
+
+
+class Adding(unittest.TestCase):
+    TEXT = (ROOT / "docs/adding.md").read_text()
+
+    def test_each_table_is_what_a_search_for_its_example_finds(self):
+        found = examples(self.TEXT)
+        self.assertGreaterEqual(len(found), 5)
+        for pattern, paths, listed in found:
+            self.assertEqual(listed, files_with(pattern, paths),
+                             f"docs/adding.md lists the first; a search for '{pattern}' finds the second")
+
+    def test_files_that_it_names_are_there(self):
+        names = set(re.findall(r"`((?:src|tests|reference|scripts|configs|bench|docs)/[\w./-]*\w)`", self.TEXT))
+        self.assertGreater(len(names), 30)
+        self.assertEqual([name for name in sorted(names) if "NAME" not in name and not (ROOT / name).exists()], [])
+
+    def test_a_file_too_many_or_too_few_is_found(self):
+        section = "## A\n\n<!-- example: fuzz_gguf in tests/fuzz -->\n\n| file | what |\n|---|---|\n| `a.cc`, `b/c.h` | `d.cc` |\n"
+        self.assertEqual(examples(section), [("fuzz_gguf", ["tests/fuzz"], ["a.cc", "b/c.h"])])
+        self.assertEqual(files_with("fuzz_gguf", ["tests/fuzz"]), ["tests/fuzz/CMakeLists.txt"])
+
+
+class Decisions(unittest.TestCase):
+    FOLDER = ROOT / "docs/design/decisions"
+
+    def test_numbers_have_no_gap_and_the_index_has_each_with_title_and_outcome(self):
+        files = sorted(path for path in self.FOLDER.glob("*.md") if path.name != "README.md")
+        self.assertEqual([path.name[:3] for path in files], [f"{i + 1:03d}" for i in range(len(files))])
+        rows = []
+        for path in files:
+            text = path.read_text()
+            title = re.match(r"# (\d{3}): (.+)\n", text)
+            outcome = re.search(r"^Outcome: (.+)\.$", text, flags=re.MULTILINE)
+            self.assertIsNotNone(title, path.name)
+            self.assertIsNotNone(outcome, path.name)
+            for part in ("Tried", "Measured", "So"):
+                self.assertIn(f"**{part}.**", text, path.name)
+            rows.append(f"| {title[1]} | [{title[2]}]({path.name}) | {outcome[1]} |")
+        index = (self.FOLDER / "README.md").read_text()
+        self.assertEqual(rows, re.findall(r"^\| \d{3} \|.*$", index, flags=re.MULTILINE))
+
+
 class Measurements(unittest.TestCase):
     def run_script(self, root, *arguments):
         return subprocess.run([sys.executable, root / "scripts/measurements", *arguments], capture_output=True, text=True,
