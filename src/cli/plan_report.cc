@@ -147,7 +147,7 @@ std::string limits_of_model(const PlanQuestion& question) {
   if (options.device.kernels == KernelKind::kPlain || no_tma) {
     text +=
         "these are times of the tma kernels; here plain ones run, which read HBM half as fast "
-        "(docs/design/kernels/split_matmul.md)\n";
+        "(docs/design/kernels/README.md)\n";
   }
   return text;
 }

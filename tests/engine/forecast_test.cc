@@ -87,7 +87,7 @@ TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
 }
 
 // Steps of up to 512 sequences. Left out: attention over remote rows of a page or two, which reads
-// the link at 32 GB/s where 51 are predicted (docs/design/kv.md).
+// the link at 32 GB/s where 51 are predicted (docs/design/decisions/036-short-remote-rows.md).
 TEST(Forecast, IsWithinTwelvePercentOfStepsOfManySequences) {
   int configurations = 0;
   for (const Json& document : results_named("h200-host_many")) {
