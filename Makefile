@@ -19,10 +19,10 @@ test: ## All that CI checks: build, tests, sanitizers, lint, fuzzing, benchmark 
 
 ##@ Builds
 build: ## Optimised build of everything, in build/release
-	@scripts/test packages model venv build
+	@scripts/test packages model venv templates build
 
 dev: ## The same in build/dev, a file for each source: slower at first, quicker after a change
-	@scripts/test packages model venv dev_build
+	@scripts/test packages model venv templates dev_build
 
 portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
 	@scripts/install_packages build
@@ -33,10 +33,10 @@ clean: ## Removes build/ (the fetched model stays in its cache)
 
 ##@ Parts of `make test`, alone
 asan: ## Builds and runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
-	@scripts/test packages model venv asan_build_all asan_test
+	@scripts/test packages model venv templates asan_build_all asan_test
 
 lint: ## clang-tidy over what changed since it last passed
-	@scripts/test packages model venv dev_build lint_all
+	@scripts/test packages model venv templates dev_build lint_all
 
 format: ## Formats the sources
 	@scripts/install_packages test

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Writes tests/data/text/chat_template_goldens.json: every template x conversation, rendered by jinja2.
+"""Renders every template x conversation with jinja2, the way transformers does.
 
-Run: python3 reference/chat_template_goldens.py
+    chat_template_goldens.py                          our own templates: tests/data/text/chat_template_goldens.json
+    chat_template_goldens.py OUT TEMPLATES MODEL.gguf  other people's, of a folder and of a model, into the folder OUT:
+                                                      OUT/templates and OUT/chat_template_goldens.json
+
+The second is scripts/make_templates's, in `make test`: nothing of it is committed.
 Made with transformers 5.23.0 and Jinja2 3.1.6 (transformers' own compiler and environment).
 For each case: the text without a generation prompt, and that with one (as what it adds to the
 former when it starts with it: ["+", suffix]); null where rendering raises.
@@ -10,10 +14,13 @@ former when it starts with it: ["+", suffix]); null where rendering raises.
 import datetime
 import json
 import pathlib
+import shutil
+import sys
 
 import transformers.utils.chat_template_utils as chat
+from tokenizer_sources import read_gguf_metadata
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "text"
+OURS = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "text"
 
 
 class FixedDatetime(datetime.datetime):
@@ -132,10 +139,18 @@ def render(template, case, prompt):
         return None
 
 
-def main():
-    chat.datetime = FixedDatetime
+def collect(out, folder, gguf):
+    """Other people's templates in one folder: those of `folder`, and the one in a model."""
+    templates = out / "templates"
+    shutil.rmtree(templates, ignore_errors=True)
+    shutil.copytree(folder, templates, ignore=lambda _, names: [name for name in names if not name.endswith(".jinja")])
+    (templates / (pathlib.Path(gguf).stem + ".jinja")).write_text(read_gguf_metadata(gguf)["tokenizer.chat_template"],
+                                                                  encoding="utf-8")
+
+
+def render_all(folder):
     goldens = {}
-    for path in sorted((ROOT / "templates").glob("*.jinja")):
+    for path in sorted((folder / "templates").glob("*.jinja")):
         template = chat._compile_jinja_template(path.read_text(encoding="utf-8"))
         rows = {}
         for name, case in CASES.items():
@@ -144,8 +159,18 @@ def main():
                 prompted = ["+", prompted[len(plain) :]]
             rows[name] = [plain, prompted]
         goldens[path.stem] = rows
+    return goldens
+
+
+def main():
+    chat.datetime = FixedDatetime
+    folder = OURS
+    if len(sys.argv) > 1:
+        folder = pathlib.Path(sys.argv[1])
+        collect(folder, *sys.argv[2:4])
+    goldens = render_all(folder)
+    path = folder / "chat_template_goldens.json"
     out = {"cases": CASES, "goldens": goldens}
-    path = ROOT / "chat_template_goldens.json"
     path.write_text(json.dumps(out, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
     raised = sum(cell is None for rows in goldens.values() for row in rows.values() for cell in row)
     total = sum(len(rows) * 2 for rows in goldens.values())

@@ -123,7 +123,8 @@ def main():
         greedy, logits = greedy_with_cache(exact, ids, GREEDY_TOKENS)
         margins = [top_two_margin(row) for row in logits]
         _, naive_logits = greedy_with_cache(naive, ids, 1)
-        chat = {"prompt": text} if isinstance(prompt, str) else {"messages": prompt, "prompt": text}
+        # A chat's text is the template's work, which others wrote: its tokens are enough.
+        chat = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
         end = greedy.index(end_id) if end_id in greedy else None
         golden.add_prompt(name, ids, logits[:1], naive_logits, **chat, greedy_ids=greedy,
                           greedy_margins=[round(m, 5) for m in margins],

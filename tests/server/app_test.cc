@@ -35,7 +35,7 @@ Engine tool_engine(const std::string& chat_template, const std::string& special 
     ~Removed() { fs::remove_all(folder); }
   } removed{folder};
   fs::copy(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", folder);
-  fs::copy_file(std::string(DAK_SOURCE_DIR) + "/tests/fuzz/corpus/jinja/" + chat_template,
+  fs::copy_file(std::string(DAK_TEST_DATA) + "/text/templates/" + chat_template,
                 folder / "chat_template.jinja");
   const auto change = [&folder](const char* file, const std::function<void(Json&)>& edit) {
     std::ifstream stream(folder / file);
@@ -68,7 +68,7 @@ Engine tool_engine(const std::string& chat_template, const std::string& special 
   return Engine(files, {.threads = 1, .context = 4096}, cpu_tiers(1e9));
 }
 const Engine& tiny_tool_engine() {
-  static const Engine kEngine = tool_engine("Qwen-Qwen3-0.6B.jinja");
+  static const Engine kEngine = tool_engine("calls_tagged.jinja");
   return kEngine;
 }
 
@@ -624,7 +624,7 @@ TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
   for (const bool special : {true, false}) {
     SCOPED_TRACE(special ? "a special token opens" : "text opens");
     const Engine engine =
-        tool_engine("mistral-7b-v0.3-tools.jinja", special ? std::string(kMistralOpening) : "");
+        tool_engine("calls_listed.jinja", special ? std::string(kMistralOpening) : "");
     start({}, {}, milliseconds(1), true, engine);
     const auto holds_to = [&](const std::string& fields, const std::string& answer) {
       const HttpAnswer said = post("/v1/chat/completions", "{" + tools + fields + "}");

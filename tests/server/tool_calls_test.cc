@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -88,58 +89,70 @@ TEST(ToolCallsTest, Mistral) {
   expect(ToolFormat::kMistral, "[TOOL_CALLS] none", {"[TOOL_CALLS] none", {}});
 }
 
-// The calls that transformers rendered with Mistral's templates, as an answer: what follows the
-// opening, which the model generates too.
-TEST(ToolCallsTest, MistralsGoldens) {
-  std::ifstream stream(std::string(DAK_SOURCE_DIR) + "/tests/data/text/chat_template_goldens.json");
+const std::filesystem::path kTexts = std::filesystem::path(DAK_SOURCE_DIR) / "tests/data/text";
+
+// A call that transformers rendered with a template in Mistral's form, as an answer: what follows
+// the opening, which the model generates too.
+void expect_mistral_golden(const std::filesystem::path& folder, const std::string& name) {
+  SCOPED_TRACE(name);
+  std::ifstream stream(folder / "chat_template_goldens.json");
   const OrderedJson file = OrderedJson::parse(stream);
-  for (const char* name : {"mistral-7b-v0.3-tools", "mistralai-Mistral-Nemo-Instruct-2407"}) {
-    SCOPED_TRACE(name);
-    const OrderedJson& tools = file.at("cases").at("tool_result").at("tools");
-    std::string rendered = file.at("goldens").at(name).at("tool_result").at(0);
-    const size_t begin = rendered.find(kMistralOpening) + kMistralOpening.size();
-    std::string answer = rendered.substr(begin, rendered.find("</s>", begin) - begin);
-    ToolCallParser parser(ToolFormat::kMistral, {"get_weather"});
-    EXPECT_EQ(parser.push(answer).text, "");
-    const ToolCallParser::Step step = parser.finish();
-    EXPECT_EQ(step.text, "");
-    ASSERT_EQ(step.calls.size(), 1U);
-    EXPECT_EQ(OrderedJson::parse(step.calls[0].arguments),
-              OrderedJson::parse(R"({"place": "Z\u00fcrich", "days": 2})"));
-    // What an answer is held to is the same, but for the id, which is the server's to give.
-    const size_t id = answer.find(", \"id\"");
-    answer.erase(id, answer.find('}', id) - id);
-    const JsonGrammar grammar = JsonGrammar::of_calls(
-        tools, "get_weather", {.key = "arguments", .before = {}, .after = {}, .most = 1}, "tools");
-    JsonAutomaton automaton(grammar);
-    JsonAutomaton::State state = automaton.start();
-    for (const char byte : answer) state = automaton.after(state, static_cast<uint8_t>(byte));
-    EXPECT_TRUE(automaton.may_end(state)) << answer;
-  }
+  const OrderedJson& tools = file.at("cases").at("tool_result").at("tools");
+  std::string rendered = file.at("goldens").at(name).at("tool_result").at(0);
+  const size_t begin = rendered.find(kMistralOpening) + kMistralOpening.size();
+  std::string answer = rendered.substr(begin, rendered.find("</s>", begin) - begin);
+  ToolCallParser parser(ToolFormat::kMistral, {"get_weather"});
+  EXPECT_EQ(parser.push(answer).text, "");
+  const ToolCallParser::Step step = parser.finish();
+  EXPECT_EQ(step.text, "");
+  ASSERT_EQ(step.calls.size(), 1U);
+  EXPECT_EQ(OrderedJson::parse(step.calls[0].arguments),
+            OrderedJson::parse(R"({"place": "Z\u00fcrich", "days": 2})"));
+  // What an answer is held to is the same, but for the id, which is the server's to give.
+  const size_t id = answer.find(", \"id\"");
+  answer.erase(id, answer.find('}', id) - id);
+  const JsonGrammar grammar = JsonGrammar::of_calls(
+      tools, "get_weather", {.key = "arguments", .before = {}, .after = {}, .most = 1}, "tools");
+  JsonAutomaton automaton(grammar);
+  JsonAutomaton::State state = automaton.start();
+  for (const char byte : answer) state = automaton.after(state, static_cast<uint8_t>(byte));
+  EXPECT_TRUE(automaton.may_end(state)) << answer;
 }
 
-ToolFormat format_of(const std::string& file, const std::string& folder = "fuzz/corpus/jinja") {
-  std::ifstream stream(std::string(DAK_SOURCE_DIR) + "/tests/" + folder + "/" + file);
+TEST(ToolCallsTest, MistralsGolden) { expect_mistral_golden(kTexts, "calls_listed"); }
+
+ToolFormat format_of(const std::filesystem::path& folder, const std::string& name) {
+  std::ifstream stream(folder / "templates" / (name + ".jinja"));
   std::ostringstream text;
   text << stream.rdbuf();
-  EXPECT_FALSE(text.str().empty()) << file;
-  return tool_format_of(ChatTemplate(text.str(), file));
+  EXPECT_FALSE(text.str().empty()) << name;
+  return tool_format_of(ChatTemplate(text.str(), name));
 }
 
 TEST(ToolCallsTest, TheTemplateSaysTheFormat) {
-  EXPECT_EQ(format_of("Qwen-Qwen3-0.6B.jinja"), ToolFormat::kHermes);
-  EXPECT_EQ(format_of("meta-llama-Llama-3.2-3B-Instruct.jinja"), ToolFormat::kLlama);
-  EXPECT_EQ(format_of("mistral-7b-v0.3-tools.jinja"), ToolFormat::kMistral);
-  const std::string templates = "data/text/templates";
-  EXPECT_EQ(format_of("mistralai-Mistral-Nemo-Instruct-2407.jinja", templates),
-            ToolFormat::kMistral);
+  EXPECT_EQ(format_of(kTexts, "calls_tagged"), ToolFormat::kHermes);
+  EXPECT_EQ(format_of(kTexts, "calls_object"), ToolFormat::kLlama);
+  EXPECT_EQ(format_of(kTexts, "calls_listed"), ToolFormat::kMistral);
   // NAME[ARGS]{...}: read as a list, no call would ever be found.
-  EXPECT_EQ(format_of("mistralai-Ministral-3-14B-Reasoning-2512.jinja", templates),
-            ToolFormat::kNone);
-  EXPECT_EQ(format_of("Mistral-Small-3.2-24B-Instruct-2506.jinja", templates), ToolFormat::kNone);
-  EXPECT_EQ(format_of("HuggingFaceTB-SmolLM2-135M-Instruct.jinja"), ToolFormat::kNone);
-  EXPECT_EQ(format_of("zephyr.jinja"), ToolFormat::kNone);
+  EXPECT_EQ(format_of(kTexts, "calls_named"), ToolFormat::kNone);
+  EXPECT_EQ(format_of(kTexts, "turns"), ToolFormat::kNone);
+  EXPECT_EQ(format_of(kTexts, "lines"), ToolFormat::kNone);
 }
+
+#ifdef DAK_CHAT_TEMPLATES
+TEST(ToolCallsTest, OtherPeoplesTemplatesSayTheFormat) {
+  EXPECT_EQ(format_of(DAK_CHAT_TEMPLATES, "Qwen-Qwen3-0.6B"), ToolFormat::kHermes);
+  EXPECT_EQ(format_of(DAK_CHAT_TEMPLATES, "meta-llama-Llama-3.2-3B-Instruct"), ToolFormat::kLlama);
+  const std::string nemo = "mistralai-Mistral-Nemo-Instruct-2407";
+  EXPECT_EQ(format_of(DAK_CHAT_TEMPLATES, nemo), ToolFormat::kMistral);
+  expect_mistral_golden(DAK_CHAT_TEMPLATES, nemo);
+  for (const char* name :
+       {"mistralai-Ministral-3-14B-Reasoning-2512", "Mistral-Small-3.2-24B-Instruct-2506",
+        "SmolLM2-135M-Instruct.Q4_1", "google-gemma-2-2b-it"}) {
+    EXPECT_EQ(format_of(DAK_CHAT_TEMPLATES, name), ToolFormat::kNone) << name;
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace dak
