@@ -122,6 +122,7 @@ int64_t KvCache::used_bytes(TierIndex tier) const {
 
 void KvCache::reserve(KvHold& hold, int64_t tokens) {
   hold.resting = false;
+  hold.enqueued_ = hold.tokens;
   const int64_t first_written = hold.tokens / kPageTokens;
   for (int64_t page = first_written; page < hold.page_count(); ++page) {
     const KvBlock& block = *hold.blocks_[static_cast<size_t>(page)];
@@ -245,6 +246,7 @@ void KvCache::release(KvHold& hold) {
   hold.blocks_.clear();
   hold.sole_ = 0;
   hold.tokens = 0;
+  hold.enqueued_ = 0;
   hold.resting = false;
   hold.version = ++versions_;
   hold.cache_ = nullptr;

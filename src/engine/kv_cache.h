@@ -62,7 +62,7 @@ struct KvHold {
   KvHold& operator=(const KvHold&) = delete;
 
   KvPageTable pages;    // [layer][page]
-  int64_t tokens = 0;   // written so far
+  int64_t tokens = 0;   // written so far, by passes that are enqueued or about to be
   int64_t version = 0;  // another one after each change of `pages`, which no hold has had; 0: none
   // No step uses it before the next `reserve`, which ends this: its pages leave the local tier
   // before others' and stay out.
@@ -77,6 +77,9 @@ struct KvHold {
   KvCache* cache_ = nullptr;      // that it has pages of
   std::vector<KvBlock*> blocks_;  // [page]
   int64_t sole_ = 0;
+  // `tokens` when the cache last knew that all their passes were enqueued. `tokens` itself may
+  // count a pass that is being put together, one hold after the other.
+  int64_t enqueued_ = 0;
   std::vector<int64_t> local_;   // [layer] pages in tier 0
   std::vector<int64_t> oldest_;  // [layer] no page before this one is in tier 0
 };
@@ -126,8 +129,9 @@ class KvCache {
 
   // Makes room for `tokens` tokens in all; throws kResourceExhausted, leaving `hold` as it was,
   // when there are not enough free pages. Before every pass that writes to `hold`: the tokens from
-  // hold.tokens on, which no other hold may share. May move pages of any hold: without a mover not
-  // while a step that reads them is in flight.
+  // hold.tokens on, which no other hold may share. Every earlier pass of `hold` must be enqueued;
+  // of the other holds the pass under way may already count. May move pages of any hold: without a
+  // mover not while a step that reads them is in flight.
   void reserve(KvHold& hold, int64_t tokens);
   // Gives every page back, but for those that others use or that are kept.
   void release(KvHold& hold);
@@ -145,8 +149,8 @@ class KvCache {
 
   // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
   // first, then into those of faster remote tiers; returns how many. With a mover whole pages move
-  // later, and a place for each hold's next page stays free. As reserve: without a mover not while
-  // a step is in flight.
+  // later, and a place for each hold's next page stays free. Between two passes: what `tokens` of
+  // any hold counts is enqueued. As reserve: without a mover not while a step is in flight.
   int64_t rebalance(int64_t most);
   // Moves one page to a free place of `tier`; false: there is none, or it lies there already.
   enum class When : uint8_t { kNow, kLater };
@@ -204,6 +208,7 @@ class KvCache {
   void call_off(const std::function<bool(const KvBlock&)>& which);
   void hold_steps();
   void make_places();
+  static bool is_whole(const KvBlock& block);
   static TierIndex slower_place(const Layer& layer);
   static TierIndex slowest_place(const Layer& layer);
   int64_t return_pages(int64_t layer, int64_t most);

@@ -8,16 +8,15 @@
 #include "ops/cuda/kv_layout.h"
 
 namespace dak {
-namespace {
 
-// Nobody is going to write to it soon.
-bool is_whole(const KvBlock& block) {
+// A copy that begins after the passes enqueued so far takes all that the page will ever hold,
+// unless a pass writes its tokens again.
+bool KvCache::is_whole(const KvBlock& block) {
   if (block.kept || block.users.size() != 1) return true;
   const KvHold& hold = *block.users[0];
-  return hold.resting || (block.index + 1) * kPageTokens <= hold.tokens;
+  const int64_t written = std::min(hold.tokens, hold.enqueued_);
+  return hold.resting || (block.index + 1) * kPageTokens <= written;
 }
-
-}  // namespace
 
 void KvCache::copy_page(const KvPage& from, const KvPage& to) {
   if (mover_ == nullptr) {
@@ -245,6 +244,7 @@ KvBlock* KvCache::newest_remote(int64_t layer) {
 
 int64_t KvCache::rebalance(int64_t most) {
   if (!tiered_) return 0;
+  for (KvHold* hold : holds_) hold->enqueued_ = hold->tokens;
   if (moving_ > 0) arrive(mover_->passed());
   const int64_t moving = moving_;
   int64_t moved = 0;

@@ -14,6 +14,7 @@
 #include "ops/decode_graph.h"
 #include "ops/rows.h"
 #include "support/cuda.h"
+#include "support/kv_faults.h"
 
 namespace dak {
 namespace {
@@ -71,7 +72,7 @@ class Decoding {
       mover_ = make_cuda_page_mover(*backend_);
       cache_.use_mover(*mover_);
     }
-    poison();
+    test::poison_pages(cache_, config(), arenas_);
     for (size_t i = 0; i < holds_.size(); ++i) {
       const auto tokens = static_cast<int64_t>(60 + 150 * i);
       run({&holds_[i], 1}, std::vector<int64_t>{tokens});
@@ -191,19 +192,6 @@ class Decoding {
             .context = kContext,
             .synthetic_seed = 1,
             .dtype = DType::kBF16};
-  }
-
-  // NaN in every page, so that a read of what was never written shows.
-  void poison() {
-    KvHold all;
-    cache_.reserve(all, kPages * kPageTokens);
-    const AttentionConfig page{
-        .kv_heads = config().kv_heads, .head_size = config().head_size, .kv_dtype = cache_.dtype()};
-    const std::vector<std::byte> nan(static_cast<size_t>(page.page_bytes()), std::byte{0xff});
-    cache_.finish_moves();
-    for (const auto& layer : all.pages) {
-      for (const KvPage& place : layer) arenas_[place.tier]->write(place.data, nan);
-    }
   }
 
   void move_pages(std::mt19937& random, int moves) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 
 #include "engine/access.h"
 #include "engine/kv_cache.h"
@@ -13,6 +14,7 @@
 #include "ops/rows.h"
 #include "support/cuda.h"
 #include "support/golden.h"
+#include "support/kv_faults.h"
 
 namespace dak {
 namespace {
@@ -28,9 +30,9 @@ struct Placement {
 };
 
 constexpr std::array kPlacements{
-    Placement{0.5, 0.5, AccessMode::kDirect}, Placement{1, 1, AccessMode::kDirect},
-    Placement{0.5, 0.8, AccessMode::kPrefetch}, Placement{0, 1, AccessMode::kPrefetch},
-    Placement{1, 0, AccessMode::kPrefetch}};
+    Placement{0.5, 0.5, AccessMode::kDirect}, Placement{0.5, 0.8, AccessMode::kDirect},
+    Placement{1, 1, AccessMode::kDirect},     Placement{0.5, 0.8, AccessMode::kPrefetch},
+    Placement{0, 1, AccessMode::kPrefetch},   Placement{1, 0, AccessMode::kPrefetch}};
 
 std::string text(const Placement& p) {
   return fmt::format("{}, ratio {}, KV {}", name(p.mode), p.ratio, p.kv_ratio);
@@ -38,11 +40,14 @@ std::string text(const Placement& p) {
 
 int64_t prompt_length(int64_t sequence) { return 1 + sequence * 37 % 100; }
 
+// How soon pages that move are told to have arrived: as the device has it, or late (kv_faults.h).
+enum class Moves : uint8_t { kPrompt, kLate };
+
 class Sequences {
  public:
   // Sequence i has prompt_length(i) tokens. `rounded`: see OpContext::round_matmul_inputs.
   Sequences(const std::string& model, Backend backend, int64_t count, const Placement& placement,
-            bool rounded = false)
+            bool rounded = false, Moves moves = Moves::kPrompt)
       : model_(test::test_data(DAK_TEST_DATA) + "/model/step/" + model + "/config.json",
                options(backend, count, placement), 1),
         net_(family_named(config().family).make(config(), model_.weights)),
@@ -61,6 +66,11 @@ class Sequences {
       prepare_access(model_.plan, cache_, model_.weights, *backend_);
       mover_ = make_cuda_page_mover(*backend_);
       cache_.use_mover(*mover_);
+    }
+    const std::array arenas{&model_.weights.arena(0), &model_.weights.arena(1)};
+    if (backend == Backend::kCuda) test::poison_pages(cache_, config(), arenas);
+    if (backend == Backend::kCuda && moves == Moves::kLate) {
+      cache_.use_mover(late_.emplace(*mover_, *arenas[0], *arenas[1]));
     }
     std::vector<int64_t> rows(holds_.size(), 0);
     for (size_t first = 0; first < holds_.size();) {
@@ -86,6 +96,7 @@ class Sequences {
   }
 
   std::vector<float> run(const std::vector<std::vector<int32_t>>& tokens) {
+    if (late_) late_->next_pass();
     Batch batch{.kv_dtype = DType::kBF16};
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int64_t rows = std::ssize(tokens[i]);
@@ -144,6 +155,7 @@ class Sequences {
       for (const int32_t token : graph->finish().tokens) all.push_back(static_cast<float>(token));
     };
     for (int step = 0; step < steps; ++step) {
+      if (late_) late_->next_pass();
       for (size_t i = 0; i < holds_.size(); ++i) {
         cache_.reserve(holds_[i], holds_[i].tokens + 1);
         batch.sequences[i].past = holds_[i].tokens;
@@ -200,6 +212,7 @@ class Sequences {
   KvCache cache_;
   CudaBackendPtr backend_;
   std::unique_ptr<PageMover> mover_;
+  std::optional<test::LateMover> late_;
   OpContext ctx_;
   std::vector<KvHold> holds_;
 };
@@ -232,6 +245,12 @@ TEST_P(ManySequences, AGraphHasTheBitsOfSingleOperationsInEveryPlacement) {
     EXPECT_EQ(single.remote_pages() > 0, placement.kv_ratio > 0);
     Sequences recorded(model, Backend::kCuda, count, placement);
     EXPECT_TRUE(recorded.decode_by_graph(kSteps) == expected) << "graph, " << text(placement);
+    if (placement.kv_ratio == 0) continue;  // nothing moves
+    Sequences late(model, Backend::kCuda, count, placement, /*rounded=*/false, Moves::kLate);
+    EXPECT_TRUE(late.decode(kSteps) == expected) << "late moves, " << text(placement);
+    Sequences late_graph(model, Backend::kCuda, count, placement, /*rounded=*/false, Moves::kLate);
+    EXPECT_TRUE(late_graph.decode_by_graph(kSteps) == expected)
+        << "graph, late moves, " << text(placement);
   }
 }
 
