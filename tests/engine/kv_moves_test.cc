@@ -180,7 +180,8 @@ class Sequences {
   void launch() {
     std::vector<int64_t> counts;
     for (Sequence& s : sequences_) {
-      const auto most = static_cast<int64_t>(random_() % 20 == 0 ? 70 : 1);
+      const bool is_prompt = random_() % (counts_early_ ? 3 : 20) == 0;
+      const auto most = static_cast<int64_t>(is_prompt ? 70 : 1);
       const int64_t room = s.hold.page_count() * kPageTokens + cache_->free_tokens() +
                            cache_->cold_pages() * kPageTokens - s.hold.tokens;
       counts.push_back(std::min(most, room));
@@ -227,10 +228,10 @@ class Sequences {
 TEST(KvMoves, NoStepSeesAPageHalfMoved) {
   int64_t later = 0;
   int64_t shared = 0;
-  for (uint32_t seed = 0; seed < 40; ++seed) {
+  for (uint32_t seed = 0; seed < 80; ++seed) {
     // From one local page to one remote page.
     Sequences sequences((1 + static_cast<double>(seed % (kPages - 1))) / kPages, seed,
-                        /*counts_early=*/seed % 4 >= 2);
+                        /*counts_early=*/seed >= 40);
     sequences.decode(300);
     later += sequences.background_moves();
     shared += sequences.shared_tokens();
