@@ -11,8 +11,9 @@ namespace dak {
 double measure_cpu_peak(ThreadPool& pool, DType dtype, double seconds);
 
 // Runs the backend's own products, attention, norms and choice of a token on small and large
-// shapes. `read_bytes_per_s`: what a read loop reaches on this machine. Takes about 0.3 s and
-// 160 MiB.
-CpuCosts measure_cpu_costs(ThreadPool& pool, double read_bytes_per_s);
+// shapes, and a read loop beside them. Takes about 0.3 s, and
+// twice the last-level cache, 64 to 640 MiB, but no more than an eighth of the available memory or,
+// where that is less, 32 MiB.
+CpuCosts measure_cpu_costs(ThreadPool& pool);
 
 }  // namespace dak

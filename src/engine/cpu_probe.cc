@@ -117,7 +117,7 @@ HardwareProfile probe_cpu(ThreadPool& pool, const ProbeProgress& progress) {
   next("bandwidth of memory", 0.5);
   const double read_bytes_per_s = measure_read_bandwidth(pool, kStreamBytes);
   next("small operations", 0.7);
-  profile.cpu_costs = measure_cpu_costs(pool, read_bytes_per_s);
+  profile.cpu_costs = measure_cpu_costs(pool);
   for (const Tier& tier : cpu_tiers(read_bytes_per_s)) {
     profile.tiers.push_back({.name = tier.name,
                              .kind = tier.kind,

@@ -118,7 +118,7 @@ KnownHardware known_hardware(const Device& device, int threads, const std::vecto
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       known.profile.peak_flops_per_s[dtype] = measure_cpu_peak(pool, dtype, kPeakSeconds);
     }
-    known.profile.cpu_costs = measure_cpu_costs(pool, tiers.at(0).read_bytes_per_s);
+    known.profile.cpu_costs = measure_cpu_costs(pool);
     known.profile.sources.emplace_back("arithmetic and small operations: measured now");
   }
   return known;

@@ -83,7 +83,21 @@ std::string cgroup_path(std::string_view controller) {
   return {};
 }
 
+// "32768K", as sysfs has the sizes of caches.
+int64_t cache_bytes(const std::string& index) {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + index + "/size");
+  int64_t kib = 0;
+  char unit = 0;
+  return file >> kib >> unit && unit == 'K' ? kib * 1024 : 0;
+}
+
 }  // namespace
+
+int64_t last_level_cache_bytes() {
+  int64_t most = 0;
+  for (const char* index : {"0", "1", "2", "3", "4"}) most = std::max(most, cache_bytes(index));
+  return most;
+}
 
 int64_t available_memory_bytes() {
   const int64_t available = left_by(kVersion1, cgroup_path("memory"), machine_available_bytes());

@@ -139,6 +139,22 @@ class Adding(unittest.TestCase):
         self.assertEqual(files_with("fuzz_gguf", ["tests/fuzz"]), ["tests/fuzz/CMakeLists.txt"])
 
 
+class Sample(unittest.TestCase):
+    def test_the_numbers_of_the_readmes_demo_agree_with_each_other(self):
+        readme = (ROOT / "README.md").read_text()
+        sample = re.search(r"^```\n(\$ dak probe.*?)^```$", readme, flags=re.DOTALL | re.MULTILINE)[1]
+        planned = re.search(r"^decode:.* ([\d.]+) tokens/s", sample, flags=re.MULTILINE)[1]
+        tokens, milliseconds, measured = re.search(r"^decode +(\d+) tokens +([\d.]+) ms +([\d.]+) tokens/s", sample,
+                                                   flags=re.MULTILINE).groups()
+        self.assertAlmostEqual(1e3 * float(tokens) / float(milliseconds), float(measured), delta=0.1)
+        said = re.search(r"^decode: ([\d.]+) tokens/s predicted before loading, ([\d.]+) measured: ([-+][\d.]+) %$", sample,
+                         flags=re.MULTILINE).groups()
+        self.assertEqual(said[:2], (planned, measured))
+        self.assertAlmostEqual(100 * (float(planned) / float(measured) - 1), float(said[2]), delta=0.05)
+        self.assertLess(abs(float(said[2])), 10)
+        self.assertIn("the machine was quiet, and the prediction is within 10 %", sample)
+
+
 class Decisions(unittest.TestCase):
     FOLDER = ROOT / "docs/design/decisions"
 
