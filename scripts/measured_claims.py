@@ -156,4 +156,17 @@ def many_sequences(found):
                   "direct / prefetch, target 0.93", "evidence"], sorted(rows, key=lambda row: (row[-1], row)))
 
 
-BLOCKS = {"speeds": speeds, "prompts": prompts, "targets": targets, "many-sequences": many_sequences}
+def window_map(found):
+    """link_control.md: what a window of plain readers leaves of HBM; the row with the most readers of dak probe's map."""
+    document = max((one for one in found if one.machine == "h200-host" and one.what == "probe"), key=lambda one: one.date,
+                   default=None)
+    if document is None:
+        return "not measured\n"
+    cells = next(tier["window_map"] for tier in document.json["tiers"] if tier.get("window_map"))
+    most = max(cell[1] for cell in cells)
+    rows = sorted(cell for cell in cells if cell[1] == most)
+    return table(["window, KiB", *[number(cell[0] // 1024) for cell in rows]],
+                 [["link, GB/s", *[number(cell[2]) for cell in rows]], ["HBM, GB/s", *[number(cell[3], 4) for cell in rows]]])
+
+
+BLOCKS = {"window-map": window_map, "speeds": speeds, "prompts": prompts, "targets": targets, "many-sequences": many_sequences}

@@ -139,6 +139,35 @@ class Adding(unittest.TestCase):
         self.assertEqual(files_with("fuzz_gguf", ["tests/fuzz"]), ["tests/fuzz/CMakeLists.txt"])
 
 
+class Words(unittest.TestCase):
+    """What the documents say of the program is in docs/reference, which is the program's own."""
+
+    def test_flags_of_commands_are_the_programs(self):
+        reference = {path.stem: path.read_text() for path in (ROOT / "docs/reference").glob("dak*.md")}
+        checked = 0
+        for page in PAGES:
+            if {"reference", "measurements", "decisions"} & set(page.parts):  # of the program now, and of that of then
+                continue
+            text = page.read_text().replace("\\\n", " ")
+            for command, rest in re.findall(r"\bdak (run|plan|serve|bench|probe|inspect)\b([^\n`]*)", text):
+                pages = "".join(found for name, found in reference.items() if name.startswith(f"dak-{command}"))
+                for flag in re.findall(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])", rest.partition("#")[0]):
+                    checked += 1
+                    self.assertRegex(pages, rf"(?<![\w-]){flag}(?![\w-])", f"{page.relative_to(ROOT)}: dak {command}{rest}")
+        self.assertGreater(checked, 40)
+
+    def test_columns_of_bench_decode_are_explained(self):
+        table = (ROOT / "docs/guide/bench.md").read_text()
+        table = table[table.index("## Columns"):table.index("## JSON")]
+        known = set(re.findall(r"`([\w]+)`", table))
+        for path in sorted((ROOT / "bench/results").glob("*_decode_*.json")):
+            document = json.loads(path.read_text())
+            tiers = [re.sub(r"\W", "_", tier["name"]) for tier in document["machine"]["tiers"]]
+            for row in document["rows"]:
+                fields = {re.sub(rf"_({'|'.join(tiers)})$", "_TIER", name) for name in row}
+                self.assertEqual(fields - known, set(), path.name)
+
+
 class Sample(unittest.TestCase):
     def test_the_numbers_of_the_readmes_demo_agree_with_each_other(self):
         readme = (ROOT / "README.md").read_text()
@@ -187,7 +216,8 @@ class Measurements(unittest.TestCase):
         root = pathlib.Path(folder.name)
         for name in ("bench/results", "docs/measurements", "scripts", "configs"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("README.md", "STATUS.md"):
+        for name in ("README.md", "STATUS.md", "docs/design/kernels/link_control.md"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name)
         return root
 
