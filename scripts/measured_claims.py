@@ -165,7 +165,7 @@ def window_map(found):
     cells = next(tier["window_map"] for tier in document.json["tiers"] if tier.get("window_map"))
     most = max(cell[1] for cell in cells)
     rows = sorted(cell for cell in cells if cell[1] == most)
-    return table(["window, KiB", *[number(cell[0] // 1024) for cell in rows]],
+    return table([f"window of {most} thread blocks, KiB", *[number(cell[0] // 1024) for cell in rows]],
                  [["link, GB/s", *[number(cell[2]) for cell in rows]], ["HBM, GB/s", *[number(cell[3], 4) for cell in rows]]])
 
 
