@@ -113,7 +113,7 @@ CLAIMS = (
     Claim("nearly the sum of both bandwidths", "abstract; ours: batch 8, the share at which both memories take as long",
           NEAR, NEAR, eb_at_matched_ratio, per_cent_of_sum,
           {("host", "not reproduced"): "there HBM is the limit, and a step is more than its weights: the KV cache, norms, "
-                                       "gaps between kernels ([step_graph.md](design/kernels/step_graph.md)), which weigh most in small models",
+                                       "gaps between kernels ([029](design/decisions/029-where-a-step-loses-its-time.md)), which weigh most in small models",
            ("peer", "not reproduced"): "least is lost in Llama-3.1-70B and most in OPT-6.7B, to what is also lost with "
                                        "nothing remote (0 % in the tables below: 92 and 68 % of HBM alone): the KV cache, "
                                        "norms, gaps between kernels. The link idles in them too"}),
@@ -124,7 +124,7 @@ CLAIMS = (
     Claim("1.8 to 2.1 times the baselines", "batch 512, weights and KV cache remote; ours: against `prefetch`", 1.8, 2.1,
           against(("prefetch",), 512), times,
           {("host", "not reproduced"): "a miss of ours: the link idles while operations without remote bytes compute, and "
-                                       "attention over short remote rows reads 32 GB/s ([step_graph.md](design/kernels/step_graph.md))",
+                                       "attention over short remote rows reads 32 GB/s ([036](design/decisions/036-short-remote-rows.md))",
            ("peer", "not reproduced"): "a miss of ours: the ring that shares remote reads among the tiles of a product fills "
                                        "50 to 67 % of this link at 512 rows (182 to 251 of 374 GB/s), where clusters that "
                                        "multicast are up to 1.55 times faster; and the link idles while operations "
