@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build dev portable asan lint format check-format fuzz bench check-clients check-page check-fuzz
-.PHONY: check-due check-bare clean
+.PHONY: check-due check-bare clean docs
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,12 @@ build: ## Optimised build of everything, in build/release
 
 dev: ## The same in build/dev, a file for each source: slower at first, quicker after a change
 	@scripts/test packages model venv templates dev_build
+
+docs: ## Makes the generated pages anew: docs/reference (of build/release), measurements, paper, plots
+	@scripts/reference build/release/src/cli/dak
+	@scripts/measurements
+	@scripts/plot_bench.py
+	@scripts/paper_figures
 
 portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
 	@scripts/install_packages build
