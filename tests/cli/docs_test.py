@@ -204,6 +204,24 @@ class Decisions(unittest.TestCase):
         self.assertEqual(rows, re.findall(r"^\| \d{3} \|.*$", index, flags=re.MULTILINE))
 
 
+class Sources(unittest.TestCase):
+    def test_sources_that_pages_name_are_there(self):
+        """`src/kernels/gemm.h`, `kernels/gemm.h` or `gemm.h`."""
+        files = [path for top in ("src", "tests", "bench", "scripts", "reference", "cmake") for path in (ROOT / top).rglob("*")]
+        names = {path.name for path in files}
+        checked = 0
+        for page in PAGES:
+            if "measurements" in page.parts:
+                continue
+            for name in re.findall(r"`([\w./-]+\.(?:h|cc|cu|cuh|py))`", page.read_text()):
+                if "NAME" in name or name.startswith("_"):
+                    continue
+                checked += 1
+                there = (ROOT / name).exists() or (ROOT / "src" / name).exists() if "/" in name else name in names
+                self.assertTrue(there, f"{page.relative_to(ROOT)}: {name}")
+        self.assertGreater(checked, 150)
+
+
 class Measurements(unittest.TestCase):
     def run_script(self, root, *arguments):
         return subprocess.run([sys.executable, root / "scripts/measurements", *arguments], capture_output=True, text=True,
