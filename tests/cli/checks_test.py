@@ -134,6 +134,16 @@ class OfResults(unittest.TestCase):
         self.result(**{"pass": False})
         self.assertEqual(check.why_due("page", self.root), "failed on 2030-01-02")
 
+    def test_what_an_earlier_check_left_is_no_change(self):
+        self.result()
+        self.save()
+        self.assertTrue(check.is_committed(self.root))
+        self.result(seconds=2.0)
+        check.write_status(self.root)
+        self.assertTrue(check.is_committed(self.root))
+        self.write("tests/page/page_test.py", "2\n")
+        self.assertFalse(check.is_committed(self.root))
+
     def test_a_status_without_the_section_is_refused(self):
         self.write("STATUS.md", "# Status\n")
         with self.assertRaisesRegex(SystemExit, "no section '## Checks outside make test'"), redirect_stderr(io.StringIO()):
@@ -186,10 +196,10 @@ class OneRun(unittest.TestCase):
     def test_a_skipped_case_is_no_pass(self):
         def case(outcome):
             return {"name": "a", "outcome": outcome, "seconds": 1}
-        self.assertTrue(check.result_of("page", [case("passed")], 1, {})["pass"])
+        self.assertTrue(check.result_of("page", "0" * 40, [case("passed")], 1, {})["pass"])
         for outcome in ("failed", "skipped"):
-            self.assertFalse(check.result_of("page", [case("passed"), case(outcome)], 1, {})["pass"], outcome)
-        self.assertFalse(check.result_of("page", [], 1, {})["pass"])
+            self.assertFalse(check.result_of("page", "0" * 40, [case("passed"), case(outcome)], 1, {})["pass"], outcome)
+        self.assertFalse(check.result_of("page", "0" * 40, [], 1, {})["pass"])
 
 
 if __name__ == "__main__":
