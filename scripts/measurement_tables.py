@@ -190,3 +190,24 @@ def profile(document):
     launch = (f"A launch in a graph: {number(document['launch_overhead_us'])} us, overlapped "
               f"{number(document['launch_overlapped_us'])} us.") if document.get("launch_overhead_us") else ""
     return table(columns, rows) + f"\n{peaks}. {launch}\n"
+
+
+def bell(document):
+    """From a kernel to host threads and back, and what these read when woken so."""
+    floats = sorted({trip["floats_out"] for trip in document["round_trips"]})
+    backs, trips = cross(document["round_trips"], "floats_out", "floats_back", lambda cells: number(cells[0]["median_us"]))
+    reads = [{**read, "who": f"{read['threads']} threads{', the link busy' if read['beside_link'] else ''}"}
+             for read in document["reads"]]
+    sizes, lines = cross(reads, "who", "mb_an_operation", lambda cells: f"{cells[0]['host_gb_s']:.0f}" + (
+        f" ({cells[0]['link_gb_s']:.0f})" if cells[0]["beside_link"] else ""))
+    return (f"{document['about']}\n\nRound trip, us, by floats out ({', '.join(f'{one:,}' for one in floats)}) and back:\n\n" +
+            table(["out", *[f"{back:,} back" for back in backs]], trips) +
+            "\nGB/s that host threads read, by MB an operation (GB/s of the link meanwhile):\n\n" +
+            table(["", *[f"{size} MB" for size in sizes]], lines))
+
+
+def engine(document):
+    rows = [[row["model"], row.get("engine", ""), row["placement"], row["batch"], row["phase"], number(row.get("tokens_per_s")),
+             number(row.get("tpot_ms")), number(row.get("ttft_ms")), percent(row.get("miss_rate"))] for row in document["rows"]]
+    columns = ["model", "engine", "where", "batch", "what", "tokens/s", "TPOT, ms", "TTFT, ms", "missed experts, %"]
+    return f"Weights: {document['weights']}.\n\n" + table(columns, rows)

@@ -374,7 +374,7 @@ def plot_serve(documents, out):
 
 
 # Tables in docs; `dak probe` draws its own heat map.
-NOT_PLOTTED = ("dak bench workload 1", "dak bench prefill 1", "dak hardware profile")
+NOT_PLOTTED = ("dak bench workload 1", "dak bench prefill 1", "dak hardware profile", "other engine 1", "bell 1")
 
 
 def main():
