@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/licences.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 
@@ -33,6 +34,11 @@ int print_usage_error(const CLI::ParseError& error) {
   return kUsageError;
 }
 
+void print_licences() {
+  fmt::print("{}\n{}", dak::own_licence(), dak::third_party_notices());
+  throw CLI::Success();
+}
+
 // CLI11 would only say that a subcommand is required.
 void check_command(int argc, char** argv, const CLI::App& app) {
   if (argc < 2 || argv[1][0] == '-') return;
@@ -51,6 +57,8 @@ int run_main(int argc, char** argv) {
       "from local memory and the rest straight from host memory, while it computes.",
       "dak"};
   app.set_version_flag("--version", dak::version_text());
+  app.add_flag_callback("--licenses", print_licences,
+                        "Print dak's licence and the notices of all that is linked into it");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   app.footer(
