@@ -17,6 +17,7 @@
 #include "cli/bench_serve.h"
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
+#include "cli/feedback_report.h"
 #include "cli/terminal.h"
 
 namespace dak {
@@ -88,21 +89,17 @@ void print_row(const OrderedRow& document, const OrderedRow& row, BenchFormat fo
   std::fflush(stdout);
 }
 
-// Under a table, what differs from its prediction and why.
-void print_differences(const OrderedRow& rows) {
+// Under a table, whether predictions held.
+void print_misfit(const OrderedRow& rows) {
+  std::vector<Compared> all;
   for (const OrderedRow& row : rows) {
-    const OrderedRow& feedback = row["feedback"];
-    if (feedback.is_null()) continue;
-    bool first = true;
-    for (const OrderedRow& difference : feedback["differences"]) {
-      if (first) {
-        fmt::print("\n{}, {:.3g} remote, {}:\n", row["mode"].get<std::string>(),
-                   row["offload_ratio"].get<double>(), feedback["workload"].get<std::string>());
-      }
-      fmt::print("- {}\n", difference.get<std::string>());
-      first = false;
-    }
+    if (!row["skipped"].is_null()) continue;
+    all.push_back(
+        {fmt::format("{}, batch {}, {:.3g} % remote", row["mode"].get<std::string>(),
+                     row["batch"].get<int64_t>(), 100 * row["offload_ratio"].get<double>()),
+         row["feedback"]});
   }
+  if (const std::string line = misfit_line(all); !line.empty()) fmt::print("\n{}\n", line);
 }
 
 int run(const BenchFlags& flags) {
@@ -141,7 +138,7 @@ int run(const BenchFlags& flags) {
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (format == BenchFormat::kJson) fmt::print("{}", text);
-  if (format == BenchFormat::kMarkdown) print_differences(document["rows"]);
+  if (format == BenchFormat::kMarkdown) print_misfit(document["rows"]);
   if (!flags.output.empty()) write_file(flags.output, text);
   return measured ? 0 : 1;
 }

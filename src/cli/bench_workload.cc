@@ -149,6 +149,20 @@ std::string table_row(const OrderedRow& row) {
   return line + "\n";
 }
 
+// Under the table, whether predictions held.
+void print_misfit(const OrderedRow& rows) {
+  std::vector<Compared> all;
+  for (const OrderedRow& row : rows) {
+    if (!row["skipped"].is_null()) continue;
+    for (const OrderedRow& entry : row["entries"]) {
+      all.push_back({fmt::format("{}, {}", row["placement"].get<std::string>(),
+                                 entry["workload"].get<std::string>()),
+                     entry["feedback"]});
+    }
+  }
+  if (const std::string line = misfit_line(all); !line.empty()) fmt::print("\n{}\n", line);
+}
+
 struct BenchWorkloadFlags {
   std::string model;
   std::string workload;
@@ -247,6 +261,7 @@ int run(const BenchWorkloadFlags& flags) {
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (flags.json) fmt::print("{}", text);
+  if (!flags.json) print_misfit(document["rows"]);
   if (!flags.output.empty()) write_text_file(flags.output, text);
   return measured ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 #include "cli/feedback_report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench_facts.h"
@@ -70,6 +71,7 @@ nlohmann::json feedback_json(const Feedback& feedback) {
                          {"predicted_s", feedback.predicted_s},
                          {"measured_s", feedback.measured_s},
                          {"difference_percent", percent(feedback.measured_s, feedback.predicted_s)},
+                         {"timed_gap_us", feedback.timed_gap_s * 1e6},
                          {"operations", nlohmann::json::array()},
                          {"differences", feedback.differences}};
   for (const OperationFeedback& one : feedback.operations) {
@@ -80,6 +82,29 @@ nlohmann::json feedback_json(const Feedback& feedback) {
                                   {"bound_by", one.bound_by}});
   }
   return json;
+}
+
+std::string misfit_line(const std::vector<Compared>& all) {
+  const auto off = [](const Compared& one) {
+    return std::abs(one.feedback["difference_percent"].get<double>());
+  };
+  size_t compared = 0;
+  size_t differ = 0;
+  const Compared* worst = nullptr;
+  for (const Compared& one : all) {
+    if (one.feedback.is_null()) continue;
+    ++compared;
+    if (one.feedback["differences"].empty()) continue;
+    ++differ;
+    if (worst == nullptr || off(one) > off(*worst)) worst = &one;
+  }
+  if (worst == nullptr) return {};
+  return fmt::format(
+      "{} of {} predictions differ from what was measured by more than {:.0f} %; most that of {} "
+      "({:+.0f} %): {}; --output FILE has all (feedback)",
+      differ, compared, 100 * kMostDifference, worst->where,
+      worst->feedback["difference_percent"].get<double>(),
+      worst->feedback["differences"][0].get<std::string>());
 }
 
 }  // namespace dak

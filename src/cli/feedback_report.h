@@ -1,9 +1,9 @@
 // Predicted against measured, after a run: what to compare, and how it reads.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
-#include <optional>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "engine/feedback.h"
 
@@ -23,5 +23,14 @@ Feedback feedback_on(const ModelConfig& config, const EngineOptions& options, co
 // The differences, a line each, after one with the times; empty if nothing differs.
 std::string feedback_text(const Feedback& feedback);
 nlohmann::json feedback_json(const Feedback& feedback);
+
+// What a command measured many of: where ("direct, batch 8, 5 % remote"), and its feedback as JSON.
+struct Compared {
+  std::string where;
+  nlohmann::ordered_json feedback;  // null: not modelled
+};
+// One line on all of them: how many differ, and the first difference of the one that differs most;
+// empty if none does.
+std::string misfit_line(const std::vector<Compared>& all);
 
 }  // namespace dak

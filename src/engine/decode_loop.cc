@@ -175,7 +175,7 @@ OperationTimes DecodeLoop::time_prefill(Engine& engine, int64_t tokens, uint64_t
   const std::unique_ptr<OperationTimer> timer = make_operation_timer(engine.ctx_);
   const TimingOperations timing(engine.ctx_, *timer);
   prefill(engine, tokens, seed);
-  return total_of(timer->finish());
+  return total_of(timer->finish(), engine.ctx_.backend);
 }
 
 std::span<const TokenId> DecodeLoop::last_tokens() const { return state_->tokens; }

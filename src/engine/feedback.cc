@@ -29,6 +29,27 @@ std::string link_text(const LinkFacts& link) {
   return fmt::format("{} {} x{}", link.kind, link.generation.value_or(0), link.width.value_or(0));
 }
 
+// What timing added to each of the operations: without it they take `step_s` together. None takes
+// less than nothing, so that short ones give up less. 0: they did not take longer.
+double gap_of(const OperationTimes& times, double step_s) {
+  const auto without = [&](double gap_s) {
+    double left_s = 0;
+    for (const OperationTimer::Seconds& one : times.operations) {
+      left_s += std::max(0.0, one.seconds - gap_s * static_cast<double>(one.count));
+    }
+    return left_s;
+  };
+  double low = 0;
+  double high = std::max(0.0, times.total_s);
+  if (!times.apart || times.total_s <= step_s) return 0;
+  constexpr int kHalvings = 60;  // down to what a double tells apart
+  for (int i = 0; i < kHalvings; ++i) {
+    const double middle = (low + high) / 2;
+    (without(middle) > step_s ? low : high) = middle;
+  }
+  return low;
+}
+
 class Comparison {
  public:
   explicit Comparison(const FeedbackInput& input) : input_(input) {}
@@ -53,10 +74,14 @@ class Comparison {
  private:
   void add_operations() {
     std::map<std::string, double> measured;
-    const double total_s = input_.operations->total_s;
-    const double scale = total_s > 0 ? input_.measured_s / total_s : 0;
-    for (const OperationTimer::Seconds& one : input_.operations->operations) {
-      measured[one.name] += one.seconds * scale;
+    const OperationTimes& times = *input_.operations;
+    feedback_.timed_gap_s = gap_of(times, input_.measured_s);
+    const double gap_s = feedback_.timed_gap_s;
+    // The rest of the difference is by chance: each has its part of it.
+    const double scale = gap_s > 0 || times.total_s <= 0 ? 1 : input_.measured_s / times.total_s;
+    for (const OperationTimer::Seconds& one : times.operations) {
+      const double gaps_s = gap_s * static_cast<double>(one.count);
+      measured[one.name] += scale * std::max(0.0, one.seconds - gaps_s);
     }
     for (const KindForecast& kind : input_.predicted.kinds) {
       feedback_.operations.push_back({.name = kind.name,

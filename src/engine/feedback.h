@@ -23,6 +23,7 @@ struct Feedback {
   std::string workload;  // "decode:batch=8,context=513": the steps that were measured
   double predicted_s = 0;
   double measured_s = 0;
+  double timed_gap_s = 0;                     // by how much each took longer when they were timed
   std::vector<OperationFeedback> operations;  // empty: not timed
   std::vector<std::string> differences;       // a sentence each, with the likely cause
 };
@@ -30,8 +31,9 @@ struct Feedback {
 struct FeedbackInput {
   const EntryForecast& predicted;  // of the steps as they were
   double measured_s = 0;           // of a step
-  // The operations one by one. They are scaled so that together they take the step: kernels of a
-  // GPU overlap in a step, and not when they are timed.
+  // The operations one by one. A GPU's together take longer than the step, whose kernels overlap,
+  // and do not when they are timed: each takes the same time longer, however long it is. That is
+  // taken off; what differs otherwise is scaled.
   const OperationTimes* operations = nullptr;
   const EntryForecast* planned = nullptr;  // of what the plan was made for
   const std::vector<Tier>& tiers;          // as the prediction took them

@@ -26,6 +26,7 @@ Operation attention_of(const ModelConfig& config, int64_t layer, DType kv_dtype,
           .remote_bytes = remote,
           .kv_token_bytes = bytes_of(kv_dtype, 2 * config.kv_rows()),
           .query_values = config.q_rows(),
+          .kv_heads = config.kv_heads,
           .window = config.window_of_layer(layer)};
 }
 
@@ -42,7 +43,7 @@ void add_term(std::vector<PlacedItem::Term>& terms, double weight, OperationCost
 bool alike(const Operation& a, const Operation& b) {
   return a.kind == b.kind && a.operand >= 0 && a.size_bytes == b.size_bytes && a.rows == b.rows &&
          a.cols == b.cols && a.for_logits == b.for_logits && a.kv_token_bytes == b.kv_token_bytes &&
-         a.query_values == b.query_values && a.window == b.window;
+         a.query_values == b.query_values && a.kv_heads == b.kv_heads && a.window == b.window;
 }
 
 std::vector<PlacedItem::Term> terms_of(const Operation& operation, const Workload& workload,

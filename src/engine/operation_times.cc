@@ -4,8 +4,8 @@
 #include "ops/rows.h"
 
 namespace dak {
-OperationTimes total_of(std::vector<OperationTimer::Seconds> operations) {
-  OperationTimes times{.operations = std::move(operations)};
+OperationTimes total_of(std::vector<OperationTimer::Seconds> operations, Backend backend) {
+  OperationTimes times{.operations = std::move(operations), .apart = backend == Backend::kCuda};
   for (const OperationTimer::Seconds& one : times.operations) times.total_s += one.seconds;
   return times;
 }
@@ -22,7 +22,7 @@ OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
     const Tensor logits = engine.model_->forward(engine.ctx_, batch, *engine.workspace_);
     // On a GPU a step's tokens are chosen there; its logits stay.
     if (engine.ctx_.backend == Backend::kCpu) host_values(engine.ctx_, logits);
-    OperationTimes times = total_of(timer->finish());
+    OperationTimes times = total_of(timer->finish(), engine.ctx_.backend);
     if (i > 0 && (best.operations.empty() || times.total_s < best.total_s)) best = times;
   }
   return best;

@@ -14,6 +14,7 @@ struct OperationTimes {
   // Of one step, in the order of a pass; of the steps timed those of the quickest.
   std::vector<OperationTimer::Seconds> operations;
   double total_s = 0;  // their sum: on a GPU more than a step, whose kernels overlap
+  bool apart = false;  // timing kept operations from overlapping: a GPU's
 };
 
 // A decode step of these sequences, each with one more token, `steps` times over and after one that
@@ -23,7 +24,7 @@ struct OperationTimes {
 OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
                                std::span<const TokenId> tokens, int64_t steps);
 
-OperationTimes total_of(std::vector<OperationTimer::Seconds> operations);
+OperationTimes total_of(std::vector<OperationTimer::Seconds> operations, Backend backend);
 
 // The context times for as long as this lives.
 class TimingOperations {

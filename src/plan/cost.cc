@@ -57,10 +57,23 @@ Readings readings_of(const KernelCosts& kernels, int64_t rows, int64_t columns) 
   return readings;
 }
 
-// One line for each channel. `read`: by how much more than its size a tier's part is read, in
-// seconds per byte at full bandwidth for local (losses included) and for remote tiers.
-std::vector<CostLine> memory_lines(const Machine& machine, double local_reads,
-                                   double remote_reads) {
+// How an operation reads its bytes.
+struct Reads {
+  double local =
+      0;  // how often, each reading divided by the share of the bandwidth that it reaches
+  double remote = 0;  // how often
+  double reader_share = 1;
+  double link_bytes_per_s = 0;  // 0: no limit
+};
+
+double share_lost(const Machine& machine, size_t tier, double reader_share) {
+  if (!machine.sm_count) return machine.local_loss[tier];
+  return std::max(machine.local_loss[tier],
+                  reader_share * machine.readers[tier] / static_cast<double>(*machine.sm_count));
+}
+
+// One line for each channel.
+std::vector<CostLine> memory_lines(const Machine& machine, const Reads& reads) {
   std::vector<CostLine> lines;
   for (size_t t = 0; t < machine.tiers.size(); ++t) {
     const Tier& tier = machine.tiers[t];
@@ -71,12 +84,15 @@ std::vector<CostLine> memory_lines(const Machine& machine, double local_reads,
       lines.push_back({.limit = Limit::kMemory, .tier = static_cast<TierIndex>(t)});
       line = lines.end() - 1;
     }
-    const bool shared = line->tier == 0;
-    line->per_byte[t] += seconds_per_byte(tier) * (shared ? local_reads : remote_reads);
-    // The local tier is slower while a link is busy.
-    if (!shared) {
-      lines[0].per_byte[t] += seconds_per_byte(tier) * remote_reads * machine.local_loss[t];
+    if (line->tier == 0) {
+      line->per_byte[t] += seconds_per_byte(tier) * reads.local;
+      continue;
     }
+    const double limit = reads.link_bytes_per_s > 0 ? 1 / reads.link_bytes_per_s : 0;
+    line->per_byte[t] += std::max(seconds_per_byte(tier), limit) * reads.remote;
+    // The local tier is slower while a link is busy.
+    lines[0].per_byte[t] +=
+        seconds_per_byte(tier) * reads.remote * share_lost(machine, t, reads.reader_share);
   }
   return lines;
 }
@@ -111,7 +127,11 @@ OperationCost matmul_time(const Operation& op, const PassShape& pass, const Mach
   const KernelCosts& kernels = machine.kernels;
   const Readings local = readings_of(kernels, rows, kernels.local_columns_per_reading);
   const Readings remote = readings_of(kernels, rows, kernels.remote_columns_per_reading);
-  OperationCost cost{.lines = memory_lines(machine, local.local, remote.count)};
+  const MatmulCost& last = matmul_cost(kernels, rows);
+  OperationCost cost{.lines = memory_lines(machine, {.local = local.local,
+                                                     .remote = remote.count,
+                                                     .reader_share = last.reader_share,
+                                                     .link_bytes_per_s = last.link_bytes_per_s})};
   cost.lines[0].fixed_s = local.local_fixed_s;
   // A link's start shows as far as the operation would otherwise be over before it.
   const double whole = all_local_s(cost.lines[0], op.size_bytes);
@@ -119,7 +139,7 @@ OperationCost matmul_time(const Operation& op, const PassShape& pass, const Mach
     cost.lines[i].fixed_s = std::min(remote.link_fixed_s, whole);
   }
   add_compute(cost.lines, flops_of(op, pass), machine, kernels.peak_share, local.local_fixed_s);
-  add_overlap_loss(cost.lines, matmul_cost(kernels, rows).overlap_loss);
+  add_overlap_loss(cost.lines, last.overlap_loss);
   return cost;
 }
 
@@ -150,16 +170,32 @@ KvReadings kv_readings(const Operation& op, const PassShape& pass, const KernelC
           .scores = sequences * rows * seen};
 }
 
+// A reader takes its time for each run of remote tokens, however short: so many sequences of few
+// remote tokens each do not fill a fast link.
+void add_runs(std::vector<CostLine>& lines, const Operation& op, const PassShape& pass,
+              const Machine& machine) {
+  if (has_attention_tiles(machine.kernels, pass)) return;
+  for (size_t t = 1; t < machine.tiers.size(); ++t) {
+    if (op.remote_bytes[t] == 0 || machine.readers[t] == 0) continue;
+    const double runs = static_cast<double>(pass.sequences * op.kv_heads) / machine.readers[t];
+    lines.push_back({.fixed_s = runs * machine.kernels.attention_run_us * kMicro,
+                     .limit = Limit::kMemory,
+                     .tier = static_cast<TierIndex>(t)});
+  }
+}
+
 OperationCost attention_time(const Operation& op, const PassShape& pass, const Machine& machine) {
   const KernelCosts& kernels = machine.kernels;
   const KvReadings readings = kv_readings(op, pass, kernels);
   const auto size = static_cast<double>(std::max<int64_t>(1, op.size_bytes));
   const double token = static_cast<double>(op.kv_token_bytes) / size;  // as a share of the cache
   const double crossings = std::max(readings.once, readings.again);
-  OperationCost cost{
-      .lines = memory_lines(machine, readings.once * token / kernels.attention_local_share,
-                            crossings * token),
-      .fixed_s = kernels.attention_fixed_us * kMicro};
+  const double share = pass.sequences > kManySequences ? kernels.attention_many_local_share
+                                                       : kernels.attention_local_share;
+  OperationCost cost{.lines = memory_lines(machine, {.local = readings.once * token / share,
+                                                     .remote = crossings * token}),
+                     .fixed_s = kernels.attention_fixed_us * kMicro};
+  add_runs(cost.lines, op, pass, machine);
   if (kernels.l2_bytes_per_s > 0 && readings.again > readings.once) {
     cost.lines.push_back({.fixed_s = readings.again * static_cast<double>(op.kv_token_bytes) /
                                      kernels.l2_bytes_per_s,
@@ -182,6 +218,8 @@ Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DTyp
   const bool has_tma = profile.compute_capability.empty() || profile.compute_capability == "9.0";
   Machine machine{.tiers = std::move(tiers),
                   .local_loss = {},
+                  .readers = {},
+                  .sm_count = profile.sm_count,
                   .peak_flops_per_s = profile.peak_of(weight_dtype),
                   .kernels = profile.device == "cpu"
                                  ? cpu_kernel_costs(profile.cpu_costs, profile.launch_overhead_us)
@@ -193,12 +231,9 @@ Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DTyp
       if (t == 0 || known.name != tier.name || !known.local_under_load_bytes_per_s) continue;
       loss = 1 - *known.local_under_load_bytes_per_s / profile.tiers[0].read_bytes_per_s;
     }
-    // The SMs that read the link do not read local memory.
-    if (t > 0 && profile.device == "cuda" && profile.sm_count) {
-      loss = std::max(loss, static_cast<double>(readers_for(tier.read_bytes_per_s)) /
-                                static_cast<double>(*profile.sm_count));
-    }
     machine.local_loss.push_back(std::max(0.0, loss));
+    const bool has_readers = t > 0 && profile.device == "cuda";
+    machine.readers.push_back(has_readers ? readers_for(tier.read_bytes_per_s) : 0);
   }
   return machine;
 }
@@ -211,7 +246,7 @@ OperationCost cost_of(const Operation& op, const PassShape& pass, const Machine&
       return matmul_time(op, pass, machine);
     case OperationKind::kLookup: {
       const double share = lookup_share(op, pass);
-      return {.lines = memory_lines(machine, share, share)};
+      return {.lines = memory_lines(machine, {.local = share, .remote = share})};
     }
     case OperationKind::kAttention:
       return attention_time(op, pass, machine);

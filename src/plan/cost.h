@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,20 +21,27 @@ struct MatmulCost {
   double local_share = 1;     // of the local tier's bandwidth that they reach
   double local_fixed_us = 0;  // beside the bytes, when the local tier is the limit
   double link_fixed_us = 0;   // when a link is
-  double overlap_loss = 0;    // share of the shorter of link and arithmetic that the longer one
-                              // does not hide
+  double reader_share = 1;    // of what the SMs that read a link would read of the local tier: lost
+  double link_bytes_per_s = 0;  // the most that they read of a link; 0: no limit
+  double overlap_loss = 0;      // share of the shorter of link and arithmetic that the longer one
+                                // does not hide
 };
 
+inline constexpr int64_t kManySequences = 64;
+
 // What dak's kernels add to the hardware's numbers: measured once, the same for every machine.
+// plan/kernel_costs.h has where from.
 struct KernelCosts {
   std::vector<MatmulCost> matmul;  // ascending rows; more rows than the last cost as it does
   // Rows of a pass that one reading of a weight serves, where it is local and where it is remote:
   // a pass of more rows reads it again.
   int64_t local_columns_per_reading = 64;
   int64_t remote_columns_per_reading = 64;
-  double peak_share = 1;                   // of the peak FLOP/s that products reach
-  double attention_local_share = 1;        // of the local bandwidth that attention reaches
-  double attention_fixed_us = 0;           // a layer, with the heads before it
+  double peak_share = 1;                  // of the peak FLOP/s that products reach
+  double attention_local_share = 1;       // of the local bandwidth that attention reaches
+  double attention_many_local_share = 1;  // the same for more than kManySequences
+  double attention_fixed_us = 0;          // a layer, with the heads before it
+  double attention_run_us = 0;  // a reader's, at least, for a run of remote tokens of a KV head
   int64_t attention_rows_per_reading = 1;  // query rows of a sequence that one reading serves
   int64_t attention_tile_rows = 0;         // from so many on it serves all; 0: never
   double attention_peak_share = 1;         // of the peak FLOP/s that attention then reaches
@@ -51,9 +59,12 @@ KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loo
 // A machine as the cost model sees it.
 struct Machine {
   std::vector<Tier> tiers;  // bandwidths and channels
-  // Share of the local bandwidth that is lost while a tier is read at full speed; 0 for local.
+  // Share of the local bandwidth that is lost while a tier is read at full speed, as measured; 0
+  // for local.
   std::vector<double> local_loss;
-  double peak_flops_per_s = 0;  // for the weights' type; 0: not known, no limit
+  std::vector<int> readers;  // SMs that read a tier: they do not read local memory; 0 for local
+  std::optional<int64_t> sm_count;  // of the GPU, if that is known
+  double peak_flops_per_s = 0;      // for the weights' type; 0: not known, no limit
   KernelCosts kernels;
 };
 
@@ -83,6 +94,7 @@ struct Operation {
   bool for_logits = false;     // runs for PassShape::logit_rows rows instead of all
   int64_t kv_token_bytes = 0;  // attention: of one token, keys and values
   int64_t query_values = 0;    // attention: heads x head size
+  int64_t kv_heads = 0;        // attention: runs of a sequence's remote tokens
   int64_t window = 0;          // attention: tokens that it looks back, 0: all
 };
 

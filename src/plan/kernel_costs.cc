@@ -1,52 +1,86 @@
-// What dak's kernels were measured to lose: docs/design/placement.md has the fits and the commands.
+// What dak's kernels were measured to lose: kernel_costs.json, and the CPU's.
+#include "plan/kernel_costs.h"
+
+#include "base/json.h"
+#include "base/json_field.h"
 #include "plan/cost.h"
 
 namespace dak {
+namespace {
 
-// H200, bench/results/2026-11-23_h200-host_*: split_matmul.json for products, ratio 0 against
-// ratios from 5 % on; decode_*.json for attention and norms.
-KernelCosts cuda_kernel_costs(bool reads_once) {
-  constexpr int64_t kAnyRows = int64_t{1} << 40;
-  KernelCosts costs{
-      .matmul = {{.rows = 8, .local_share = 0.98, .local_fixed_us = 3.5, .link_fixed_us = 6},
-                 // Not measured: between its neighbours.
-                 {.rows = 16, .local_share = 0.93, .local_fixed_us = 5.6, .link_fixed_us = 7.2},
-                 {.rows = 32, .local_share = 0.888, .local_fixed_us = 7.7, .link_fixed_us = 8.4},
-                 {.rows = 64, .local_share = 0.96, .local_fixed_us = 24, .link_fixed_us = 24}},
-      .local_columns_per_reading = 64,  // plain kernels: a slice of a longer pass
-      .remote_columns_per_reading = 64,
-      .peak_share = 0.6,
-      .attention_local_share = 0.77,
-      .attention_fixed_us = 13,
-      .attention_rows_per_reading = 1,  // a thread block takes one row
-      .l2_bytes_per_s = 5e12,  // what products of 32 rows take in: assumed for plain kernels
-      .norm_us = 3.5,
-      .pass_us = 20};
+constexpr int64_t kAnyRows = int64_t{1} << 40;
+constexpr double kMostUs = 1e4;
+constexpr double kMostPerSecond = 1e18;
+
+double constant(const JsonField& kinds, std::string_view name, double high) {
+  const JsonField one = kinds.at(name);
+  one.expect_only({"value", "from"});
+  one.at("from").string();
+  return one.at("value").number(0, high);
+}
+
+MatmulCost matmul_cost(const JsonField& one) {
+  one.expect_only({"rows", "local_share", "local_fixed_us", "link_fixed_us", "reader_share",
+                   "link_gb_s", "overlap_loss", "from"});
+  one.at("from").string();
+  const JsonField rows = one.at("rows");
+  return {.rows = rows.is_null() ? kAnyRows : rows.integer(1, kAnyRows),
+          .local_share = one.at("local_share").number(0.01, 2),
+          .local_fixed_us = one.at("local_fixed_us").number(0, kMostUs),
+          .link_fixed_us = one.at("link_fixed_us").number(0, kMostUs),
+          .reader_share = one.at("reader_share").number(0, 1),
+          .link_bytes_per_s = one.at("link_gb_s").number(0, kMostPerSecond) * 1e9,
+          .overlap_loss = one.at("overlap_loss").number(0, 1)};
+}
+
+void add_products(const JsonField& list, KernelCosts& costs) {
+  for (const JsonField& one : list.items()) {
+    costs.matmul.push_back(matmul_cost(one));
+    const size_t n = costs.matmul.size();
+    if (n > 1 && costs.matmul[n - 1].rows <= costs.matmul[n - 2].rows) {
+      one.at("rows").corrupt("must grow from one entry to the next");
+    }
+  }
+}
+
+}  // namespace
+
+KernelCosts parse_kernel_costs(std::string_view json, bool reads_once, std::string_view where) {
+  const Json document = parse_json(json, where);
+  const JsonField all(document, "", where);
+  all.expect_only({"about", "products", "products_tma", "constants", "constants_tma"});
+  KernelCosts costs;
+  add_products(all.at("products"), costs);
+  if (costs.matmul.empty()) all.at("products").corrupt("must not be empty");
+  const JsonField same = all.at("constants");
+  same.expect_only({"attention_local_share", "attention_many_local_share", "attention_fixed_us",
+                    "attention_run_us", "norm_us", "pass_us", "peak_share", "l2_bytes_per_s"});
+  costs.attention_local_share = constant(same, "attention_local_share", 2);
+  costs.attention_many_local_share = constant(same, "attention_many_local_share", 2);
+  costs.attention_fixed_us = constant(same, "attention_fixed_us", kMostUs);
+  costs.attention_run_us = constant(same, "attention_run_us", kMostUs);
+  costs.norm_us = constant(same, "norm_us", kMostUs);
+  costs.pass_us = constant(same, "pass_us", kMostUs);
+  const JsonField tma = all.at("constants_tma");
+  tma.expect_only({"peak_share", "l2_bytes_per_s", "attention_peak_share", "attention_tile_rows"});
+  const JsonField& own = reads_once ? tma : same;
+  costs.peak_share = constant(own, "peak_share", 1);
+  costs.l2_bytes_per_s = constant(own, "l2_bytes_per_s", kMostPerSecond);
   if (!reads_once) return costs;
-  // A GEMM alone reaches 500 to 755 TFLOP/s (gemm.json) of the 780 that cuBLASLt reaches on 8192^3;
-  // whole prompts of Llama-3.1-8B give what is left of it with all that a layer does besides.
-  // Decode of many: four layers of OPT-30B and Llama-3.1-70B (many_*_4layers.json). Up to 192 rows
-  // have few tiles, and little to do in each.
-  costs.matmul.push_back(
-      {.rows = 128, .local_share = 0.95, .local_fixed_us = 60, .link_fixed_us = 25});
-  costs.matmul.push_back(
-      {.rows = 192, .local_share = 0.9, .local_fixed_us = 45, .link_fixed_us = 25});
-  // What is lost where link and arithmetic take about as long: fit to workload_llama-8b.json.
-  costs.matmul.push_back({.rows = kAnyRows,
-                          .local_share = 0.9,
-                          .local_fixed_us = 10,
-                          .link_fixed_us = 12,
-                          .overlap_loss = 0.1});
+  add_products(all.at("products_tma"), costs);
   costs.local_columns_per_reading = kAnyRows;
   costs.remote_columns_per_reading = kAnyRows;
-  costs.peak_share = 0.70;
-  // dak_bench_prefill_attention: 0.77 at 8,192 rows, 0.81 and more behind 32,768 tokens.
-  costs.attention_tile_rows = 16;
-  costs.attention_peak_share = 0.77;
-  costs.l2_bytes_per_s = 9.5e12;  // fit to prompts when attention took a row at a time
+  costs.attention_peak_share = constant(tma, "attention_peak_share", 1);
+  costs.attention_tile_rows = tma.at("attention_tile_rows").at("value").integer(1, kAnyRows);
   return costs;
 }
 
+KernelCosts cuda_kernel_costs(bool reads_once) {
+  static const KernelCosts tma = parse_kernel_costs(kernel_costs_json(), true, "kernel_costs.json");
+  static const KernelCosts plain =
+      parse_kernel_costs(kernel_costs_json(), false, "kernel_costs.json");
+  return reads_once ? tma : plain;
+}
 namespace {
 
 // Two cores of an AMD EPYC on a busy day (`make bench`): layers of SmolLM2-135M at 69 % of a
@@ -65,7 +99,6 @@ CpuCosts assumed_cpu_costs(double loop_us) {
 
 // A weight is read once by a pass of any length.
 KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loop_us) {
-  constexpr int64_t kAnyRows = int64_t{1} << 40;
   const CpuCosts costs = measured.value_or(assumed_cpu_costs(loop_us));
   return {.matmul = {{.rows = kAnyRows,
                       .local_share = costs.product_local_share,
@@ -75,6 +108,7 @@ KernelCosts cpu_kernel_costs(const std::optional<CpuCosts>& measured, double loo
           .remote_columns_per_reading = kAnyRows,
           .peak_share = 1,  // the probe measures the backend's own products
           .attention_local_share = costs.attention_local_share,
+          .attention_many_local_share = costs.attention_local_share,
           .attention_fixed_us = costs.attention_fixed_us,
           .attention_rows_per_reading = 8,
           .l2_bytes_per_s = 0,

@@ -2,6 +2,7 @@
 // workload`.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -71,7 +72,7 @@ TEST_F(FeedbackCommand, AWrongProfileIsFoundOut) {
   EXPECT_NE(result.err.find("layers.*.norms"), std::string::npos) << result.err;
 }
 
-TEST_F(FeedbackCommand, ABenchmarkSaysItForEveryCell) {
+TEST_F(FeedbackCommand, ABenchmarkHasItForEveryCellAndSaysItOnce) {
   inject_slow_profile();
   const std::vector<std::string> bench{"bench",   "decode",  kGguf,     "--device",  "cpu",
                                        "--batch", "1,2",     "--ratio", "0.5",       "--context",
@@ -87,7 +88,24 @@ TEST_F(FeedbackCommand, ABenchmarkSaysItForEveryCell) {
   }
   const ProcessResult table = run_dak(bench);
   EXPECT_NE(table.out.find("predicted ms"), std::string::npos);
-  EXPECT_NE(table.out.find("- 2 x layers.*.norms"), std::string::npos) << table.out;
+  const std::string said = "2 of 2 predictions differ from what was measured by more than 10 %";
+  const size_t at = table.out.find(said);
+  ASSERT_NE(at, std::string::npos) << table.out;
+  EXPECT_EQ(table.out.find(said, at + 1), std::string::npos) << table.out;
+  const std::string line = table.out.substr(at);
+  EXPECT_EQ(std::ranges::count(line, '\n'), 1) << "the last line of all";
+  for (const char* part : {"direct, batch ", " % remote (-", "a step took", "--output FILE"}) {
+    EXPECT_NE(line.find(part), std::string::npos) << part << "\n" << line;
+  }
+}
+
+TEST_F(FeedbackCommand, AWorkloadsTableSaysItOnceToo) {
+  inject_slow_profile();
+  const ProcessResult table =
+      run_dak({"bench", "workload", kGguf, "--device", "cpu", "--steps", "2", "--repeats", "1",
+               "--placement", "uniform", "--workload", "decode:batch=1,context=16 + prefill:16"});
+  EXPECT_NE(table.out.find("2 of 2 predictions differ"), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find("uniform, "), std::string::npos) << table.out;
 }
 
 TEST_F(FeedbackCommand, AShortPlanIsSaidToBeShort) {

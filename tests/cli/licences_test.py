@@ -46,12 +46,12 @@ def without_entry(libraries, text):
 
 
 def system_headers(deps):
-    """Headers outside the project in what `ninja -t deps` says of the program's own objects."""
+    """Headers outside the project and the compiler in what `ninja -t deps` says of the program's own objects."""
     headers, own = set(), False
     for line in deps.splitlines():
         if not line.startswith(" "):
             own = line.startswith("src/")
-        elif own and line.strip().startswith("/usr/"):
+        elif own and line.strip().startswith(("/usr/include/", "/usr/lib/gcc/")):
             headers.add(os.path.normpath(line.strip()))
     return sorted(headers)
 
@@ -91,7 +91,7 @@ class Licences(unittest.TestCase):
     @unittest.skipUnless(shutil.which("dpkg-query"), "needs dpkg")
     def test_every_header_is_of_a_package_with_an_entry(self):
         deps = subprocess.run([NINJA, "-C", BUILD, "-t", "deps"], capture_output=True, text=True, check=True).stdout
-        headers = [path for path in system_headers(deps) if not path.startswith("/usr/local/cuda")]
+        headers = system_headers(deps)
         self.assertTrue(headers)
         known = set().union(*(packages for _, _, packages in entries(LIST.read_text())))
         found = packages_of(headers)
@@ -120,7 +120,7 @@ class Licences(unittest.TestCase):
             status, _, text = notices(f"-DLIST={listed}", "-DSTRICT=OFF")
             self.assertEqual(status, 0)
             self.assertIn("had no notice in /nowhere/*/foo", text)
-            self.assertNotIn("other", text)
+            self.assertNotIn("== other", text)
 
     def test_the_part_of_one_licence(self):
         with tempfile.TemporaryDirectory() as folder:

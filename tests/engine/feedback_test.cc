@@ -118,6 +118,34 @@ TEST(Feedback, SaysNothingWhereThePredictionHolds) {
   EXPECT_NEAR(sum, feedback.measured_s, 1e-9) << "scaled to the step";
 }
 
+// Events between a GPU's kernels cost short and long ones the same.
+TEST(Feedback, TakesOffWhatTimingAddedToEachOperation) {
+  const HardwareProfile h200 = hardware_named("h200");
+  const Scene scene("opt-30b", h200, 0);
+  const EntryForecast was = scene.predict(kDecode, h200);
+  constexpr double kGap = 3e-6;
+  OperationTimes times{.apart = true};
+  for (const KindForecast& kind : was.kinds) {
+    const double seconds = kind.seconds + kGap * static_cast<double>(kind.count);
+    times.operations.push_back({.name = kind.name, .seconds = seconds, .count = kind.count});
+    times.total_s += seconds;
+  }
+  const std::vector<Tier> tiers = Scene::tiers_of(h200);
+  const Feedback feedback =
+      compare({.predicted = was, .measured_s = was.seconds, .operations = &times, .tiers = tiers});
+  EXPECT_NEAR(feedback.timed_gap_s, kGap, 1e-9);
+  for (const OperationFeedback& one : feedback.operations) {
+    EXPECT_NEAR(one.measured_s, one.predicted_s, 1e-9) << one.name;
+  }
+  times.operations.front().seconds = 1e-9;  // shorter than a gap: nothing is left of it
+  const Feedback other =
+      compare({.predicted = was, .measured_s = was.seconds, .operations = &times, .tiers = tiers});
+  EXPECT_EQ(other.operations.front().measured_s, 0);
+  double sum = 0;
+  for (const OperationFeedback& one : other.operations) sum += one.measured_s;
+  EXPECT_NEAR(sum, was.seconds, 1e-6 * was.seconds);
+}
+
 TEST(Feedback, FindsALinkThatIsSlowerThanPlanned) {
   const HardwareProfile believed = hardware_named("h200");
   HardwareProfile actual = believed;

@@ -31,12 +31,20 @@ std::vector<Json> results_named(const std::string& part) {
   return results;
 }
 
+TierKind kind_of(const std::string& kind) {
+  if (kind == "peer") return TierKind::kPeer;
+  return kind == "host" ? TierKind::kHost : TierKind::kLocal;
+}
+
 // As the machine was probed in that run, with room for anything.
-std::vector<Tier> tiers_of(const Json& document, const HardwareProfile& profile) {
-  std::vector<Tier> tiers = profile.plan_tiers();
-  for (size_t t = 0; t < tiers.size(); ++t) {
-    tiers[t].read_bytes_per_s = document["machine"]["tiers"][t]["gb_s"].get<double>() * kGiga;
-    tiers[t].capacity_bytes = int64_t{1} << 50;
+std::vector<Tier> tiers_of(const Json& document) {
+  std::vector<Tier> tiers;
+  for (const Json& tier : document["machine"]["tiers"]) {
+    tiers.push_back({.name = tier["name"],
+                     .kind = kind_of(tier["kind"]),
+                     .capacity_bytes = int64_t{1} << 50,
+                     .read_bytes_per_s = tier["gb_s"].get<double>() * kGiga,
+                     .channel = tier["channel"]});
   }
   return tiers;
 }
@@ -54,65 +62,79 @@ Forecast forecast_row(const Json& document, const Json& row) {
                         .context = past + settings["steps"].get<int64_t>(),
                         .sequences = row["batch"].get<int64_t>(),
                         .hardware = hardware_named("h200")};
-  const std::vector<Tier> tiers = tiers_of(document, *options.hardware);
-  const Plan plan = plan_model(files, options, tiers);
+  const Plan plan = plan_model(files, options, tiers_of(document));
   return forecast_of(files.config, options, plan,
                      {{.phase = Phase::kDecode, .batch = options.sequences, .context = past + 1}});
 }
 
+// Whether a cell ran in mode direct with a window that adapts.
+bool is_usual(const Json& row) {
+  return row["skipped"].is_null() && row["mode"] == "direct" && row["window_asked_bytes"].is_null();
+}
+
 TEST(Forecast, IsWithinTenPercentOfEveryMeasuredDecodeStep) {
-  int configurations = 0;
+  std::map<std::string, int> configurations;  // by remote tiers
   double worst = 0;
-  for (const Json& document : results_named("h200-host_decode")) {
+  for (const Json& document : results_named("_decode_")) {
+    const size_t tiers = document["machine"]["tiers"].size();
     for (const Json& row : document["rows"]) {
-      const bool adaptive = row["window_asked_bytes"].is_null();
-      if (!row["skipped"].is_null() || row["mode"] != "direct" || !adaptive) continue;
+      if (!is_usual(row)) continue;
       const Forecast forecast = forecast_row(document, row);
       const EntryForecast& step = forecast.entries.at(0);
       const auto measured = row["tpot_s"].get<double>();
       const double error = step.seconds / measured - 1;
       EXPECT_LT(std::abs(error), 0.10)
-          << document["model"]["name"] << " batch " << row["batch"] << " ratio "
-          << row["offload_ratio"] << ": " << step.seconds << " s for " << measured;
+          << document["file"] << " batch " << row["batch"] << " ratio " << row["offload_ratio"]
+          << ": " << step.seconds << " s for " << measured;
       worst = std::max(worst, std::abs(error));
-      ++configurations;
+      const auto kind = document["machine"]["tiers"].back()["kind"].get<std::string>();
+      ++configurations[tiers > 2 ? "three tiers" : kind];
       // The bound is the benchmark's: its bytes are counted, these are planned.
       EXPECT_NEAR(step.bound_s, row["bound_s"].get<double>(), 0.01 * step.bound_s);
-      EXPECT_EQ(step.bound_by, row["bound_by"]);
+      // Two links share remote bytes so that both take equally long: either may be named.
+      if (tiers == 2) {
+        EXPECT_EQ(step.bound_by, row["bound_by"]);
+      }
       EXPECT_LE(step.bound_s, step.seconds);
     }
   }
-  EXPECT_GE(configurations, 20);
+  EXPECT_GE(configurations["host"], 60);
+  EXPECT_GE(configurations["peer"], 27);
+  EXPECT_GE(configurations["three tiers"], 8);
   RecordProperty("worst_percent", static_cast<int>(100 * worst));
 }
 
-// Steps of up to 512 sequences. Left out: attention over remote rows of a page or two, which reads
-// the link at 32 GB/s where 51 are predicted (docs/design/decisions/036-short-remote-rows.md).
+// Steps of up to 512 sequences. Left out: attention over remote rows of a page or two before
+// 2026-11-24, which read the link at 32 GB/s (docs/design/decisions/036-short-remote-rows.md). Over
+// a peer products of 512 rows are predicted too long, by 15 to 49 %: their share of the peak is fit
+// to whole prompts, and they reach more.
 TEST(Forecast, IsWithinTwelvePercentOfStepsOfManySequences) {
   int configurations = 0;
-  for (const Json& document : results_named("h200-host_many")) {
+  for (const Json& document : results_named("_many_")) {
+    const bool peer = document["file"].get<std::string>().find("h200-peer") != std::string::npos;
+    const bool slow_rows = document["machine"]["date_utc"].get<std::string>() < "2026-11-24";
+    if (document["settings"]["placement"] == "greedy") continue;
     for (const Json& row : document["rows"]) {
-      if (row["mode"] == "prefetch" || !row["window_asked_bytes"].is_null()) continue;
-      const bool short_remote_rows = row["kv_bytes_host"].get<int64_t>() > 0 &&
+      if (!is_usual(row) || !row["hbm_budget_bytes"].is_null()) continue;
+      const bool short_remote_rows = row.value("kv_ratio", 0.0) > 0 &&
                                      document["settings"]["past_tokens"].get<int64_t>() < 1024;
-      const bool uniform = row["hbm_budget_bytes"].is_null();
-      if (short_remote_rows || !uniform) continue;
+      if (slow_rows && short_remote_rows) continue;
       const EntryForecast step = forecast_row(document, row).entries.at(0);
       const auto measured = row["tpot_s"].get<double>();
-      EXPECT_LT(std::abs(step.seconds / measured - 1), 0.12)
-          << document["file"] << " batch " << row["batch"] << ": " << step.seconds << " s for "
-          << measured;
+      EXPECT_LT(std::abs(step.seconds / measured - 1), peer ? 0.13 : 0.12)
+          << document["file"] << " batch " << row["batch"] << " ratio " << row["offload_ratio"]
+          << ": " << step.seconds << " s for " << measured;
       ++configurations;
     }
   }
-  EXPECT_GE(configurations, 12);
+  EXPECT_GE(configurations, 24);
 }
 
 // Prompts (TTFT) and steps (TPOT) under plans by budget, uniform and greedy, some of models cut to
 // their first layers. And greedy was never the slower one.
 TEST(Forecast, IsWithinTenPercentOfEveryMeasuredWorkload) {
   int configurations = 0;
-  for (const Json& document : results_named("h200-host_workload")) {
+  for (const Json& document : results_named("_workload_")) {
     ModelFiles files =
         open_model(kRoot / "configs" / document["model"]["name"].get<std::string>(), false);
     files.config.layers = document["model"]["layers"].get<int64_t>();
@@ -132,12 +154,12 @@ TEST(Forecast, IsWithinTenPercentOfEveryMeasuredWorkload) {
           .placement = parse_placement_policy(row["placement"].get<std::string>(), "bench/results"),
           .workload = workload,
           .hardware = hardware_named("h200")};
-      Plan plan = plan_model(files, options, tiers_of(document, *options.hardware));
+      Plan plan = plan_model(files, options, tiers_of(document));
       // As much was remote, whatever the backend takes of a budget by now.
       const double more = plan.offload_ratio() - row["offload_ratio"].get<double>();
       *options.local_budget_bytes +=
           static_cast<int64_t>(more * static_cast<double>(plan.weight_bytes()));
-      plan = plan_model(files, options, tiers_of(document, *options.hardware));
+      plan = plan_model(files, options, tiers_of(document));
       EXPECT_NEAR(plan.offload_ratio(), row["offload_ratio"].get<double>(), 0.001);
       const Forecast forecast = forecast_of(files.config, options, plan, workload);
       for (size_t i = 0; i < forecast.entries.size(); ++i) {
@@ -160,7 +182,8 @@ TEST(Forecast, IsWithinTenPercentOfEveryMeasuredWorkload) {
   EXPECT_GE(configurations, 14);
 }
 
-// Products alone: what limits them, and by how much the cost model is off.
+// Products alone: what limits them, and by how much the cost model is off. Within steps, which its
+// constants are for, small ones take longer than alone.
 TEST(Forecast, KnowsProductsAsTheyWereMeasured) {
   const fs::path path = kRoot / "bench/results/2026-11-23_h200-host_split_matmul.json";
   const Json document = parse_json(read_text_file(path), path.string());
@@ -183,7 +206,7 @@ TEST(Forecast, KnowsProductsAsTheyWereMeasured) {
     const double error = std::abs(time.seconds * 1e6 / row["us_in_graph"].get<double>() - 1);
     errors.push_back(error);
     const bool far_from_matched = bytes[1] == 0 || row["ratio"].get<double>() > 0.04;
-    EXPECT_LT(error, far_from_matched ? 0.12 : 0.25) << row;
+    EXPECT_LT(error, far_from_matched ? 0.15 : 0.25) << row;
     EXPECT_TRUE(row["ratio"].get<double>() < 0.1 || error < 0.01) << row;
   }
   std::ranges::sort(errors);

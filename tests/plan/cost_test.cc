@@ -20,6 +20,7 @@ Machine plain_machine() {
                              .read_bytes_per_s = 1e10,
                              .channel = "host link"}},
                   .local_loss = {0, 0},
+                  .readers = {0, 0},
                   .peak_flops_per_s = 1e14,
                   .kernels = {.matmul = {{.rows = 64, .local_fixed_us = 2, .link_fixed_us = 5}}}};
   return machine;
