@@ -10,22 +10,12 @@ using NodeKind = JsonNode::Kind;
 
 constexpr size_t kMostStacks = 256;
 constexpr int kDeepestExpansion = 128;  // of alternatives within alternatives
-constexpr uint32_t kMostDigits = 20;  // before, and after the point: a number must come to its end
-constexpr uint8_t kNewLine = 128;     // a gap with a line break
+constexpr uint8_t kNewLine = 128;       // a gap with a line break
 constexpr uint8_t kMostIndent = 32;
+constexpr uint32_t kMostCounted = 1U << 31;
 
 // Phases.
-enum StringPhase : uint8_t { kPlain, kEscape, kHex1, kHex2, kHex3, kHex4 };
-enum NumberPhase : uint8_t { kMinus, kZero, kDigits, kPoint, kFraction, kE, kESign, kExponent };
 enum ContainerPhase : uint8_t { kFirst, kAfter, kNext, kColon, kBeforeValue };
-
-bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
-bool is_hex(uint8_t byte) {
-  return is_digit(byte) || (byte >= 'a' && byte <= 'f') || (byte >= 'A' && byte <= 'F');
-}
-bool may_end_number(uint8_t phase) {
-  return phase == kZero || phase == kDigits || phase == kFraction || phase == kExponent;
-}
 
 }  // namespace
 
@@ -58,13 +48,15 @@ JsonAutomaton::State JsonAutomaton::after(const State& state, uint8_t byte) {
 bool JsonAutomaton::may_end(const State& state) const {
   return std::ranges::any_of(state, [this](uint32_t top) {
     const Cell& cell = cells_[top];
-    return cell.type == Type::kEnd || (cell.type == Type::kNumber && may_end_number(cell.phase) &&
+    return cell.type == Type::kEnd || (cell.type == Type::kNumber && may_end_number(cell) &&
                                        cells_[cell.parent].type == Type::kEnd);
   });
 }
 
-bool JsonAutomaton::in_string(uint32_t top) const {
-  return cells_[top].type == Type::kString && cells_[top].phase == kPlain;
+void JsonAutomaton::forget(const Mark& mark) {
+  cells_.resize(mark.cells);
+  trails_.resize(mark.trails);
+  seen_.resize(mark.seen);
 }
 
 void JsonAutomaton::compact(State& state) {
@@ -100,7 +92,9 @@ void JsonAutomaton::step(uint32_t top, uint8_t byte, State& out) {
     case Type::kNumber:
       return step_number(cell, byte, out);
     case Type::kText:
-      return begin_text(cell.node, cell.name, top, byte, out);
+      return step_text(cell, byte, out);
+    case Type::kKey:
+      return step_key(cell, byte, out);
     case Type::kObject:
       return step_object(cell, byte, out);
     case Type::kArray:
@@ -134,12 +128,10 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
       const Cell cell{.type = Type::kSequence, .node = id, .parent = parent};
       return begin_value(node.children[0], next_part(cell), byte, out);
     }
-    case NodeKind::kText:
-      for (uint32_t i = 0; i < node.names.size(); ++i) {
-        const uint32_t text = push({.type = Type::kText, .node = id, .name = i, .parent = parent});
-        begin_text(id, i, text, byte, out);
-      }
-      return;
+    case NodeKind::kText: {
+      const auto end = static_cast<uint32_t>(node.names.size());
+      return step_text({.type = Type::kText, .node = id, .end = end, .parent = parent}, byte, out);
+    }
     default:
       break;
   }
@@ -148,82 +140,58 @@ void JsonAutomaton::begin_value(NodeId id, uint32_t parent, uint8_t byte, State&
   } else if (byte == '[' && (any || node.kind == NodeKind::kArray)) {
     add(out, push({.type = Type::kArray, .phase = kFirst, .node = id, .parent = parent}));
   } else if (byte == '"' && (any || node.kind == NodeKind::kString)) {
-    add(out, push({.type = Type::kString, .phase = kPlain, .parent = parent}));
-  } else if ((byte == '-' || is_digit(byte)) &&
-             (any || node.kind == NodeKind::kInteger || node.kind == NodeKind::kNumber)) {
-    const uint8_t phase = byte == '-' ? kMinus : byte == '0' ? kZero : kDigits;
-    add(out,
-        push({.type = Type::kNumber, .phase = phase, .node = id, .count = 1, .parent = parent}));
+    Cell cell{.type = Type::kString, .node = any ? kNoNode : id, .parent = parent};
+    begin_text(cell);
+    add(out, push(cell));
   } else if (any && (byte == 't' || byte == 'f' || byte == 'n')) {
-    const uint32_t name = byte == 't' ? 0 : byte == 'f' ? 1 : 2;
-    add(out, push({.type = Type::kText, .node = id, .name = name, .count = 1, .parent = parent}));
+    begin_value(grammar_.words(), parent, byte, out);
+  } else if (any || node.kind == NodeKind::kNumber) {
+    Cell cell{.type = Type::kNumber, .node = any ? grammar_.number() : id, .parent = parent};
+    begin_text(cell);
+    step_number(cell, byte, out);
   }
 }
 
-// `top` is a kText cell at its next byte.
-void JsonAutomaton::begin_text(NodeId id, uint32_t name, uint32_t top, uint8_t byte, State& out) {
-  constexpr std::string_view kWords[] = {"true", "false", "null"};
-  const JsonNode& node = grammar_.node(id);
-  const std::string_view text = node.kind == NodeKind::kAny ? kWords[name] : node.names[name];
-  Cell cell = cells_[top];
-  if (static_cast<uint8_t>(text[cell.count]) != byte) return;
-  if (++cell.count == text.size()) return add(out, cell.parent);
-  add(out, push(cell));
-}
-
-void JsonAutomaton::step_string(Cell cell, uint8_t byte, State& out) {
-  if (cell.phase == kPlain) {
-    if (byte == '"') return add(out, cell.parent);
-    if (byte < 0x20) return;
-    if (byte == '\\') cell.phase = kEscape;
-  } else if (cell.phase == kEscape) {
-    if (byte == 'u') {
-      cell.phase = kHex1;
-    } else if (std::string_view("\"\\/bfnrt").find(static_cast<char>(byte)) !=
-               std::string_view::npos) {
-      cell.phase = kPlain;
-    } else {
-      return;
-    }
-  } else {
-    if (!is_hex(byte)) return;
-    cell.phase = cell.phase == kHex4 ? uint8_t{kPlain} : static_cast<uint8_t>(cell.phase + 1);
-  }
-  add(out, push(cell));
-}
-
-void JsonAutomaton::step_number(Cell cell, uint8_t byte, State& out) {
-  const bool whole = grammar_.node(cell.node).kind == NodeKind::kInteger;
-  const auto go = [&](uint8_t phase) {
-    cell.count = phase == cell.phase ? cell.count + 1 : 1;
-    cell.phase = phase;
-    if (cell.count <= kMostDigits) add(out, push(cell));
+// Leaves the names that have `byte` at the cell's place. Names in order of their bytes: those that
+// begin alike are neighbours.
+bool JsonAutomaton::narrow(Cell& cell, uint8_t byte) const {
+  const JsonNode& node = grammar_.node(cell.node);
+  const auto at = [&](uint32_t name) -> int {
+    const std::string& text = node.names[name];
+    return cell.count < text.size() ? static_cast<uint8_t>(text[cell.count]) : -1;
   };
-  const bool before_point = cell.phase == kZero || cell.phase == kDigits;
-  const bool may_scale = !whole && (before_point || cell.phase == kFraction);
-  if (is_digit(byte)) {
-    switch (cell.phase) {
-      case kMinus:
-        return go(byte == '0' ? kZero : kDigits);
-      case kDigits:
-        return go(kDigits);
-      case kPoint:
-      case kFraction:
-        return go(kFraction);
-      case kE:
-      case kESign:
-        return go(kExponent);
-      case kExponent:
-        if (cell.count < 3) go(kExponent);
-        return;
-      default:
-        return;  // no digit follows a leading zero
+  const auto begin = node.sorted.begin();
+  const auto [first, last] =
+      std::ranges::equal_range(begin + cell.name, begin + cell.end, int{byte}, {}, at);
+  cell.name = static_cast<uint32_t>(first - begin);
+  cell.end = static_cast<uint32_t>(last - begin);
+  ++cell.count;
+  return first != last;
+}
+
+// Whether a literal may come: an array without repetition holds it once.
+bool JsonAutomaton::is_free(const Cell& cell, uint32_t name) const {
+  return !is_item(cell) || (cells_[cell.parent].used >> name & 1) == 0;
+}
+
+void JsonAutomaton::step_text(Cell cell, uint8_t byte, State& out) {
+  if (!narrow(cell, byte)) return;
+  const JsonNode& node = grammar_.node(cell.node);
+  bool more = false;
+  for (uint32_t i = cell.name; i < cell.end; ++i) {
+    const uint32_t name = node.sorted[i];
+    if (!is_free(cell, name)) continue;
+    if (node.names[name].size() > cell.count) {
+      more = true;
+    } else if (is_item(cell)) {
+      Cell array = cells_[cell.parent];
+      array.used |= uint64_t{1} << name;
+      add(out, push(array));
+    } else {
+      add(out, cell.parent);
     }
   }
-  if (byte == '.' && before_point && !whole) return go(kPoint);
-  if ((byte == 'e' || byte == 'E') && may_scale) return go(kE);
-  if ((byte == '+' || byte == '-') && cell.phase == kE) return go(kESign);
-  if (may_end_number(cell.phase)) step(cell.parent, byte, out);
+  if (more) add(out, push(cell));
 }
 
 // White space: one space, or a line break with what indents the next line. More would let a model
@@ -244,47 +212,80 @@ bool JsonAutomaton::step_gap(Cell& cell, uint8_t byte, State& out) {
   return true;
 }
 
+// After the opening quote.
 void JsonAutomaton::begin_key(const Cell& cell, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
-  if (node.kind == NodeKind::kAny || node.names.empty()) {
-    Cell after = cell;
-    after.phase = kColon;
-    add(out, push({.type = Type::kString, .phase = kPlain, .parent = push(after)}));
-    return;
+  Cell after = cell;
+  after.phase = kColon;
+  if (node.kind == NodeKind::kObject && !node.names.empty()) {
+    const auto end = static_cast<uint32_t>(node.names.size());
+    step_key({.type = Type::kKey, .node = cell.node, .end = end, .parent = push(after)}, '"', out);
+  } else if (node.kind == NodeKind::kObject && node.keys >= 0) {
+    begin_value(static_cast<NodeId>(node.keys), push(after), '"', out);
+  } else {
+    add(out, push({.type = Type::kString, .node = kNoNode, .parent = push(after)}));
   }
-  // Any of those up to the next that must come.
-  for (uint32_t i = cell.count; i < node.names.size(); ++i) {
-    Cell after = cell;
-    after.phase = kColon;
-    after.count = i;
-    add(out, push({.type = Type::kText,
-                   .node = cell.node,
-                   .name = i,
-                   .count = 1,
-                   .parent = push(after)}));
-    if (node.required[i]) return;
+}
+
+// Whether the property `name` may be the next one of `object`: none that must come is left out,
+// and enough are left.
+bool JsonAutomaton::may_be_key(const Cell& object, uint32_t name) const {
+  const JsonNode& node = grammar_.node(object.node);
+  if (name < object.count) return false;
+  for (uint32_t i = object.count; i < name; ++i) {
+    if (node.required[i]) return false;
   }
+  int64_t must = 0;
+  for (uint32_t i = name + 1; i < node.names.size(); ++i) must += node.required[i] ? 1 : 0;
+  const auto left = static_cast<int64_t>(node.names.size()) - name;
+  return object.made + 1 + must <= node.most && object.made + left >= node.least;
+}
+
+void JsonAutomaton::step_key(Cell cell, uint8_t byte, State& out) {
+  if (!narrow(cell, byte)) return;
+  const JsonNode& node = grammar_.node(cell.node);
+  bool more = false;
+  for (uint32_t i = cell.name; i < cell.end; ++i) {
+    const uint32_t name = node.sorted[i];
+    Cell object = cells_[cell.parent];
+    if (!may_be_key(object, name)) continue;
+    if (node.names[name].size() == cell.count) {
+      object.count = name;
+      add(out, push(object));
+    } else {
+      more = true;
+    }
+  }
+  if (more) add(out, push(cell));
+}
+
+bool JsonAutomaton::may_close(const Cell& object) const {
+  const JsonNode& node = grammar_.node(object.node);
+  if (node.kind == NodeKind::kAny) return true;
+  if (object.made < node.least) return false;
+  const auto left = node.required.begin() + (node.names.empty() ? 0 : object.count);
+  return std::find(left, node.required.end(), true) == node.required.end();
 }
 
 void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
-  const bool free = node.kind == NodeKind::kAny || node.names.empty();
+  const bool any = node.kind == NodeKind::kAny;
+  const bool free = any || node.names.empty();
   if (cell.phase == kColon) {
     cell.phase = kBeforeValue;
     if (byte == ':') add(out, push(cell));
     return;
   }
   if (step_gap(cell, byte, out)) return;
-  const auto left = node.required.begin() + (free ? 0 : cell.count);
-  const bool may_close = free || std::find(left, node.required.end(), true) == node.required.end();
+  const bool room = any || cell.made < node.most;
   switch (cell.phase) {
     case kFirst:
-      if (byte == '}' && may_close) return add(out, cell.parent);
-      if (byte == '"') begin_key(cell, out);
+      if (byte == '}' && may_close(cell)) return add(out, cell.parent);
+      if (byte == '"' && room) begin_key(cell, out);
       return;
     case kAfter:
-      if (byte == '}' && may_close) return add(out, cell.parent);
-      if (byte == ',' && (free || cell.count < node.names.size())) {
+      if (byte == '}' && may_close(cell)) return add(out, cell.parent);
+      if (byte == ',' && room && (free || cell.count < node.names.size())) {
         cell.phase = kNext;
         add(out, push(cell));
       }
@@ -293,10 +294,10 @@ void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
       if (byte == '"') begin_key(cell, out);
       return;
     default: {
-      const NodeId child =
-          node.kind == NodeKind::kAny ? cell.node : node.children[free ? 0 : cell.count];
+      const NodeId child = any ? cell.node : node.children[free ? 0 : cell.count];
       cell.phase = kAfter;
       if (!free) ++cell.count;
+      if (!any) cell.made = std::min(cell.made + 1, kMostCounted);
       return begin_value(child, push(cell), byte, out);
     }
   }
@@ -304,9 +305,11 @@ void JsonAutomaton::step_object(Cell cell, uint8_t byte, State& out) {
 
 void JsonAutomaton::begin_item(Cell cell, uint8_t byte, State& out) {
   const JsonNode& node = grammar_.node(cell.node);
+  const bool any = node.kind == NodeKind::kAny;
+  const size_t place = any ? 0 : std::min<size_t>(cell.count, node.children.size() - 1);
   cell.phase = kAfter;
-  ++cell.count;
-  begin_value(node.kind == NodeKind::kAny ? cell.node : node.children[0], push(cell), byte, out);
+  cell.count = std::min(cell.count + 1, kMostCounted);
+  begin_value(any ? cell.node : node.children[place], push(cell), byte, out);
 }
 
 void JsonAutomaton::step_array(Cell cell, uint8_t byte, State& out) {

@@ -8,6 +8,7 @@ namespace dak {
 namespace {
 
 constexpr size_t kMostCells = 4096;  // before those in use are gathered
+constexpr size_t kMostPlaces = 32;   // whose bits are kept
 
 void set_bit(std::span<uint64_t> bits, TokenId token) {
   const auto index = static_cast<size_t>(token);
@@ -41,12 +42,15 @@ TokenTexts::TokenTexts(const std::vector<std::string>& texts, const std::vector<
     all_.push_back(token);
     if (stays_inside(token.bytes)) {
       set_bit(inside_, token.id);
+      insiders_.push_back(token);
+      longest_inside_ = std::max(longest_inside_, token.bytes.size());
     } else {
       enders_.push_back(token);
     }
   }
   note_shared(all_);
   note_shared(enders_);
+  note_shared(insiders_);
 }
 
 std::string_view TokenTexts::bytes(TokenId token) const {
@@ -65,7 +69,15 @@ JsonConstraint::JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const
 void JsonConstraint::allow(std::span<uint64_t> bits) {
   if (opening_) return set_bit(bits, *opening_);
   JsonAutomaton::State inside, outside;
-  for (const uint32_t top : state_) (automaton_.in_string(top) ? inside : outside).push_back(top);
+  for (const uint32_t top : state_) {
+    const auto place = automaton_.ruled_place(top);
+    if (place) {
+      allow_inside(*place, bits);
+      allow_from({top}, texts_.string_enders(), bits);
+    } else {
+      (automaton_.in_string(top) ? inside : outside).push_back(top);
+    }
+  }
   if (!inside.empty()) {
     for (size_t i = 0; i < std::min(bits.size(), texts_.inside_strings().size()); ++i) {
       bits[i] |= texts_.inside_strings()[i];
@@ -82,9 +94,9 @@ void JsonConstraint::allow_from(const JsonAutomaton::State& state,
                                 std::span<uint64_t> bits) {
   struct Level {
     JsonAutomaton::State state;
-    size_t mark;  // cells before those of this level
+    JsonAutomaton::Mark mark;  // what there was before this level
   };
-  const size_t begin = automaton_.mark();
+  const JsonAutomaton::Mark begin = automaton_.mark();
   std::vector<Level> levels{{state, begin}};  // after so many bytes of the token
   size_t dead = SIZE_MAX;                     // tokens that share more bytes than this cannot come
   for (const TokenTexts::Token& token : tokens) {
@@ -95,7 +107,7 @@ void JsonConstraint::allow_from(const JsonAutomaton::State& state,
       levels.resize(token.shared + 1);
     }
     for (size_t at = levels.size() - 1; at < token.bytes.size(); ++at) {
-      const size_t mark = automaton_.mark();
+      const JsonAutomaton::Mark mark = automaton_.mark();
       JsonAutomaton::State next =
           automaton_.after(levels.back().state, static_cast<uint8_t>(token.bytes[at]));
       if (next.empty()) {
@@ -110,6 +122,37 @@ void JsonConstraint::allow_from(const JsonAutomaton::State& state,
   automaton_.forget(begin);
 }
 
+void JsonConstraint::allow_inside(const JsonAutomaton::RuledPlace& place,
+                                  std::span<uint64_t> bits) {
+  const auto longest = static_cast<uint32_t>(texts_.longest_inside());
+  const bool far = place.rule->far_from_limits(place.place, longest);
+  const PlaceKey key{place.rule, place.place.state, far ? UINT32_MAX : place.place.count,
+                     place.partial, place.more};
+  if (inside_.size() >= kMostPlaces && !inside_.contains(key)) inside_.clear();
+  const auto [at, is_new] = inside_.try_emplace(key);
+  std::vector<uint64_t>& mask = at->second;
+  if (is_new) {
+    mask.resize(bits.size());
+    std::vector<JsonAutomaton::RuledPlace> levels{place};  // after so many bytes of the token
+    size_t dead = SIZE_MAX;  // tokens that share more bytes than this cannot come
+    for (const TokenTexts::Token& token : texts_.string_insiders()) {
+      if (token.shared > dead) continue;
+      dead = SIZE_MAX;
+      if (levels.size() > token.shared + 1) levels.resize(token.shared + 1);
+      for (size_t byte = levels.size() - 1; byte < token.bytes.size(); ++byte) {
+        JsonAutomaton::RuledPlace next = levels.back();
+        if (!next.step(static_cast<uint8_t>(token.bytes[byte]))) {
+          dead = byte;
+          break;
+        }
+        levels.push_back(next);
+      }
+      if (dead == SIZE_MAX) set_bit(mask, token.id);
+    }
+  }
+  for (size_t i = 0; i < std::min(bits.size(), mask.size()); ++i) bits[i] |= mask[i];
+}
+
 void JsonConstraint::accept(TokenId token) {
   if (opening_) {
     require(token == *opening_, "a token was drawn before the one that opens the answer");
@@ -121,7 +164,7 @@ void JsonConstraint::accept(TokenId token) {
     state_ = automaton_.after(state_, static_cast<uint8_t>(byte));
   }
   require(!state_.empty(), "a token was drawn that the grammar does not allow");
-  if (automaton_.mark() > kMostCells) automaton_.compact(state_);
+  if (automaton_.mark().cells > kMostCells) automaton_.compact(state_);
 }
 
 }  // namespace dak

@@ -2,9 +2,11 @@
 // bytes.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "scheduler/scheduler.h"
@@ -31,7 +33,10 @@ class TokenTexts {
   const std::vector<Token>& all() const { return all_; }
   // Those that do not leave a string where it is.
   const std::vector<Token>& string_enders() const { return enders_; }
-  // Bits of the others: any of them may come inside a string.
+  // The others, of at most `longest_inside()` bytes, and their bits: any of them may come inside a
+  // string.
+  const std::vector<Token>& string_insiders() const { return insiders_; }
+  size_t longest_inside() const { return longest_inside_; }
   const std::vector<uint64_t>& inside_strings() const { return inside_; }
   const std::vector<TokenId>& ends() const { return ends_; }
   std::string_view bytes(TokenId token) const;
@@ -40,6 +45,8 @@ class TokenTexts {
   std::vector<std::string> texts_;
   std::vector<Token> all_;
   std::vector<Token> enders_;
+  std::vector<Token> insiders_;
+  size_t longest_inside_ = 0;
   std::vector<uint64_t> inside_;
   std::vector<TokenId> ends_;
 };
@@ -56,12 +63,18 @@ class JsonConstraint final : public TokenConstraint {
  private:
   void allow_from(const JsonAutomaton::State& state, const std::vector<TokenTexts::Token>& tokens,
                   std::span<uint64_t> bits);
+  // Tokens that stay inside a string that a rule holds for.
+  void allow_inside(const JsonAutomaton::RuledPlace& place, std::span<uint64_t> bits);
 
   std::shared_ptr<const JsonGrammar> grammar_;
   const TokenTexts& texts_;
   std::optional<TokenId> opening_;  // until it has come
   JsonAutomaton automaton_;
   JsonAutomaton::State state_;
+  // Bits of the places that `allow_inside` has been to last; where lengths are far away, their
+  // count is left out.
+  using PlaceKey = std::tuple<const TextRule*, uint32_t, uint32_t, uint32_t, uint8_t>;
+  std::map<PlaceKey, std::vector<uint64_t>> inside_;
 };
 
 }  // namespace dak

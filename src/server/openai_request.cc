@@ -91,26 +91,6 @@ GenerationFields generation_of(const JsonField& body, const RequestLimits& limit
   return fields;
 }
 
-ResponseFormat format_of(const JsonField& body, const OrderedJson& ordered) {
-  ResponseFormat format;
-  const auto field = body.find("response_format");
-  if (!field) return format;
-  const std::string type = field->at("type").string();
-  if (type == "json_object") {
-    format.kind = ResponseFormat::Kind::kJsonObject;
-  } else if (type == "json_schema") {
-    const JsonField inner = field->at("json_schema");
-    inner.expect_only({"name", "description", "schema", "strict"});
-    const JsonField schema = inner.at("schema");
-    if (!schema.value().is_object()) schema.corrupt("must be an object");
-    format.kind = ResponseFormat::Kind::kJsonSchema;
-    format.schema = ordered.at("response_format").at("json_schema").at("schema");
-  } else if (type != "text") {
-    field->at("type").corrupt("is none of text, json_object and json_schema");
-  }
-  return format;
-}
-
 void chat_logprobs(const JsonField& body, GenerationFields& fields) {
   const bool wanted = body.boolean_or("logprobs", false);
   const auto top = body.find("top_logprobs");
@@ -128,11 +108,11 @@ void expect_known(const JsonField& body, std::initializer_list<std::string_view>
       "top_k",      "presence_penalty",   "seed",   "frequency_penalty",
       "logit_bias", "repetition_penalty", "n",      "max_tokens",
       "stop",       "ignore_eos",         "stream", "stream_options",
-      "logprobs",   "response_format"};
+      "logprobs"};
   for (const auto& [key, value] : body.value().items()) {
     const auto is_key = [&key = key](std::string_view known) { return known == key; };
     if (std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
-        std::ranges::any_of(own, is_key)) {
+        std::ranges::any_of(own, is_key) || std::ranges::any_of(format_fields(), is_key)) {
       continue;
     }
     JsonField(value, printable(key), "").unsupported("is not a field of this request");
@@ -141,10 +121,11 @@ void expect_known(const JsonField& body, std::initializer_list<std::string_view>
 
 // Where the order of members matters, or there is nothing of the kind.
 OrderedJson ordered_body(const JsonField& body, std::string_view text) {
-  for (const std::string_view key : {"tools", "response_format", "chat_template_kwargs"}) {
-    if (body.find(key)) return parse_ordered(text);
-  }
-  return {};
+  const auto is_given = [&body](std::string_view key) { return body.find(key).has_value(); };
+  constexpr std::string_view kOwn[] = {"tools", "chat_template_kwargs"};
+  const bool matters =
+      std::ranges::any_of(kOwn, is_given) || std::ranges::any_of(format_fields(), is_given);
+  return matters ? parse_ordered(text) : OrderedJson();
 }
 
 ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestLimits& limits) {
@@ -171,7 +152,7 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
     }
   }
   const OrderedJson ordered = ordered_body(body, text);
-  request.format = format_of(body, ordered);
+  request.format = response_format_of(body, ordered);
   request.input.messages = messages_of(body.at("messages"), limits.messages);
   if (const auto extra = body.find("chat_template_kwargs")) {
     if (!extra->value().is_object()) extra->corrupt("must be an object");
@@ -234,7 +215,7 @@ CompletionRequest completion_of(const JsonField& body, std::string_view text,
     body.find("logprobs")
         ->unsupported("are not given for the prompt", "leave out echo or logprobs");
   }
-  request.format = format_of(body, ordered_body(body, text));
+  request.format = response_format_of(body, ordered_body(body, text));
   const JsonField prompt = body.at("prompt");
   read_prompts(prompt, request);
   const auto choices = std::ssize(request.prompts) * request.fields.n;

@@ -12,6 +12,7 @@
 
 #include "engine/sampler.h"
 #include "server/api_error.h"
+#include "server/response_format.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -23,12 +24,6 @@ struct RequestLimits {
   int64_t messages = 4096;
   int64_t stop_strings = 16;
   int64_t stop_bytes = 1024;  // of each
-};
-
-struct ResponseFormat {
-  enum class Kind : uint8_t { kText, kJsonObject, kJsonSchema };
-  Kind kind = Kind::kText;
-  OrderedJson schema;  // kJsonSchema
 };
 
 // What chats and completions have in common.

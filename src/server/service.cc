@@ -117,7 +117,7 @@ Service::Hold Service::hold_of(const ResponseFormat& format) const {
       return {.grammar = std::make_shared<JsonGrammar>(JsonGrammar::object()), .opening = {}};
     case ResponseFormat::Kind::kJsonSchema:
       return {.grammar = std::make_shared<JsonGrammar>(
-                  JsonGrammar::of_schema(format.schema, "response_format")),
+                  JsonGrammar::of_schema(format.schema, format.param)),
               .opening = {}};
   }
   return {};

@@ -6,40 +6,10 @@
 #include <random>
 
 #include "server/json_constraint.h"
+#include "server/json_verdict.h"
 
 namespace dak {
 namespace {
-
-JsonGrammar grammar_of(const std::string& schema) {
-  return JsonGrammar::of_schema(OrderedJson::parse(schema), "response_format");
-}
-
-enum class Verdict { kRefused, kBegun, kComplete };
-
-Verdict verdict(const JsonGrammar& grammar, const std::string& text) {
-  JsonAutomaton automaton(grammar);
-  JsonAutomaton::State state = automaton.start();
-  for (const char byte : text) {
-    state = automaton.after(state, static_cast<uint8_t>(byte));
-    if (state.empty()) return Verdict::kRefused;
-    automaton.compact(state);
-  }
-  return automaton.may_end(state) ? Verdict::kComplete : Verdict::kBegun;
-}
-
-void expect(const std::string& schema, const std::vector<std::string>& good,
-            const std::vector<std::string>& bad) {
-  const JsonGrammar grammar = grammar_of(schema);
-  for (const std::string& text : good) {
-    EXPECT_EQ(verdict(grammar, text), Verdict::kComplete) << schema << " " << text;
-    for (size_t length = 0; length < text.size(); ++length) {
-      EXPECT_NE(verdict(grammar, text.substr(0, length)), Verdict::kRefused) << text;
-    }
-  }
-  for (const std::string& text : bad) {
-    EXPECT_NE(verdict(grammar, text), Verdict::kComplete) << schema << " " << text;
-  }
-}
 
 TEST(JsonGrammarTest, Values) {
   expect(R"({"type":"integer"})", {"0", "-1", "42"},
@@ -79,19 +49,15 @@ TEST(JsonGrammarTest, WhiteSpaceComesToAnEnd) {
          {"[  1]", "[\n\n1]", "[\n" + std::string(100, ' ') + "1]"});
 }
 
-TEST(JsonGrammarTest, WhatCannotBeHeldToIsRefused) {
-  for (const char* schema :
-       {R"({"type":"string","pattern":"a+"})", R"({"type":"integer","minimum":1})", R"({"not":{}})",
-        R"({"type":"colour"})", R"({"$ref":"#/nowhere"})", R"({"$ref":"http://x"})",
-        R"({"oneOf":[{}]})", R"({"allOf":[{},{}]})", R"({"type":"object","required":["x"]})",
-        R"({"enum":[]})", "false", R"({"type":"array","minItems":3,"maxItems":2})",
-        R"({"anyOf":[{"$ref":"#"}]})",
-        R"({"type":"array","items":{"type":"string","maxLength":3}})"}) {
-    EXPECT_THROW(grammar_of(schema), ApiError) << schema;
-  }
+TEST(JsonGrammarTest, WhatIsNestedTooDeeplyIsRefused) {
   std::string deep;
   for (int i = 0; i < 400; ++i) deep += R"({"type":"array","items":)";
-  EXPECT_THROW(grammar_of(deep + "{}" + std::string(400, '}')), ApiError);
+  try {
+    grammar_of(deep + "{}" + std::string(400, '}'));
+    FAIL();
+  } catch (const ApiError& error) {
+    EXPECT_NE(std::string(error.what()).find("nested too deeply"), std::string::npos);
+  }
 }
 
 TEST(JsonGrammarTest, CallsOfTools) {
@@ -172,7 +138,7 @@ TEST(JsonGrammarTest, WhatItProducesIsJson) {
 
 TEST(JsonConstraintTest, TheMaskIsWhatEachTokensBytesGive) {
   std::mt19937_64 random(3);
-  constexpr std::string_view kLetters = "{}[]\",:0a1\\ntrue -.\n ";
+  constexpr std::string_view kLetters = "{}[]\",:0a1\\ntrue -.\n \xc3\xa9";
   std::vector<std::string> texts{""};
   for (int i = 0; i < 900; ++i) {
     std::string text;
@@ -185,9 +151,11 @@ TEST(JsonConstraintTest, TheMaskIsWhatEachTokensBytesGive) {
   constexpr TokenId kEnd = 0;
   const TokenTexts tokens(texts, special, {kEnd});
   const auto grammar = std::make_shared<JsonGrammar>(grammar_of(
-      R"({"type":"object","properties":{"a":{},"at":{"type":"string"},"e":{"enum":["1","true"]}}})"));
+      R"({"type":"object","properties":{"a":{},"at":{"type":"string"},"e":{"enum":["1","true"]},
+          "r":{"type":"string","maxLength":6},"t":{"type":"string","pattern":"^[a0]+[^n]*$"},
+          "ru":{"type":"array","items":{"type":"string"},"uniqueItems":true}}})"));
   int tokens_drawn = 0;
-  for (int walk = 0; walk < 30; ++walk) {
+  for (int walk = 0; walk < 60; ++walk) {
     JsonConstraint constraint(grammar, tokens);
     std::string text;
     for (int step = 0; step < 40; ++step) {

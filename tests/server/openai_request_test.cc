@@ -111,6 +111,22 @@ TEST(ChatRequestTest, WrongValuesNameTheirField) {
            {R"("modalities":["audio"])", "modalities[0]"},
            {R"("response_format":{"type":"xml"})", "response_format.type"},
            {R"("response_format":{"type":"json_schema"})", "response_format.json_schema"},
+           {R"("response_format":{"type":"grammar","grammar":"x"})", "response_format.type"},
+           {R"("response_format":{"type":"text","schema":{}})", "response_format.schema"},
+           {R"("response_format":{"type":"json_object","strict":true})", "response_format.strict"},
+           {R"("response_format":{"type":"json_object","schema":5})", "response_format.schema"},
+           {R"("response_format":{"type":"json_schema","strict":true,"json_schema":{"schema":{}}})",
+            "response_format.strict"},
+           {R"("response_format":{"type":"json_schema","json_schema":{"schema":{},"x":1}})",
+            "response_format.json_schema.x"},
+           {R"("response_format":{"type":"json_schema","schema":{},"json_schema":{"schema":{}}})",
+            "response_format.schema"},
+           {R"("guided_choice":["a"])", "guided_choice"},
+           {R"("guided_regex":"a")", "guided_regex"},
+           {R"("grammar":"root ::= x")", "grammar"},
+           {R"("guided_json":"{")", "guided_json"},
+           {R"("structured_outputs":{"choice":["a"]})", "structured_outputs.choice"},
+           {R"("json_schema":{},"response_format":{"type":"json_object"})", "json_schema"},
            {R"("reasoning_effort":"high")", "reasoning_effort"},
            {R"("tool_choice":"required")", "tool_choice"},
            {R"("tools":[{"type":"web"}])", "tools[0].type"},
@@ -118,6 +134,42 @@ TEST(ChatRequestTest, WrongValuesNameTheirField) {
            {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs.messages"},
            {R"("model":5)", "model"}}) {
     EXPECT_EQ(chat_refusal(members), field) << members;
+  }
+}
+
+// A schema holds wherever other servers take it.
+TEST(ChatRequestTest, SchemasInEveryPlace) {
+  const std::string schema = R"({"type":"object","properties":{"b":{},"a":{}}})";
+  for (const auto& [members, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d",
+               "strict":true,"schema":SCHEMA}})",
+            "response_format.json_schema.schema"},
+           {R"("response_format":{"type":"json_schema","schema":SCHEMA})",
+            "response_format.schema"},
+           {R"("response_format":{"type":"json_object","schema":SCHEMA})",
+            "response_format.schema"},
+           {R"("response_format":{"type":"text"},"json_schema":SCHEMA)", "json_schema"},
+           {R"("guided_json":SCHEMA,"guided_regex":null)", "guided_json"},
+           {R"("guided_json":"{\"type\":\"object\",\"properties\":{\"b\":{},\"a\":{}}}")",
+            "guided_json"},
+           {R"("structured_outputs":{"json":SCHEMA,"regex":null})", "structured_outputs.json"}}) {
+    std::string filled = members;
+    if (const size_t at = filled.find("SCHEMA"); at != std::string::npos) {
+      filled.replace(at, 6, schema);
+    }
+    const ResponseFormat format = chat(filled).format;
+    EXPECT_EQ(format.kind, ResponseFormat::Kind::kJsonSchema) << members;
+    EXPECT_EQ(format.schema.dump(), schema) << members;
+    EXPECT_EQ(format.param, param);
+  }
+  for (const char* members : {R"("response_format":{"type":"json_object","schema":null})",
+                              R"("structured_outputs":{"json_object":true})",
+                              R"("response_format":{"type":"json_object"})"}) {
+    EXPECT_EQ(chat(members).format.kind, ResponseFormat::Kind::kJsonObject) << members;
+  }
+  for (const char* members : {R"("response_format":null)", R"("response_format":{"type":"text"})",
+                              R"("guided_json":null,"json_schema":null,"structured_outputs":{})"}) {
+    EXPECT_EQ(chat(members).format.kind, ResponseFormat::Kind::kText) << members;
   }
 }
 
