@@ -1,5 +1,7 @@
 #include "server/response_format.h"
 
+#include <algorithm>
+
 #include "base/json.h"
 #include "server/request_body.h"
 
@@ -21,6 +23,15 @@ constexpr std::string_view kFields[] = {"response_format",
                                         "regex",
                                         "ebnf"};
 constexpr size_t kRead = 4;
+
+// A member that is null is absent.
+void expect_members(const JsonField& field, std::initializer_list<std::string_view> known) {
+  if (!field.value().is_object()) field.corrupt("must be an object");
+  for (const auto& [key, member] : field.value().items()) {
+    if (member.is_null() || std::ranges::find(known, key) != known.end()) continue;
+    field.at(key).unsupported("dak does not know this member");
+  }
+}
 
 ResponseFormat any_object() {
   ResponseFormat format;
@@ -53,25 +64,25 @@ ResponseFormat of_schema_or_text(const JsonField& field, const OrderedJson& orde
 ResponseFormat of_type(const JsonField& field, const OrderedJson& ordered) {
   const std::string type = field.at("type").string();
   if (type == "text") {
-    field.expect_only({"type"});
+    expect_members(field, {"type"});
     return {};
   }
   if (type == "json_object") {
-    field.expect_only({"type", "schema"});
+    expect_members(field, {"type", "schema"});
     const auto schema = field.find("schema");
     return schema ? of_schema(*schema, ordered.at("schema")) : any_object();
   }
   if (type != "json_schema") {
     field.at("type").corrupt("is none of text, json_object and json_schema");
   }
-  field.expect_only({"type", "json_schema", "schema"});
+  expect_members(field, {"type", "json_schema", "schema"});
   const auto schema = field.find("schema");  // llama.cpp's form
   if (schema && field.find("json_schema")) {
     schema->corrupt("is given twice", "omit it or json_schema");
   }
   if (schema) return of_schema(*schema, ordered.at("schema"));
   const JsonField inner = field.at("json_schema");
-  inner.expect_only({"name", "description", "schema", "strict"});
+  expect_members(inner, {"name", "description", "schema", "strict"});
   for (const char* const note : {"name", "description"}) {
     if (const auto text = inner.find(note)) text->string();
   }
@@ -81,7 +92,7 @@ ResponseFormat of_type(const JsonField& field, const OrderedJson& ordered) {
 
 // As newer versions of vLLM have it.
 ResponseFormat of_structured(const JsonField& field, const OrderedJson& ordered) {
-  field.expect_only({"json", "json_object"});
+  expect_members(field, {"json", "json_object"});
   if (const auto schema = field.find("json")) return of_schema_or_text(*schema, ordered.at("json"));
   return field.boolean_or("json_object", false) ? any_object() : ResponseFormat{};
 }

@@ -155,7 +155,7 @@ TEST(JsonConstraintTest, TheMaskIsWhatEachTokensBytesGive) {
           "r":{"type":"string","maxLength":6},"t":{"type":"string","pattern":"^[a0]+[^n]*$"},
           "ru":{"type":"array","items":{"type":"string"},"uniqueItems":true}}})"));
   int tokens_drawn = 0;
-  for (int walk = 0; walk < 60; ++walk) {
+  for (int walk = 0; walk < 30; ++walk) {
     JsonConstraint constraint(grammar, tokens);
     std::string text;
     for (int step = 0; step < 40; ++step) {

@@ -130,8 +130,8 @@ class OpenAiClientTest(unittest.TestCase):
         self.assertEqual(loose.choices[0].message.content[0], "{")
         with self.assertRaises(openai.BadRequestError) as caught:
             self.chat(response_format={"type": "json_schema", "json_schema": {
-                "name": "x", "schema": {"type": "string", "pattern": "a"}}})
-        self.assertEqual(caught.exception.param, "response_format")
+                "name": "x", "schema": {"not": {}}}})
+        self.assertEqual(caught.exception.param, "response_format.json_schema.schema")
 
     def test_bench_serve_says_what_it_measured(self):
         with tempfile.TemporaryDirectory() as folder:
