@@ -20,9 +20,46 @@ constexpr std::array<DTypeTraits, 9> kTraits{{
     {DType::kQ6_K, "q6_k", 256, 210},
 }};
 
+constexpr bool in_order_of_types() {
+  for (size_t i = 0; i < kTraits.size(); ++i) {
+    if (static_cast<size_t>(kTraits[i].dtype) != i) return false;
+  }
+  return true;
+}
+static_assert(in_order_of_types());
+
 }  // namespace
 
-const DTypeTraits& traits(DType dtype) { return kTraits[static_cast<size_t>(dtype)]; }
+const DTypeTraits& traits(DType dtype) {
+  const auto i = static_cast<size_t>(dtype);
+  if (i >= kTraits.size()) [[unlikely]] {
+    throw_internal(fmt::format("number {} names no type of values", i));
+  }
+  return kTraits[i];
+}
+
+void refuse_dtype(std::string_view where, DType dtype, std::string_view known) {
+  throw_unsupported(where, "dtype", name(dtype), "is not a type that it takes",
+                    fmt::format("it takes {}", known));
+}
+
+void refuse_part_of_block(DType dtype, int64_t elements) {
+  throw_internal(fmt::format("{} values of {} are not whole blocks, which have {}", elements,
+                             name(dtype), traits(dtype).block_elements));
+}
+
+Element element_of(DType dtype, std::string_view where) {
+  switch (dtype) {
+    case DType::kF32:
+      return Element::kF32;
+    case DType::kF16:
+      return Element::kF16;
+    case DType::kBF16:
+      return Element::kBF16;
+    default:
+      refuse_dtype(where, dtype);
+  }
+}
 
 DType parse_compute_dtype(std::string_view text, std::string_view where) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {

@@ -81,4 +81,12 @@ void throw_invalid(std::string_view where, std::string_view field, std::string_v
                std::string(fix)});
 }
 
+void throw_internal(std::string_view what) {
+  throw Error(ErrorCode::kInternal, {.where = {},
+                                     .field = {},
+                                     .value = {},
+                                     .problem = "internal error: " + std::string(what),
+                                     .fix = "please report it"});
+}
+
 }  // namespace dak

@@ -17,7 +17,7 @@ enum class ErrorCode {
   kUnsupported,        // well formed, and not something dak can do
   kResourceExhausted,  // a budget, a context or a machine that is too small
   kIo,                 // the operating system refused
-  kUnavailable,        // not now: whoever is asked is going away
+  kUnavailable,        // not now: the server is shutting down
   kDeadlineExceeded,   // was not done by the time that the caller gave
   kInternal,           // a bug in dak
 };
@@ -59,14 +59,13 @@ std::string printable(std::string_view text, size_t max_chars = 80);
                                 std::string_view value, std::string_view problem,
                                 std::string_view fix = {});
 
+// What only a bug can bring about; message names it.
+[[noreturn]] void throw_internal(std::string_view what);
+
 // A condition only a bug can break; message names it.
 inline void require(bool condition, std::string_view what) {
   if (!condition) [[unlikely]] {
-    throw Error(ErrorCode::kInternal, {.where = {},
-                                       .field = {},
-                                       .value = {},
-                                       .problem = "internal error: " + std::string(what),
-                                       .fix = "please report it"});
+    throw_internal(what);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "base/dtype.h"
+
 namespace dak {
 
 inline float bf16_to_f32(uint16_t bits) {
@@ -43,6 +45,22 @@ inline uint16_t f32_to_f16(float value) {
   }
   const uint32_t rebased = magnitude - (112u << 23);
   return static_cast<uint16_t>(sign | ((rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13));
+}
+
+// The same for a type that is known when it runs: f16 or bf16. Throw kUnsupported for others.
+inline float half_to_f32(DType dtype, uint16_t bits) {
+  if (dtype == DType::kBF16) return bf16_to_f32(bits);
+  if (dtype != DType::kF16) [[unlikely]] {
+    refuse_dtype("half_to_f32", dtype, "f16 and bf16");
+  }
+  return f16_to_f32(bits);
+}
+inline uint16_t f32_to_half(DType dtype, float value) {
+  if (dtype == DType::kBF16) return f32_to_bf16(value);
+  if (dtype != DType::kF16) [[unlikely]] {
+    refuse_dtype("f32_to_half", dtype, "f16 and bf16");
+  }
+  return f32_to_f16(value);
 }
 
 }  // namespace dak

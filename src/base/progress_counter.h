@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/progress.h"
+#include "base/seconds.h"
 
 namespace dak {
 
@@ -21,11 +22,10 @@ class ProgressCounter {
     if (!report_) return;
     const std::lock_guard lock(mutex_);
     done_bytes_ += bytes;
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
     report_({.what = what_,
              .done_bytes = done_bytes_,
              .total_bytes = total_bytes_,
-             .seconds = elapsed.count()});
+             .seconds = seconds_since(start_)});
   }
 
  private:

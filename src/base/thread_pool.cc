@@ -54,7 +54,7 @@ int usable_cpus() {
 }
 
 // A loop is cut into shares, which threads claim one at a time: a worker that the system has not
-// scheduled holds nobody up, the caller takes its share. The ticket says which loop is running, how
+// scheduled delays no loop: the caller takes its share. The ticket says which loop is running, how
 // many shares it has and which is next; a claim is one compare-and-swap on it, so that a worker
 // that wakes late can never take a share of another loop than the one it saw.
 struct ThreadPool::State {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/seconds.h"
 #include "cli/bench_rows.h"
 #include "cli/feedback_report.h"
 #include "engine/decode_loop.h"
@@ -17,10 +18,6 @@ namespace {
 constexpr uint64_t kKvSeed = 1;
 // Energy counters are refreshed every 20-100 ms: over a second they are right to 10 %.
 constexpr double kLeastEnergySeconds = 1;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Those that make a cell impossible and leave the others as they are.
 bool concerns_one_cell(const Error& error) {

@@ -15,6 +15,7 @@
 #include "cli/feedback_report.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
+#include "plan/bound.h"
 
 namespace dak {
 namespace {
@@ -48,7 +49,7 @@ std::vector<BenchPlacement> placements_of(const PrefillFlags& flags) {
 
 struct Measured {
   PhaseStats stats;          // of the median run
-  int64_t linked_bytes = 0;  // by one run, as the kernels counted them; -1: nobody counts
+  int64_t linked_bytes = 0;  // by one run, as the kernels counted them; -1: not counted
 };
 
 int64_t linked_bytes(const Engine& engine) {
@@ -72,20 +73,6 @@ Measured measure(Engine& engine, int64_t tokens, int64_t repeats, const std::ato
   const int64_t read = before < 0 ? -1 : (linked_bytes(engine) - before) / repeats;
   std::ranges::sort(runs, {}, &PhaseStats::seconds);
   return {runs[runs.size() / 2], read};
-}
-
-// Bytes that `passes` must read of remote tiers: all remote weights that products use, once a pass,
-// those of the logits in the last one only.
-int64_t remote_weight_bytes(const Plan& plan, int64_t passes) {
-  int64_t bytes = 0;
-  for (const OperandPlan& entry : plan.operands) {
-    if (entry.operand.use != OperandUse::kMatmul) continue;
-    const int64_t times = entry.operand.name == "lm_head" ? 1 : passes;
-    for (const TierSpan& span : entry.spans) {
-      if (span.tier > 0) bytes += times * span.blocks * entry.operand.block_bytes();
-    }
-  }
-  return bytes;
 }
 
 OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t tokens,
@@ -112,9 +99,10 @@ OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t to
   row["percent_of_bound"] = 100 * forecast.bound_s / seconds;
   row["predicted_s"] = nullptr;
   if (not_modelled(options).empty()) row["predicted_s"] = forecast.seconds;
-  // By kernels: a copy engine's reads are nobody's to count.
+  // By kernels: what a copy engine reads is not counted.
   const bool counted = options.mode == AccessMode::kDirect;
-  const int64_t needed = counted ? remote_weight_bytes(plan, measured.stats.steps) : 0;
+  const int64_t needed =
+      counted ? remote_weight_bytes(plan, measured.stats.steps, logits_weight(engine.config())) : 0;
   row["link_bytes"] = nullptr;
   row["read_amplification"] = nullptr;
   if (measured.linked_bytes >= 0 && needed > 0) {

@@ -50,7 +50,7 @@ void PlacementFlags::add_tiers_to(CLI::App& app, bool local_size) {
       app.add_option("--tiers", tiers,
                      "Memories to use, each with the most to use of it: "
                      "local=40GiB,peer:1=60GiB,host=100GiB (default: local,host); peer:GPU "
-                     "is another GPU's memory, host:NODE a NUMA node's; a size left away: "
+                     "is another GPU's memory, host:NODE a NUMA node's; a size omitted: "
                      "what is free");
   list->excludes(host);
 }
@@ -107,11 +107,11 @@ void PlacementFlags::take_local_size(EngineOptions& options) const {
              "write local, and use --hbm-budget");
     }
     if (!local_budget.empty()) {
-      refuse("gives local a size, and --local-budget another", "leave one away");
+      refuse("gives local a size, and --local-budget another", "omit one of the two");
     }
     if (offload_ratio != -1) {
       refuse("gives local a size, and --offload-ratio says how much of the weights is not there",
-             "leave one away");
+             "omit one of the two");
     }
     options.local_budget_bytes = choice.size_bytes;
   }
@@ -143,7 +143,8 @@ EngineOptions PlacementFlags::options() const {
   if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
   if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
   if (options.synthetic_seed && check_weights) {
-    throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic", "leave one away");
+    throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic",
+                  "omit one of the two");
   }
   options.check_finite = check_weights;
   DeviceSelection selection = select_device(device, parse_kernel_kind(kernels, "--kernels"));

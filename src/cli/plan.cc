@@ -43,7 +43,7 @@ PlanQuestion question_of(PlanFlags& flags) {
   if (!flags.workload.empty()) workload = parse_workload(flags.workload, "--workload");
   if (flags.kv_anywhere && flags.placement.kv_ratio > 0) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", flags.placement.kv_ratio),
-                  "contradicts --kv-anywhere, which chooses the ratio", "leave one away");
+                  "contradicts --kv-anywhere, which chooses the ratio", "omit one of the two");
   }
   question.options = flags.placement.options();
   question.options.workload = std::move(workload);
@@ -156,8 +156,9 @@ Command add_plan(CLI::App& app) {
                       "(default: decode of one sequence with its context full)");
   command->add_option("--compare", flags->compare, "Ways to place weights: uniform,greedy");
   command->add_option("--svg", flags->svg, "Draw tokens/s against the local budget into this file");
-  command->add_flag("--kv-anywhere", flags->kv_anywhere,
-                    "What if the KV cache could leave the local tier? (kernels cannot yet)");
+  command->add_flag(
+      "--kv-anywhere", flags->kv_anywhere,
+      "What if each layer's KV cache lay where it costs least? (the engine has one --kv-ratio)");
   command->add_flag("--json", flags->json, "Print JSON, every operation and row-block span");
   command->footer(
       "A share is of the tokens that go through the model. Without a budget the plan fits what "

@@ -74,7 +74,7 @@ void settle_workload(PlanQuestion& question, bool context_given) {
   if (context_given && planned_context(config, options) < tokens) {
     throw_invalid("--context", {}, std::to_string(options.context),
                   fmt::format("is less than the {} tokens that --workload needs", tokens),
-                  "leave --context away or raise it");
+                  "omit --context or raise it");
   }
   if (!context_given) options.context = tokens;
   options.sequences = std::max(options.sequences, most_sequences(options.workload));

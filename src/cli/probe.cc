@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/seconds.h"
 #include "cli/commands.h"
 #include "cli/heat_map_svg.h"
 #include "cli/options.h"
@@ -47,7 +48,7 @@ int run(const ProbeFlags& flags) {
   }
   const auto start = std::chrono::steady_clock::now();
   const HardwareProfile profile = measure(selection.device, flags.threads);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  const double took = seconds_since(start);
   save_profile(profile, file);
   const std::string map = heat_map_svg(profile);
   const std::filesystem::path svg = flags.svg.empty()
@@ -61,8 +62,8 @@ int run(const ProbeFlags& flags) {
     fmt::print("{}\n", nlohmann::json(profile).dump(2));
     return 0;
   }
-  fmt::print("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took.count(),
-             file.string(), map.empty() ? "" : " and " + svg.string());
+  fmt::print("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took, file.string(),
+             map.empty() ? "" : " and " + svg.string());
   return 0;
 }
 

@@ -200,7 +200,7 @@ int serve(ServeFlags& flags) {
   milliseconds(flags.warm_up, "--warm-up", true);
   if (flags.warm_up_option->count() > 0 && options.device.backend == Backend::kCpu) {
     throw_unsupported("--warm-up", {}, fmt::format("{}", flags.warm_up),
-                      "the CPU backend has no recorded steps", "leave it away");
+                      "the CPU backend has no recorded steps", "omit it");
   }
   if (flags.port < 0 || flags.port > 65535) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 0 to 65535");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/math.h"
 #include "engine/step_rows.h"
 #include "kernels/gemm_schedule.h"
 #include "kernels/split_schedule.h"
@@ -23,10 +24,7 @@ constexpr int64_t kGraphBytes = int64_t{16} << 20;
 constexpr int64_t kNodeBytes = 256;
 constexpr int64_t kInputBytes = int64_t{4} << 20;  // ids, positions, rows, step state
 constexpr int64_t kAllocation = int64_t{2} << 20;  // the driver's unit
-constexpr int64_t kMostSplitRows = 64;             // above it products are GEMMs
 constexpr int64_t kWarmUpAllocations = 16;         // buffers that are rounded up to it
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -130,7 +128,7 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   int64_t tables = 0;  // addresses of row blocks that embeddings look up
   for (const Operand& operand : operands) {
     const bool looked_up = operand.use == OperandUse::kLookup ||
-                           (config.tied_embeddings && operand.name == "embedding");
+                           (config.tied_embeddings && operand.name == logits_weight(config));
     if (looked_up) tables += operand.blocks() * 8;
   }
   const int64_t pages = kv_pages_for(needs.context);
@@ -144,12 +142,12 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   const cuda::StepTables::Room steps{
       .rows = needs.sequences, .layers = config.layers, .pages = pages};
   tables += (needs.stages_kv ? 2 : 1) * steps.table_bytes() + steps.run_bytes();
-  const int64_t ring = needs.sequences > kMostSplitRows ? kGemmAheadRingBytes : kGemmRingBytes;
-  const int64_t gemm = needs.rows > kMostSplitRows ? gemm_memory_bytes(operands, ring) : 0;
+  const int64_t ring = needs.sequences > kMaxSplitBatch ? kGemmAheadRingBytes : kGemmRingBytes;
+  const int64_t gemm = needs.rows > kMaxSplitBatch ? gemm_memory_bytes(operands, ring) : 0;
   const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
                         split.partial_bytes + tables + pieces + graph_bytes(config, needs) +
                         kInputBytes + kWarmUpAllocations * kAllocation;
-  return ceil_div(bytes, kAllocation) * kAllocation;
+  return round_up(bytes, kAllocation);
 }
 
 }  // namespace dak

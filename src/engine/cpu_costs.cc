@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/seconds.h"
 #include "engine/sampler.h"
 #include "hardware/memory_info.h"
 #include "hardware/read_bandwidth.h"
@@ -95,8 +96,8 @@ class CostBench {
     for (int i = 0; i < count + kWarmUps; ++i) {
       const auto start = std::chrono::steady_clock::now();
       work(i);
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      if (i >= kWarmUps) times.push_back(took.count());
+      const double took = seconds_since(start);
+      if (i >= kWarmUps) times.push_back(took);
     }
     std::ranges::nth_element(times, times.begin() + std::ssize(times) / 2);
     return times[times.size() / 2];

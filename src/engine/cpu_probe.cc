@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 
+#include "base/seconds.h"
 #include "engine/cpu_costs.h"
 #include "engine/device.h"
 #include "hardware/read_bandwidth.h"
@@ -21,10 +22,6 @@ constexpr int64_t kStreamBytes = int64_t{512} << 20;  // past the last-level cac
 constexpr int64_t kChaseBytes = int64_t{128} << 20;
 constexpr int64_t kLine = 64;
 constexpr double kEnoughSeconds = 0.2;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // The least time of one call among those that fit into kEnoughSeconds.
 template <class Work>

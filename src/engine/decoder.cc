@@ -4,6 +4,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/seconds.h"
 #include "engine/step_rows.h"
 #include "model/pass.h"
 #include "ops/rows.h"
@@ -220,7 +221,7 @@ Decoder::Step Decoder::finish() {
     return step;
   }
   choose(graph_ != nullptr ? graph_->finish().logits : logits_);
-  step.seconds = std::chrono::duration<double>(Clock::now() - pending.enqueued).count();
+  step.seconds = seconds_since(pending.enqueued);
   return step;
 }
 

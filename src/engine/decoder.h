@@ -53,7 +53,7 @@ class Decoder {
   Step finish();
 
   // A step's inputs: each of the `tokens` after what its sequence has cached. Rows without a hold
-  // are nobody's.
+  // are padding: they belong to no sequence.
   static Batch batch_of(const Engine& engine, std::span<KvHold* const> holds,
                         std::span<const TokenId> tokens);
 
@@ -80,8 +80,8 @@ class Decoder {
   std::vector<KvHold*> holds_;
   std::vector<Sampler*> samplers_;
   ChooseFn choose_;
-  std::vector<int64_t> row_of_;      // of each hold; who was in the last decoder keeps its row
-  std::vector<KvHold*> row_holds_;   // [rows] null: nobody's
+  std::vector<int64_t> row_of_;      // of each hold; those of the last decoder keep their rows
+  std::vector<KvHold*> row_holds_;   // [rows] null: padding
   std::vector<TokenId> row_tokens_;  // [rows]
   Batch batch_;                      // the next step; its tokens are the last ones read
   // Of each row's hold what the graph knows: its version, and its whole pages, which mode prefetch

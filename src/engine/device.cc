@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "hardware/memory_info.h"
-#include "memory/arena_cuda.h"
+#include "memory_cuda/arenas.h"
 
 namespace dak {
 namespace {
@@ -67,7 +67,7 @@ DeviceSelection on_cpu(KernelKind kernels, const std::string& why) {
     throw_unsupported(
         "--kernels", {}, name(kernels),
         asked ? "the CPU backend has none of a GPU's" : "there is no GPU to use them: " + why,
-        asked ? "use --device cuda, or leave it away" : "leave it away");
+        asked ? "use --device cuda, or omit it" : "omit it");
   }
   DeviceSelection selection;
   if (!why.empty()) selection.note = "using the CPU: " + why;

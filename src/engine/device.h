@@ -49,7 +49,7 @@ std::vector<Tier> cpu_tiers(double read_bytes_per_s);
 std::vector<Tier> cuda_tiers(int ordinal);
 
 // Another GPU's memory, which GPU `ordinal` reads: what is free of it less kCudaMarginBytes, for
-// that GPU's own context. Measures its bandwidth now. Throws as open_peer (memory/arena_cuda.h).
+// that GPU's own context. Measures its bandwidth now. Throws as open_peer (memory_cuda/arenas.h).
 Tier peer_tier(int ordinal, int peer);
 
 // Throws kResourceExhausted, before anything is loaded, when the plan exceeds what the device or

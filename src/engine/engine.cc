@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/seconds.h"
 #include "engine/access.h"
 #include "model/families.h"
 #include "model/loader.h"
@@ -11,10 +12,6 @@
 
 namespace dak {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Synthetic weights need no tokenizer.
 std::optional<Tokenizer> load_tokenizer(const ModelFiles& files, const EngineOptions& options) {

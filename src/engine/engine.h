@@ -62,7 +62,8 @@ struct EngineOptions {
   std::optional<PlacementPolicy> placement;
   Workload workload;                        // what greedy placement is for; empty: default_workload
   std::optional<HardwareProfile> hardware;  // of this machine; default: its tiers' bandwidths alone
-  bool kv_anywhere = false;  // what-if: the KV cache may leave the local tier; kernels cannot yet
+  // What-if: greedy placement chooses where each layer's KV pages lie. Engines have one kv_ratio.
+  bool kv_anywhere = false;
 };
 
 inline constexpr int64_t kDefaultContext = 8192;
@@ -153,7 +154,7 @@ class Engine {
   ~Engine();
 
   const ModelConfig& config() const { return config_; }
-  // What lies where. For whoever runs the engine's steps: revoke_tier changes it.
+  // What lies where. For the thread that runs the engine's steps: revoke_tier changes it.
   const Plan& plan() const { return plan_; }
   // The same, for any thread: as it is now, and so for good.
   std::shared_ptr<const Plan> plan_now() const;
@@ -172,8 +173,8 @@ class Engine {
   bool is_end_token(TokenId token) const;
 
   // Records the decode steps of all numbers of sequences (step_rows.h), which would otherwise be
-  // done when each first comes up, in the middle of answers; by whoever runs the engine's steps.
-  // Begins no further one once `most_seconds` are over. On the CPU there are none.
+  // done when each first comes up, in the middle of answers; on the thread that runs the
+  // engine's steps. Begins no further one once `most_seconds` are over. On the CPU there are none.
   struct WarmUp {
     int64_t steps = 0;     // that there are
     int64_t recorded = 0;  // of them
@@ -187,18 +188,18 @@ class Engine {
 
   // Gives the memory of a remote tier back to its owner: the row blocks and KV pages there move to
   // the fastest other remote tier that has room for all of them, and answers go on without a bit of
-  // difference. By whoever runs the engine's steps, with none in flight: on a GPU there is one
-  // whenever a token is shown. Throws kNotFound for a name that is no remote tier's,
+  // difference. On the thread that runs the engine's steps, with none in flight: on a GPU there is
+  // one whenever a token is shown. Throws kNotFound for a name that is no remote tier's,
   // kResourceExhausted where no tier has room, kInvalidArgument with a step in flight and
   // kUnsupported in modes prefetch and uva; all is then as it was. `plan` and `plan_now` tell what
   // is where afterwards.
   void revoke_tier(std::string_view name);
   // The same from any thread, before the next step that is taken. The future gets what it throws.
   std::future<void> revoke_tier_soon(std::string name);
-  // Any thread: some wait for a moment without a step in flight, which whoever runs the steps is to
-  // make.
+  // Any thread: a tier is to be given back. The thread that runs the steps then has to let those in
+  // flight end before it takes the next.
   bool revoke_wanted() const { return revoke_wanted_; }
-  // Whoever runs the steps: there will be no such moment. Futures so far get `error`.
+  // On the thread that runs the steps, when it takes no further one. Futures so far get `error`.
   void refuse_revokes(const Error& error);
 
  private:

@@ -1,9 +1,9 @@
 // The paged KV cache: pools of pages in several tiers, handed to sequences as they grow. Each layer
 // has as many pages, and a placement of its own. New tokens go to the local tier; when that is
-// full, the oldest page of whoever has most there moves out to the fastest tier with a free place,
-// and after it the rest of its run: a GPU reads whole runs of kRunPages from one tier. Places that
-// come free in a faster tier are taken by the newest pages of slower ones. Nothing is staged:
-// attention reads every page where it lies.
+// full, the oldest page of the sequence with the most local pages moves out to the fastest tier
+// with a free place, and after it the rest of its run: a GPU reads whole runs of kRunPages from one
+// tier. Places that come free in a faster tier are taken by the newest pages of slower ones.
+// Nothing is staged: attention reads every page where it lies.
 //
 // With a PageMover pages move beside the steps in flight (kv_moves.cc):
 //   at once   the copy begins after the steps so far, and the steps to come wait for it. For new
@@ -137,25 +137,26 @@ class KvCache {
   void release(KvHold& hold);
 
   // Page `page` of `hold`, whose tokens have all been written, is kept from now on and can be
-  // adopted; nobody writes to it again.
+  // adopted; no sequence writes to it again.
   KvBlock& keep(KvHold& hold, int64_t page);
   // The next page of `hold`, whose pages must all be whole, is the kept block.
   void adopt(KvHold& hold, KvBlock& block);
-  // Ends `keep`; free once no one uses it.
+  // Ends `keep`; free once no sequence uses it.
   void drop(KvBlock& block);
-  // Whom `reserve` asks to drop a cold block, the one that has been cold for longest, when free
-  // pages are short. Whoever keeps blocks sees to it that these come before those they build upon.
+  // What `reserve` calls to drop a cold block, the one that has been cold for longest, when free
+  // pages are short. Blocks that build upon others must have been cold for longer than those.
   void use_evictor(std::function<void(KvBlock&)> evict) { evict_ = std::move(evict); }
 
-  // Moves up to `most` pages into free places of tier 0, the newest of whoever has least there
-  // first, then into those of faster remote tiers; returns how many. With a mover whole pages move
-  // later, and a place for each hold's next page stays free. Between two passes: what `tokens` of
-  // any hold counts is enqueued. As reserve: without a mover not while a step is in flight.
+  // Moves up to `most` pages into free places of tier 0, the newest of the sequence with
+  // the fewest pages there first, then into those of faster remote tiers; returns how many. With a
+  // mover whole pages move later, and a place for each hold's next page stays free. Between two
+  // passes: what `tokens` of any hold counts is enqueued. As reserve: without a mover not while a
+  // step is in flight.
   int64_t rebalance(int64_t most);
   // Moves one page to a free place of `tier`; false: there is none, or it lies there already.
   enum class When : uint8_t { kNow, kLater };
   bool move(KvHold& hold, int64_t layer, int64_t page, TierIndex tier, When when = When::kNow);
-  // Returns when no copy is under way, for whoever writes to pages without the steps' order.
+  // Returns when no copy is under way: for writes to pages outside the order of steps.
   void finish_moves();
 
   // What `move_tier` takes of the other tier's arena.
@@ -224,7 +225,7 @@ class KvCache {
   DType dtype_;
   int64_t page_bytes_;
   std::vector<KvBlock> blocks_;         // all there are
-  std::vector<KvBlock*> spare_blocks_;  // that are nobody's: as many as free pages
+  std::vector<KvBlock*> spare_blocks_;  // in no use: as many as free pages
   int64_t free_pages_;                  // of each layer
   int64_t versions_ = 0;                // of holds, given so far
   int64_t cold_pages_ = 0;              // kept blocks without a user

@@ -4,7 +4,7 @@
 
 namespace dak {
 
-// Who needs least first: if that one cannot end, nobody can.
+// The one that needs least first: if that one cannot end, none can.
 bool can_all_end(int64_t available, std::span<KvClaim> claims) {
   std::ranges::sort(claims, {}, &KvClaim::need);
   return std::ranges::all_of(claims, [&available](const KvClaim& claim) {

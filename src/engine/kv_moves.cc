@@ -148,7 +148,8 @@ TierIndex KvCache::slower_place(const Layer& layer) {
   return tier;
 }
 
-// The slowest tier with a free place: for what nobody reads. kMaxTiers: only the local one has any.
+// The slowest tier with a free place: for what no sequence reads. kMaxTiers: only the local one has
+// any.
 TierIndex KvCache::slowest_place(const Layer& layer) {
   for (TierIndex tier = kMaxTiers - 1; tier > 0; --tier) {
     if (!layer.free[tier].empty()) return tier;
@@ -156,8 +157,8 @@ TierIndex KvCache::slowest_place(const Layer& layer) {
   return kMaxTiers;
 }
 
-// The first local page that is not on its way out; page_count() if there is none. One that nobody
-// shares, if there is one: others are read once for each of their users.
+// The first local page that is not on its way out; page_count() if there is none. One that is not
+// shared, if there is one: others are read once for each of their users.
 int64_t KvCache::oldest_local_of(KvHold& hold, int64_t layer) const {
   const auto at = static_cast<size_t>(layer);
   int64_t& oldest = hold.oldest_[at];
@@ -184,9 +185,9 @@ int64_t KvCache::newest_remote_of(const KvHold& hold, int64_t layer) const {
   return page;
 }
 
-// First those that nobody uses, or soon will. A run that has begun to leave goes on but for a page
-// that is written, or the last. Else of the hold with most local pages in the layer, the new one of
-// `growing` counted, so that all sequences keep about as many.
+// First those that no sequence uses, or soon will. A run that has begun to leave goes on but for a
+// page that is written, or the last. Else of the hold with most local pages in the layer, the new
+// one of `growing` counted, so that all sequences keep about as many.
 KvBlock* KvCache::oldest_local(int64_t layer, const KvHold* growing, bool whole_only) {
   if (KvBlock* block = unused_local(layer); block != nullptr) return block;
   const auto at = static_cast<size_t>(layer);
@@ -257,7 +258,7 @@ int64_t KvCache::rebalance(int64_t most) {
   return moved;
 }
 
-// What nobody uses makes way for what is read in every step.
+// What no sequence uses makes way for what is read in every step.
 int64_t KvCache::return_pages(int64_t layer, int64_t most) {
   Layer& places = layers_[static_cast<size_t>(layer)];
   const int64_t spare = mover_ == nullptr ? 0 : std::ssize(holds_);
@@ -358,7 +359,7 @@ void KvCache::move_tier(TierIndex from, TierIndex to, std::byte* room) {
   for (int64_t layer = 0; layer < std::ssize(layers_); ++layer) {
     Layer& places = layers_[static_cast<size_t>(layer)];
     for (KvBlock& block : blocks_) {
-      if (!block.kept && block.users.empty()) continue;  // nobody's
+      if (!block.kept && block.users.empty()) continue;  // in no use
       if (block.pages[static_cast<size_t>(layer)].tier != from) continue;
       relocate(block, layer, {.data = room, .tier = to});
       room += page_bytes_;

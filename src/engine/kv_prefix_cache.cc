@@ -23,7 +23,7 @@ uint64_t mixed(uint64_t hash, uint64_t value) {
 
 }  // namespace
 
-// Seeded, so that nobody can send prompts that all fall into one bucket.
+// Seeded, so that no client can send prompts that all fall into one bucket.
 size_t KvPrefixCache::KeyHash::operator()(const Key& key) const {
   uint64_t hash = mixed(seed, reinterpret_cast<uintptr_t>(key.parent));
   for (const TokenId token : key.tokens) hash = mixed(hash, static_cast<uint32_t>(token));

@@ -69,7 +69,6 @@ std::vector<Operation> operations_of(const ModelConfig& config,
     if (operands[i].use != OperandUse::kKv) continue;
     cache.at(static_cast<size_t>(layer_of(operands[i].name))) = static_cast<int64_t>(i);
   }
-  const std::string lm_head = config.tied_embeddings ? "embedding" : "lm_head";
   std::vector<Operation> operations{{.name = "pass", .kind = OperationKind::kPass}};
   for (size_t i = 0; i < operands.size(); ++i) {
     const Operand& operand = operands[i];
@@ -80,7 +79,7 @@ std::vector<Operation> operations_of(const ModelConfig& config,
                         .size_bytes = operand.size_bytes(),
                         .rows = operand.rows,
                         .cols = operand.cols};
-    const bool logits = operand.name == lm_head;
+    const bool logits = operand.name == logits_weight(config);
     if (operand.use == OperandUse::kLookup || logits) {
       if (operand.use == OperandUse::kLookup || config.tied_embeddings) {
         operations.push_back(operation);

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/model_costs.h"
 #include "engine/prefill_chunk.h"
+#include "memory/weight_layout.h"
 #include "model/families.h"
 #include "model/loader.h"
 #include "plan/planner.h"
@@ -19,8 +20,6 @@ DType kv_cache_dtype(const ModelConfig& config, const EngineOptions& options) {
 }
 
 namespace {
-
-constexpr int64_t kLeastWindowBytes = 8192;  // a kernel's remote reads are of this size
 
 // What the CUDA backend cannot run, said before anything is loaded.
 void check_for_cuda(const std::vector<Operand>& operands, const EngineOptions& options,
@@ -75,12 +74,12 @@ void check_access(const EngineOptions& options) {
   }
   if (options.device.kernels == KernelKind::kPlain) {
     throw_unsupported("--window", {}, window, "the plain kernels have no window",
-                      "leave it away, or use --kernels tma where there are such");
+                      "omit it, or use --kernels tma where there are such");
   }
-  if (*options.window_bytes < kLeastWindowBytes) {
+  if (*options.window_bytes < int64_t{kChunkBytes}) {
     throw_invalid("--window", {}, window,
-                  fmt::format("is less than one read of {}", format_bytes(kLeastWindowBytes)),
-                  "or leave it away: the window adapts");
+                  fmt::format("is less than one read of {}", format_bytes(int64_t{kChunkBytes})),
+                  "or omit it: the window adapts");
   }
 }
 
@@ -113,7 +112,7 @@ void check_resident(const EngineOptions& options, const std::vector<Operand>& op
 int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operands, int64_t rows) {
   int64_t widest = 0;
   for (const Operand& operand : operands) {
-    const bool is_lm_head = operand.name == (config.tied_embeddings ? "embedding" : "lm_head");
+    const bool is_lm_head = operand.name == logits_weight(config);
     if (operand.use == OperandUse::kMatmul && !is_lm_head) widest = std::max(widest, operand.rows);
   }
   return round_up_to_page(kUvaWorkspaceBytes + bytes_of(DType::kF32, rows * widest));

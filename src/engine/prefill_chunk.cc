@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/math.h"
 #include "model/workspace.h"
 
 namespace dak {
@@ -9,8 +10,6 @@ namespace {
 
 constexpr int64_t kTokenTile = 256;  // of the GEMM
 constexpr int64_t kShortTile = 64;   // where whole tiles would leave too little for the last pass
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -29,7 +28,7 @@ int64_t choose_prefill_chunk(const ModelConfig& config, const PrefillChunkReques
 int64_t next_prefill_rows(int64_t left, int64_t chunk) {
   const int64_t passes = ceil_div(left, chunk);
   const int64_t tile = chunk >= 4 * kTokenTile ? kTokenTile : kShortTile;
-  return std::min({left, chunk, ceil_div(ceil_div(left, passes), tile) * tile});
+  return std::min({left, chunk, round_up(ceil_div(left, passes), tile)});
 }
 
 }  // namespace dak

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/seconds.h"
 #include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/step_rows.h"
@@ -18,7 +19,7 @@ void Engine::reserve_steps() {
   reserve_decode_graphs(ctx_, attention, sequences_, workspace_->hidden.dim(0));
 }
 
-// Recorded of rows that are all nobody's: it writes no page, and which sequences come to have the
+// Recorded of padding alone: it writes no page, and which sequences come to have the
 // rows makes no difference.
 Engine::StepGraph& Engine::recorded_step(int64_t rows) {
   StepGraph& entry = graphs_[rows];
@@ -49,8 +50,7 @@ Engine::WarmUp Engine::warm_up(double most_seconds,
     if (result.seconds > most_seconds) break;
     recorded_step(rows);
     ++result.recorded;
-    result.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.seconds = seconds_since(start);
     if (progress) progress(result.recorded, result.steps);
   }
   return result;

@@ -129,7 +129,7 @@ void Engine::refuse_revokes(const Error& error) {
   }
 }
 
-// Moved out, so that whoever asks for another does not wait for those.
+// Moved out, so that another thread that asks for one does not wait for those.
 std::vector<Engine::Revoke> Engine::pending_revokes() {
   const std::lock_guard lock(revoke_mutex_);
   revoke_wanted_ = false;

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/math.h"
+
 namespace dak {
 
 // Rows of the step that `sequences` take, 1 and more, where at most `most` run side by side: 1, 2,
@@ -17,7 +19,7 @@ inline int64_t step_rows(int64_t sequences, int64_t most) {
   if (sequences <= 2) return sequences;
   const auto below = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(sequences - 1)));
   const int64_t each = std::max<int64_t>(4, below / 4);
-  return std::min((sequences + each - 1) / each * each, most);
+  return std::min(round_up(sequences, each), most);
 }
 
 // All of them, ascending.

@@ -43,7 +43,7 @@ size_t held_begin(std::string_view text, const std::vector<std::string>& stops) 
 
 StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_) {
-    if (stop.empty()) throw_invalid("sampling", "stop", {}, "is empty", "leave it out");
+    if (stop.empty()) throw_invalid("sampling", "stop", {}, "is empty", "omit it");
   }
 }
 

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "engine/device.h"
-#include "memory/arena_cuda.h"
 #include "memory/numa.h"
+#include "memory_cuda/arenas.h"
 
 namespace dak {
 namespace {
@@ -57,7 +57,7 @@ TierChoice parse_tier(std::string_view entry, std::string_view flag) {
     const std::string_view size = without_spaces(entry.substr(equals + 1));
     choice.size_bytes = parse_bytes(size, fmt::format("{} {}", flag, tier));
     if (*choice.size_bytes == 0 && *kind != TierKind::kLocal) {
-      throw_invalid(flag, {}, entry, "holds nothing", "leave the tier away, or give it a size");
+      throw_invalid(flag, {}, entry, "holds nothing", "omit the tier, or give it a size");
     }
   }
   return choice;

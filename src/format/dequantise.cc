@@ -195,7 +195,7 @@ void dequantise(DType dtype, const std::byte* in, int64_t elements, float* out) 
     case DType::kQ6_K:
       return each_block(dtype, bytes, elements, out, dequantise_q6_k);
   }
-  require(false, "dequantise: unknown dtype");
+  throw_internal("dequantise: a type that it does not know");
 }
 
 }  // namespace dak

@@ -9,7 +9,7 @@
 #include "kernels/device_buffer.h"
 #include "kernels/random_fill.h"
 #include "kernels/tier_reader.h"
-#include "memory/arena_cuda.h"
+#include "memory_cuda/arenas.h"
 
 namespace dak {
 namespace {
@@ -54,9 +54,12 @@ CudaDevice describe(int ordinal) {
 std::vector<CudaDevice> cuda_devices() {
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  int current = 0;  // stays the caller's: describe makes the GPU that it asks current
+  const bool known = cudaGetDevice(&current) == cudaSuccess;
   std::vector<CudaDevice> devices;
   devices.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) devices.push_back(describe(i));
+  if (known && count > 1) cudaSetDevice(current);
   cudaGetLastError();  // forget what a query left: an unusable GPU is no error
   return devices;
 }

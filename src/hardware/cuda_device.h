@@ -35,7 +35,7 @@ struct CudaBandwidth {
   double host = 0;
 };
 CudaBandwidth measure_cuda_bandwidth(int ordinal);
-// The same from memory of GPU `peer`. Throws as open_peer (memory/arena_cuda.h).
+// The same from memory of GPU `peer`. Throws as open_peer (memory_cuda/arenas.h).
 double measure_peer_bandwidth(int ordinal, int peer);
 
 }  // namespace dak

@@ -13,8 +13,8 @@
 #include "hardware/nvml.h"
 #include "hardware/window_map.h"
 #include "kernels/split_schedule.h"
-#include "memory/arena_cuda.h"
 #include "memory/numa.h"
+#include "memory_cuda/arenas.h"
 
 namespace dak {
 namespace {

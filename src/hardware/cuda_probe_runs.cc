@@ -6,6 +6,7 @@
 #include "kernels/random_fill.h"
 #include "kernels/tier_load.h"
 #include "kernels/tier_reader.h"
+#include "memory/weight_layout.h"
 
 namespace dak {
 namespace {
@@ -30,7 +31,7 @@ constexpr int kPassReaders = 16;
 constexpr int kLaunches = 500;
 
 constexpr int kLeastChunk = 1024;
-constexpr int kUsualChunk = 8192;  // of the matmul's readers
+constexpr int kUsualChunk = kChunkBytes;  // of the matmul's readers
 constexpr int kLargeChunk = 16384;
 
 }  // namespace
@@ -42,15 +43,17 @@ PeerMemory::PeerMemory(int ordinal, int peer, int64_t size_bytes) : ordinal_(ord
   cuda_check(cudaDeviceSynchronize());
   cuda_check(cudaSetDevice(ordinal));
   const cudaError_t status = cudaDeviceEnablePeerAccess(peer, 0);
-  if (status == cudaErrorPeerAccessAlreadyEnabled) {
-    cudaGetLastError();
-  } else {
+  opened_ = status != cudaErrorPeerAccessAlreadyEnabled;
+  if (opened_) {
     cuda_check(status);
+  } else {
+    cudaGetLastError();
   }
 }
 
 PeerMemory::~PeerMemory() {
-  cudaDeviceDisablePeerAccess(peer_);
+  cudaSetDevice(ordinal_);
+  if (opened_) cudaDeviceDisablePeerAccess(peer_);
   cudaSetDevice(peer_);
   buffer_ = {};
   cudaSetDevice(ordinal_);

@@ -30,6 +30,7 @@ class PeerMemory {
  private:
   int ordinal_;
   int peer_;
+  bool opened_ = false;  // by this: a tier that was open before stays open
   DeviceBuffer buffer_;
 };
 

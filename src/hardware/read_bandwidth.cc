@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/seconds.h"
 #include "base/units.h"
 
 namespace dak {
@@ -68,8 +69,7 @@ double time_read_pass(ThreadPool& pool, std::span<const std::byte> bytes) {
                     [&](int64_t begin, int64_t end, int) {
                       sink() += sum_lines(bytes.data() + begin * kLine, end - begin);
                     });
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return elapsed.count();
+  return seconds_since(start);
 }
 
 double measure_read_bandwidth(ThreadPool& pool, int64_t bytes) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "kernels/cuda_check.h"
 #include "kernels/product_args.h"
 #include "kernels/sm90_gemm.h"
@@ -18,8 +19,6 @@ constexpr double kNarrowTileCost = 0.6;
 constexpr int kReadersEach = 8;
 // Enough thread blocks to keep a link busy with 8 KiB each, where there are few tiles.
 constexpr int kLeastReaders = 64;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>
 DeviceBuffer upload(std::vector<T>& values) {
@@ -117,7 +116,7 @@ bool GemmWorkspace::reserve(const GemmWeight& weight, int64_t ring_bytes) {
     rings_ = DeviceBuffer(2 * ring);
     moved = true;
   }
-  const int64_t counters = ceil_div(weight.counter_bytes(), kAlignment) * kAlignment;
+  const int64_t counters = round_up(weight.counter_bytes(), kAlignment);
   if (2 * counters > counters_.size_bytes()) {
     counters_ = DeviceBuffer(2 * counters);
     cuda_check(cudaMemset(counters_.as(), 0, static_cast<size_t>(2 * counters)));
@@ -207,7 +206,7 @@ void gemm(const GemmWeight& weight, const GemmArgs& args, const GemmWorkspace& w
                    .out_stride = args.out_stride,
                    .rows = static_cast<int32_t>(weight.rows()),
                    .batch = static_cast<int32_t>(args.tokens),
-                   .out_dtype = args.out_dtype,
+                   .out_dtype = element_of(args.out_dtype, "gemm"),
                    .activation = args.activation,
                    .gated = args.gated}};
   int64_t clusters = 2 * tiles - params.whole_tiles;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/activation.h"
 #include "base/dtype.h"
 #include "kernels/device_buffer.h"
 #include "kernels/gemm_schedule.h"
@@ -15,7 +16,6 @@
 #include "kernels/sm90_gemm.h"
 #include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
-#include "ops/activation.h"
 
 namespace dak {
 
@@ -107,9 +107,9 @@ struct GemmArgs {
   bool gated = false;              // rows interleaved by gated_source_row: activation(gate) * up
   const void* residual = nullptr;  // like out, added last; may be `out` itself
   bool overlap_previous = true;    // programmatic dependent launch
-  // For whom this launch fetches when it has all of its own: launches to come in the same stream,
-  // in their order, each in the half that it will take; the first has no ring where there are none.
-  // Both only if this launch takes no half itself.
+  // The next launches of this stream, in order, each with the half of the ring that it will take.
+  // Once this launch has its own remote blocks it starts to fetch theirs. The first has no ring
+  // where there are none; both are set only if this launch takes no half itself.
   std::array<GemmFeed, kGemmAhead> ahead{};
   GemmForm form;
 };

@@ -35,7 +35,7 @@ struct GemmFeed {
   int32_t tier[kMaxTiers];         // which
   int32_t fetch_begin[kMaxTiers];  // of each of them
   int32_t fetch_end[kMaxTiers];
-  // Fetches before it go to slots that nobody has to give back, so that a kernel ahead of the
+  // Fetches before it go to slots that are free from the start, so that a kernel ahead of the
   // launch may make them without ever waiting.
   int32_t early_end[kMaxTiers];
 };

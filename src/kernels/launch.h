@@ -4,6 +4,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 
 #include "kernels/cuda_check.h"
 
@@ -12,41 +14,32 @@ namespace dak {
 struct LaunchShape {
   int blocks = 1;
   int threads = 1;
-  size_t shared_bytes = 0;
+  size_t shared_bytes = 0;  // dynamic shared memory of a thread block, as much as the GPU has
   // Start while the previous kernel of the stream is still running (programmatic dependent
   // launch); the kernel itself waits before it touches that one's results. No effect on GPUs that
   // cannot.
   bool overlap_previous = false;
-  // All thread blocks run at the same time, or the launch fails (a cooperative launch).
-  bool all_at_once = false;
-  int cluster_size = 0;  // thread blocks in a cluster; 0: a kernel without clusters
+  int cluster_size = 0;  // thread blocks in a cluster, up to 16; 0: a kernel without clusters
 };
+
+// Clusters of this shape that the current GPU runs at a time; 0: none fits. Not of `blocks`.
+int most_clusters(const void* kernel, const LaunchShape& shape,
+                  CallSite where = CallSite::current());
+
+// Enqueues a kernel on the current GPU, which is told beforehand what the shape needs beyond what
+// every kernel has: a GPU's attributes of a kernel are its own, so that each GPU of a process is
+// told. `arguments` as cudaLaunchKernelExC takes them.
+void launch_kernel(const void* kernel, void** arguments, const LaunchShape& shape,
+                   cudaStream_t stream, CallSite where);
+
+// For a launcher that has no kernel of a form, such as head_size 7: throws kInternal.
+[[noreturn]] void refuse_form(std::string_view kernel, std::string_view what, int64_t value);
 
 template <typename Params>
 void launch(void (*kernel)(Params), const Params& params, const LaunchShape& shape,
             cudaStream_t stream, CallSite where = CallSite::current()) {
-  cudaLaunchAttribute attributes[2] = {};
-  unsigned count = 0;
-  if (shape.all_at_once) {
-    attributes[count].id = cudaLaunchAttributeCooperative;
-    attributes[count++].val.cooperative = 1;
-  } else if (shape.overlap_previous && launches_overlap()) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (shape.cluster_size > 0) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster_size), 1, 1};
-  }
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
-  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = count;
   void* arguments[] = {const_cast<Params*>(&params)};
-  cuda_check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments), where);
+  launch_kernel(reinterpret_cast<const void*>(kernel), arguments, shape, stream, where);
 }
 
 }  // namespace dak

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "kernels/cuda_check.h"
+#include "memory/weight_layout.h"
 
 namespace dak {
 namespace {
@@ -54,7 +55,7 @@ LinkReading LinkController::read(TierIndex tier, cudaStream_t stream) const {
     }
   }
   if (state.last_epoch_duration_ns > 0) {
-    reading.read_bytes_per_s = static_cast<double>(state.epoch_chunks) * 8192.0 * 1e9 /
+    reading.read_bytes_per_s = static_cast<double>(state.epoch_chunks) * kChunkBytes * 1e9 /
                                static_cast<double>(state.last_epoch_duration_ns);
   }
   return reading;

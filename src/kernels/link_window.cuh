@@ -8,10 +8,11 @@
 
 #include "kernels/link_state.h"
 #include "kernels/ptx/sync.cuh"
+#include "memory/weight_layout.h"
 
 namespace dak {
 
-inline constexpr uint32_t kWindowUnitBytes = 8192;  // one chunk of a row block
+inline constexpr uint32_t kWindowUnitBytes = kChunkBytes;
 
 // In shared memory. Counts only ever grow.
 struct ReaderMailbox {

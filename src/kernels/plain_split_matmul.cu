@@ -10,9 +10,6 @@ void launch_tile(const PlainSplitMatmulParams& params, int blocks, bool overlap,
                  cudaStream_t stream) {
   using Shape = PlainSplitShape<kBatch>;
   static_assert(Shape::kSharedBytes + sizeof(uint32_t) * Shape::kRows <= 99 * 1024);
-  cuda_check(cudaFuncSetAttribute(plain_split_matmul<T, Shape>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(Shape::kSharedBytes)));
   launch(plain_split_matmul<T, Shape>, params,
          {.blocks = blocks,
           .threads = Shape::kThreads,

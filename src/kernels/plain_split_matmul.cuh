@@ -36,7 +36,7 @@ struct PlainSplitShape {
   static constexpr int kStageCols = 128 / kRows;
   static constexpr int kPartCols = kStageCols < 64 ? kStageCols : 64;
   static constexpr int kGroupBytes = kPartCols * 16;
-  static constexpr int kChunkBytes = 8192;
+  static constexpr int kChunkBytes = dak::kChunkBytes;
   static constexpr int kPartBytes = kGroupBytes * 8;          // of one chunk
   static constexpr int kRowBlockBytes = kStageCols * 64 * 2;  // in a stage
   static constexpr int kXUnits = kStageCols / 8;              // 16 bytes of a row of x
@@ -182,7 +182,7 @@ __global__ __launch_bounds__(Shape::kThreads, 1) void plain_split_matmul(
   constexpr int kAhead = Shape::kStages - 1;
   unsigned long long read_bytes = 0;  // as issued
 
-  // Weights are nobody's result: they may come while the kernels before still run.
+  // The kernels before write no weights: those may come while they still run.
   ptx::launch_dependents();
   PlainCursor<Shape> loads;
   loads.load(params, own);

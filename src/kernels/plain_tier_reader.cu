@@ -12,7 +12,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kChunksInFlight = 4;
 
-// Each thread brings its share of every chunk into shared memory, where nobody reads it.
+// Each thread brings its share of every chunk into shared memory, where it is left.
 __global__ void __launch_bounds__(kThreads)
     plain_read_tier_kernel(const __grid_constant__ TierRead read) {
   extern __shared__ __align__(128) std::byte chunks[];
@@ -103,8 +103,6 @@ __global__ void nothing_kernel(const __grid_constant__ Nothing) {
 void launch_plain_tier_load(const TierLoad& load, cudaStream_t stream) {
   const int local = load.thread_blocks > load.remote_blocks ? kLocalLoadChunkBytes : 0;
   const int shared = kPlainLoadChunks * std::max(local, load.remote_chunk_bytes);
-  cuda_check(cudaFuncSetAttribute(plain_load_tiers_kernel,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   launch(plain_load_tiers_kernel, load,
          {.blocks = load.thread_blocks,
           .threads = kThreads,
@@ -123,8 +121,6 @@ void launch_nothing(bool overlap, cudaStream_t stream) {
 
 void launch_plain_tier_reader(const TierRead& read, cudaStream_t stream) {
   const int shared = read.chunk_bytes * kChunksInFlight;
-  cuda_check(cudaFuncSetAttribute(plain_read_tier_kernel,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   launch(plain_read_tier_kernel, read,
          {.blocks = read.thread_blocks,
           .threads = kThreads,

@@ -20,7 +20,6 @@ void check_product_args(const char* operation, const Weight& weight, const Args&
     refuse("x_stride", args.x_stride, "must be a multiple of 8 and at least the weight's columns");
   }
   if (reinterpret_cast<uintptr_t>(args.x) % 16 != 0) refuse("x", 0, "must be 16-byte aligned");
-  if (is_quantised(args.out_dtype)) refuse("out_dtype", 0, "must be f32, bf16 or f16");
   if (args.gated && (args.bias != nullptr || weight.rows() % 16 != 0)) {
     refuse("gated", weight.rows(), "takes no bias and rows in multiples of 16");
   }

@@ -92,7 +92,7 @@ void random_fill(void* out, const RandomValues& values, cudaStream_t stream) {
     case DType::kBF16:
       return fill_as<__nv_bfloat16>(params, stream);
     default:
-      cuda_check(cudaErrorInvalidValue);
+      refuse_dtype("random values", values.dtype);
   }
 }
 

@@ -33,9 +33,6 @@ struct GemmParams {
   SplitEpilogue epilogue;
 };
 
-// Token tiles that there are kernels for.
-inline constexpr int kGemmTokenTiles[] = {128, 256};
-
 // Clusters of `size` thread blocks that the current GPU runs at a time; 0: none of that size.
 int gemm_clusters(DType dtype, int token_tile, int size);
 

@@ -58,9 +58,9 @@ __device__ uint2 narrow4(float4 v, T2 (*narrow)(float, float)) {
 __device__ inline void store_four(const SplitEpilogue& epilogue, int64_t index, float4 v,
                                   float4 residual) {
   v = {v.x + residual.x, v.y + residual.y, v.z + residual.z, v.w + residual.w};
-  if (epilogue.out_dtype == DType::kF32) {
+  if (epilogue.out_dtype == Element::kF32) {
     *reinterpret_cast<float4*>(static_cast<float*>(epilogue.out) + index) = v;
-  } else if (epilogue.out_dtype == DType::kBF16) {
+  } else if (epilogue.out_dtype == Element::kBF16) {
     *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(epilogue.out) + index) =
         narrow4<__nv_bfloat162>(v, __floats2bfloat162_rn);
   } else {
@@ -127,8 +127,8 @@ __device__ void store_slice(const SplitEpilogue& epilogue, const GemmOutputs& ou
     const float4 v =
         *reinterpret_cast<const float4*>(slice + in_slice * Shape::kSliceStride + outputs.place);
     if (add_there) {
-      // L2 adds, once for each output, so bits do not depend on time; nobody waits for
-      // the residual (0.7 us a slice).
+      // L2 adds, once for each output, so bits do not depend on time; no thread waits
+      // for the residual (0.7 us a slice).
       ptx::add_to_global(
           static_cast<float*>(epilogue.out) + token * epilogue.out_stride + outputs.column, v);
     } else if (four) {
@@ -149,7 +149,7 @@ __device__ inline bool stores_wide(const SplitEpilogue& epilogue) {
     return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
   };
   return epilogue.out_stride % 4 == 0 && aligned(epilogue.out) && aligned(epilogue.residual) &&
-         (epilogue.residual == nullptr || epilogue.out_dtype == DType::kF32);
+         (epilogue.residual == nullptr || epilogue.out_dtype == Element::kF32);
 }
 
 // `slices` of kSliceTokens tokens of a warpgroup's `sums`, in the fragment order of wgmma m64nNk16

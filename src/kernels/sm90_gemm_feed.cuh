@@ -10,11 +10,12 @@
 #include "kernels/ptx/cluster.cuh"
 #include "kernels/ptx/sync.cuh"
 #include "kernels/reader_samples.cuh"
+#include "memory/weight_layout.h"
 
 namespace dak {
 
-inline constexpr uint32_t kFeedChunkBytes = 8192;  // of shared memory that a reader needs
-// While others read the link, whoever fetches ahead has this part of its window.
+inline constexpr uint32_t kFeedChunkBytes = kChunkBytes;  // of shared memory that a reader needs
+// A reader that fetches ahead has this part of the link's window while others read the link.
 inline constexpr uint32_t kAheadPart = 4;
 
 __device__ inline uint32_t* gemm_ready(const GemmFeed& feed, int32_t block) {
@@ -60,8 +61,8 @@ struct FeedCopier {
 };
 
 // For a GEMM that runs later: its early fetches, until none is left or stop(). Never waits for
-// room, so it delays nobody but by a chunk's way. The GEMM that had this half of the workspace has
-// ended. `rank`: of those who do this.
+// room, so it delays other reads by at most one chunk. The GEMM that had this half of the workspace
+// has ended. `rank`: of those who do this.
 template <typename Stop>
 __device__ void read_ahead(const GemmFeed& feed, LinkState* links, FeedCopier& copier,
                            uint32_t rank, const Stop& stop) {

@@ -11,6 +11,7 @@
 #include "kernels/ring.cuh"
 #include "kernels/sm90_gemm.h"
 #include "kernels/sm90_gemm_feed.cuh"
+#include "memory/weight_layout.h"
 
 namespace dak {
 
@@ -21,7 +22,7 @@ struct GemmShape {
   static constexpr int kRowBlocks = 2;
   static constexpr int kValues = kTokens / 2;  // of a [64, kTokens] tile in each of 128 threads
   static constexpr int kThreads = 3 * 128;     // producers, and a warpgroup for each row block
-  static constexpr uint32_t kChunkBytes = 8192;
+  static constexpr uint32_t kChunkBytes = dak::kChunkBytes;
   static constexpr uint32_t kWeightBytes = kRowBlocks * kChunkBytes;
   static constexpr uint32_t kXBytes = kTokens * 128;
   static constexpr uint32_t kStageBytes = kWeightBytes + kXBytes;
@@ -42,8 +43,9 @@ template <typename Shape>
 struct GemmControl {
   ptx::Barrier full[Shape::kStages];
   ptx::Barrier empty[Shape::kStages];
-  ptx::Barrier copied;       // the reader's chunk
-  volatile uint32_t filled;  // all stages are on their way: readers hold nobody up from here on
+  ptx::Barrier copied;  // the reader's chunk
+  volatile uint32_t
+      filled;  // all stages are on their way: readers delay no multiplying warp from here on
   uint32_t is_last;
 };
 

@@ -111,7 +111,7 @@ __device__ void consume_item(const SplitProduct& product, const WorkItem& item,
     for (int32_t chunk = first; chunk < end; chunk += Shape::kCols) {
       const int parts = min(Shape::kCols, end - chunk);
       ptx::mbarrier_wait(&shared.ring.x_full[at.stage], at.phase);
-      // Parts that the stage lacks too: a phase that nobody waits for could be overtaken.
+      // Parts that the stage lacks too: a phase that no warp waits for could be overtaken.
 #pragma unroll
       for (int col = 0; col < Shape::kCols; ++col) {
         ptx::mbarrier_wait(&shared.ring.full[at.stage][col * Shape::kRows + row], at.phase);

@@ -9,13 +9,6 @@ namespace {
 template <typename T, int kBatch>
 void launch_tile(const SplitMatmulParams& params, int blocks, bool overlap, cudaStream_t stream) {
   using Shape = SplitMatmulShape<kBatch>;
-  static const bool allowed = [] {
-    cuda_check(cudaFuncSetAttribute(sm90_split_matmul<T, kBatch>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(Shape::kSharedBytes)));
-    return true;
-  }();
-  if (!allowed) return;
   launch(sm90_split_matmul<T, kBatch>, params,
          {.blocks = blocks,
           .threads = Shape::kThreads,

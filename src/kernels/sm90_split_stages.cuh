@@ -14,6 +14,7 @@
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ring.cuh"
 #include "kernels/split_schedule.h"
+#include "memory/weight_layout.h"
 
 namespace dak {
 
@@ -31,7 +32,7 @@ struct SplitMatmulShape {
   static constexpr int kTileValues = 64 * kBatch;
   static constexpr int kConsumerWarps = 4 * kRows;
   static constexpr int kThreads = (kConsumerWarps + 4) * 32;
-  static constexpr uint32_t kChunkBytes = kWindowUnitBytes;
+  static constexpr uint32_t kChunkBytes = dak::kChunkBytes;
   static constexpr uint32_t kXTileBytes = kBatch * 128;
   static constexpr uint32_t kStageBytes = kParts * kChunkBytes + kCols * kXTileBytes;
   static constexpr uint32_t kControlBytes = kControl;

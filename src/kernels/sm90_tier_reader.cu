@@ -107,8 +107,6 @@ void launch_sm90_tier_load(const TierLoad& load, cudaStream_t stream) {
   const int local =
       load.thread_blocks > load.remote_blocks ? kLocalLoadChunks * kLocalLoadChunkBytes : 0;
   const int shared = std::max(local, load.remote_chunk_bytes * load.remote_chunks_in_flight);
-  cuda_check(
-      cudaFuncSetAttribute(load_tiers_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   launch(load_tiers_kernel, load,
          {.blocks = load.thread_blocks, .threads = 1, .shared_bytes = static_cast<size_t>(shared)},
          stream);
@@ -116,8 +114,6 @@ void launch_sm90_tier_load(const TierLoad& load, cudaStream_t stream) {
 
 void launch_sm90_tier_reader(const TierRead& read, cudaStream_t stream) {
   const int shared = read.chunk_bytes * read.chunks_in_flight;
-  cuda_check(
-      cudaFuncSetAttribute(read_tier_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   launch(read_tier_kernel, read,
          {.blocks = read.thread_blocks, .threads = 1, .shared_bytes = static_cast<size_t>(shared)},
          stream);

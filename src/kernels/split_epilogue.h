@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "base/activation.h"
 #include "base/dtype.h"
-#include "ops/activation.h"
 
 namespace dak {
 
@@ -15,7 +15,7 @@ struct SplitEpilogue {
   int64_t out_stride;    // elements between rows of out and of residual
   int32_t rows;
   int32_t batch;
-  DType out_dtype;  // f32, bf16 or f16
+  Element out_dtype;
   Activation activation;
   // Rows alternate 8 of gate, 8 of up (gated_source_row in ops/matmul.h): a thread holds both
   // factors, because fragment rows r and r + 8 are its own.

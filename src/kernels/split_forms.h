@@ -1,10 +1,8 @@
 // The instantiations of a split matmul kernel; for .cu files.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "base/dtype.h"
+#include "kernels/half_types.h"
+#include "kernels/launch.h"
 
 namespace dak {
 
@@ -19,12 +17,13 @@ void with_split_form(DType dtype, int batch_tile, const Launch& launch) {
         return launch.template operator()<T, 16>();
       case 32:
         return launch.template operator()<T, 32>();
-      default:
+      case 64:
         return launch.template operator()<T, 64>();
+      default:
+        refuse_form("split matmul", "batch tile", batch_tile);
     }
   };
-  if (dtype == DType::kBF16) return of_type.template operator()<__nv_bfloat16>();
-  of_type.template operator()<__half>();
+  with_half_type(dtype, "split matmul", of_type);
 }
 
 }  // namespace dak

@@ -46,7 +46,7 @@ SplitEpilogue epilogue_of(const SplitWeight& weight, const SplitMatmulArgs& args
           .out_stride = args.out_stride,
           .rows = static_cast<int32_t>(weight.rows()),
           .batch = static_cast<int32_t>(args.batch),
-          .out_dtype = args.out_dtype,
+          .out_dtype = element_of(args.out_dtype, "split matmul"),
           .activation = args.activation,
           .gated = args.gated};
 }

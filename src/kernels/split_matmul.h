@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/activation.h"
 #include "base/dtype.h"
 #include "kernels/device_buffer.h"
 #include "kernels/kernel_kind.h"
@@ -14,11 +15,8 @@
 #include "kernels/sm90_split_matmul.h"
 #include "kernels/split_schedule.h"
 #include "memory/tiered_tensor.h"
-#include "ops/activation.h"
 
 namespace dak {
-
-inline constexpr int kMaxSplitBatch = 64;
 
 // A weight's schedules (batch up to 16, 32 and 64) on the device. The row blocks
 // themselves stay where they are and must outlive this; their addresses must be readable by the

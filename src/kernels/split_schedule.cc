@@ -5,12 +5,11 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "memory/weight_layout.h"
 
 namespace dak {
 namespace {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The number of thread blocks that share `groups` whole, or 0 when that is too uneven. Uncut groups
 // have no partial sums, whose reduction ends the kernel and costs about 4 us (160 KiB), more for a

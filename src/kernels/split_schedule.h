@@ -1,10 +1,11 @@
-// Who reads what in a split matmul: row blocks x slices of K, dealt to thread blocks. Host code
-// without CUDA; the kernel only follows it.
+// What each thread block reads in a split matmul: row blocks x slices of K, dealt to thread blocks.
+// Host code without CUDA; the kernel only follows it.
 //
 //   slice   a fixed run of K, chosen from the shape alone. A row block's result adds up slice by
-//           slice in one fixed order, whoever computed them: that is why placement never changes a
-//           bit. An item that starts at slice 0 adds as it goes and delivers one piece; a later one
-//           delivers a piece a slice. The last item to arrive adds a row block's pieces in order.
+//           slice in one fixed order, whichever thread blocks computed them: that is why placement
+//           never changes a bit. An item that starts at slice 0 adds as it goes and delivers one
+//           piece; a later one delivers a piece a slice. The last item to arrive adds a row block's
+//           pieces in order.
 //   group   row blocks that one thread block multiplies side by side with one x tile.
 //   item    a run of slices of one group.
 //   reader  a thread block that reads only from one remote tier, under that link's window.
@@ -21,6 +22,8 @@
 
 namespace dak {
 
+inline constexpr int kMaxSplitBatch =
+    64;  // rows of x in a split matmul; products of more are GEMMs
 inline constexpr int kMinSliceChunks = 4;
 inline constexpr int kMaxGroupBlocks = 4;
 

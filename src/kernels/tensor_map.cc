@@ -26,6 +26,9 @@ PFN_cuTensorMapEncodeTiled_v12000 driver_encode() {
 
 CUtensorMap encode_tensor_map(const TensorMap2d& map) {
   static const auto encode = driver_encode();
+  if (map.dtype != DType::kF16 && map.dtype != DType::kBF16) {
+    refuse_dtype("tensor map", map.dtype, "f16 and bf16");
+  }
   const cuuint64_t dims[] = {static_cast<cuuint64_t>(map.cols), static_cast<cuuint64_t>(map.rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(map.row_stride) * 2};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(map.box_cols),

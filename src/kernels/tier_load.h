@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_kind.h"
+#include "memory/weight_layout.h"
 
 namespace dak {
 
@@ -31,8 +32,8 @@ struct TierLoad {
   int64_t remote_bytes = 0;
   int thread_blocks = 132;
   int remote_blocks = 0;
-  int remote_chunk_bytes = 8192;    // a multiple of 16
-  int remote_chunks_in_flight = 4;  // of each thread block; plain kernels: always 4
+  int remote_chunk_bytes = kChunkBytes;  // a multiple of 16
+  int remote_chunks_in_flight = 4;       // of each thread block; plain kernels: always 4
   int64_t duration_ns = 0;
   TierLoadCounts* counts = nullptr;
 };

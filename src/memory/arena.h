@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "base/math.h"
 #include "memory/random_values.h"
 #include "memory/tier.h"
 
@@ -42,9 +43,7 @@ class Arena {
 inline constexpr int64_t kArenaAlignment = 4096;
 
 // What `bytes` take in an arena.
-inline int64_t round_up_to_page(int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
+inline int64_t round_up_to_page(int64_t bytes) { return round_up(bytes, kArenaAlignment); }
 
 // Host DRAM for any tier of the CPU backend, in huge pages where the system grants them and on the
 // NUMA node that the tier names while that has any.

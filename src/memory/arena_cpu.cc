@@ -13,9 +13,7 @@ namespace {
 constexpr int64_t kSlabBytes = int64_t{64} << 20;  // large enough for huge pages, small enough to
                                                    // keep an arena's slack under 64 MiB
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-// Anonymous mappings, touched by whoever loads into them.
+// Anonymous mappings, touched first by the threads that load into them.
 class CpuArena final : public Arena {
  public:
   explicit CpuArena(const Tier& tier) : tier_(tier) {}
@@ -24,7 +22,7 @@ class CpuArena final : public Arena {
   CpuArena& operator=(const CpuArena&) = delete;
 
   std::byte* allocate(int64_t size_bytes) override {
-    const int64_t need = round_up(size_bytes, kArenaAlignment);
+    const int64_t need = round_up_to_page(size_bytes);
     check_capacity(tier_, used_, need);
     if (slabs_.empty() || slabs_.back().bytes - slabs_.back().used < need) map_slab(need);
     Slab& slab = slabs_.back();
@@ -55,7 +53,7 @@ class CpuArena final : public Arena {
   }
 
   void map_slab(int64_t need) {
-    const int64_t bytes = std::max(kSlabBytes, round_up(need, kArenaAlignment));
+    const int64_t bytes = std::max(kSlabBytes, round_up_to_page(need));
     void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "base/thread_pool.h"
 #include "base/units.h"
 #include "memory/numa.h"
@@ -60,7 +61,7 @@ HostPages::HostPages(const Tier& tier, int64_t size_bytes, int node, ProgressCou
   madvise(mapped, length, MADV_HUGEPAGE);  // refusal costs only speed, here and on the next line
   if (node >= 0 && has_numa_nodes()) prefer_numa_node(mapped, size_bytes, node);
 
-  const int64_t pieces = (size_bytes + kPieceBytes - 1) / kPieceBytes;
+  const int64_t pieces = ceil_div(size_bytes, kPieceBytes);
   std::atomic<bool> stop = false;
   try {
     const int threads =

@@ -30,7 +30,7 @@ void fill_random_cpu(std::byte* at, const RandomValues& values) {
     case DType::kBF16:
       return fill_as(reinterpret_cast<uint16_t*>(at), values, f32_to_bf16);
     default:
-      require(false, "random values of a quantised type");
+      refuse_dtype("random values", values.dtype);
   }
 }
 

@@ -45,7 +45,7 @@ void pack_row_block(const float* values, int64_t rows, int64_t cols, DType dtype
     case DType::kBF16:
       return pack_as(values, rows, cols, reinterpret_cast<uint16_t*>(out), f32_to_bf16);
     default:
-      require(false, "pack_row_block: quantised types are dequantised first");
+      refuse_dtype("pack_row_block", dtype);
   }
 }
 
@@ -68,7 +68,7 @@ void unpack_row_block(const std::byte* block, int64_t rows, int64_t cols, DType 
     case DType::kBF16:
       return unpack_as(reinterpret_cast<const uint16_t*>(block), rows, cols, out, bf16_to_f32);
     default:
-      require(false, "unpack_row_block: row blocks hold f32, f16 or bf16");
+      refuse_dtype("unpack_row_block", dtype);
   }
 }
 

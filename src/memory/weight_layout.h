@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "base/math.h"
 
 namespace dak {
 
@@ -21,11 +22,11 @@ inline constexpr int64_t kChunkCols = 64;
 inline constexpr int64_t kCoreSide = 8;
 inline constexpr int64_t kCoreElements = kCoreSide * kCoreSide;
 inline constexpr int64_t kChunkElements = kRowBlockRows * kChunkCols;
+// Of a weight of 16 bits: what kernels copy from a remote tier at a time and count its window in.
+inline constexpr uint32_t kChunkBytes = kChunkElements * 2;
 
-constexpr int64_t row_blocks_of(int64_t rows) { return (rows + kRowBlockRows - 1) / kRowBlockRows; }
-constexpr int64_t padded_cols(int64_t cols) {
-  return (cols + kChunkCols - 1) / kChunkCols * kChunkCols;
-}
+constexpr int64_t row_blocks_of(int64_t rows) { return ceil_div(rows, kRowBlockRows); }
+constexpr int64_t padded_cols(int64_t cols) { return round_up(cols, kChunkCols); }
 
 // Element offset of (row, col) inside its row block; row in [0, 64), col in [0, padded cols).
 constexpr int64_t offset_in_block(int64_t row, int64_t col) {

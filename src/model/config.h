@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/activation.h"
 #include "base/dtype.h"
 #include "format/gguf.h"
-#include "ops/activation.h"
 #include "ops/rope.h"
 
 namespace dak {
@@ -49,6 +49,11 @@ struct ModelConfig {
   // The window of layer `i`, 0: none.
   int64_t window_of_layer(int64_t i) const { return i >= first_window_layer ? sliding_window : 0; }
 };
+
+// The weight whose product are the logits.
+inline std::string_view logits_weight(const ModelConfig& config) {
+  return config.tied_embeddings ? "embedding" : "lm_head";
+}
 
 // From config.json; `where` names the file in errors. Unknown fields are ignored as in
 // transformers; impossible numbers and unknown architectures throw dak::Error naming the field.

@@ -63,10 +63,9 @@ void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int6
 
 // Values one behind the other as `dtype`, f16 or bf16.
 void store_rows(const float* values, int64_t count, DType dtype, std::byte* out) {
-  require(dtype == DType::kF16 || dtype == DType::kBF16, "row-major weights are 16-bit");
   auto* stored = reinterpret_cast<uint16_t*>(out);
   for (int64_t i = 0; i < count; ++i) {
-    stored[i] = dtype == DType::kF16 ? f32_to_f16(values[i]) : f32_to_bf16(values[i]);
+    stored[i] = f32_to_half(dtype, values[i]);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/math.h"
 #include "base/tensor.h"
 #include "memory/tier.h"
 #include "ops/context.h"
@@ -15,7 +16,7 @@ namespace dak {
 //   [2 (keys, values)][kv_heads][kPageTokens][head_size], of the cache's dtype.
 // Each page has an address and a tier of its own.
 inline constexpr int64_t kPageTokens = 64;
-constexpr int64_t kv_pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+constexpr int64_t kv_pages_for(int64_t tokens) { return ceil_div(tokens, kPageTokens); }
 
 struct KvPage {
   std::byte* data = nullptr;

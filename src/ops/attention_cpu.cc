@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/math.h"
 #include "ops/cpu/backend.h"
 #include "ops/cpu/kernels.h"
 
@@ -22,8 +23,6 @@ constexpr int64_t kSplitRows = 8;     // sequences of few rows spread their part
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 static_assert(kPartitionTokens % kPageTokens == 0);
-
-int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // Softmax so far of `queries` queries: out holds sum of exp(score - maximum) v, not yet divided.
 struct State {
@@ -302,7 +301,7 @@ std::vector<Item> make_items(const AttentionConfig& config, std::span<const KvSe
   std::vector<Item> items;
   for (const KvSequence& s : sequences) {
     const bool split = s.rows <= std::min(kSplitRows, tile_rows);
-    for (int64_t tile = (s.rows + tile_rows - 1) / tile_rows - 1; tile >= 0; --tile) {
+    for (int64_t tile = ceil_div(s.rows, tile_rows) - 1; tile >= 0; --tile) {
       const int64_t first = tile * tile_rows;
       const int64_t rows = std::min(tile_rows, s.rows - first);
       const Range all = partitions_of(config, s, first, rows);

@@ -1,7 +1,7 @@
 // A decode step as a CUDA graph: the forward pass of one row for each sequence and the draw of
 // their tokens (ops/token_draw.h), after which they are the next step's inputs. Such steps can be
-// launched before the tokens of earlier ones are read. Rows may be nobody's (kPaddingPast): so one
-// graph serves several numbers of sequences.
+// launched before the tokens of earlier ones are read. Rows may be padding, of no sequence
+// (kPaddingPast): so one graph serves several numbers of sequences.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,7 @@ class DecodeGraph {
 
   struct Step {
     // kDevice; good until kInFlight more steps were launched. -1: every logit of the row was NaN or
-    // -inf, and the row goes on from token 0. Nothing is drawn for rows that are nobody's.
+    // -inf, and the row goes on from token 0. Nothing is drawn for padding.
     std::span<const int32_t> tokens;
     std::span<const float> logits;  // kHost, [rows, vocabulary]; good until the next operation
     double seconds = 0;             // since the step before finished, or since the launch

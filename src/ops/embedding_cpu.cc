@@ -15,7 +15,7 @@ float load(const std::byte* data, DType dtype, int64_t element) {
   }
   uint16_t bits;
   std::memcpy(&bits, data + element * 2, sizeof(bits));
-  return dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  return half_to_f32(dtype, bits);
 }
 
 }  // namespace

@@ -42,8 +42,7 @@ Tensor cpu_input(OpContext& ctx, const Tensor& x, DType dtype) {
   copy.data = reinterpret_cast<std::byte*>(values);
   const float* from = x.f32();
   for (int64_t i = 0; i < x.elements(); ++i) {
-    values[i] =
-        dtype == DType::kF16 ? f16_to_f32(f32_to_f16(from[i])) : bf16_to_f32(f32_to_bf16(from[i]));
+    values[i] = half_to_f32(dtype, f32_to_half(dtype, from[i]));
   }
   return copy;
 }

@@ -1,9 +1,9 @@
 // Products with a tiered weight: every row block is read once per call from where it lies.
 #pragma once
 
+#include "base/activation.h"
 #include "base/tensor.h"
 #include "memory/tiered_tensor.h"
-#include "ops/activation.h"
 #include "ops/context.h"
 
 namespace dak {

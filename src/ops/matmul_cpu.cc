@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/math.h"
 #include "ops/cpu/backend.h"
 #include "ops/cpu/kernels.h"
 
@@ -76,7 +77,7 @@ void for_each_product(OpContext& ctx, const Tensor& x, const TieredTensor& w,
   const int64_t acc_count = m * kRowBlockRows * kLanes;
   const int64_t sums_count = m * kRowBlockRows;
   float* scratch = ctx.scratch(kThreadSlot, ctx.pool->size() * (acc_count + sums_count));
-  const int64_t units = (w.rows + kUnitRows - 1) / kUnitRows;
+  const int64_t units = ceil_div(w.rows, kUnitRows);
   ctx.pool->parallel_for(units, grain_of(kUnitRows * input.stride * m),
                          [&](int64_t begin, int64_t end, int thread) {
                            float* acc = scratch + thread * (acc_count + sums_count);

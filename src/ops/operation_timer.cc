@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/seconds.h"
 #include "ops/context.h"
 #include "ops/cuda/backend.h"
 
@@ -27,7 +28,7 @@ class CpuTimer final : public OperationTimer {
 
   void mark(size_t kind) override {
     const Clock::time_point now = Clock::now();
-    kinds_[kind].seconds += std::chrono::duration<double>(now - last_).count();
+    kinds_[kind].seconds += seconds_of(now - last_);
     kinds_[kind].count += 1;
     last_ = now;
   }

@@ -13,7 +13,7 @@ void narrow(const float* in, int64_t count, DType dtype, std::byte* out) {
   }
   auto* bits = reinterpret_cast<uint16_t*>(out);
   for (int64_t i = 0; i < count; ++i) {
-    bits[i] = dtype == DType::kF16 ? f32_to_f16(in[i]) : f32_to_bf16(in[i]);
+    bits[i] = f32_to_half(dtype, in[i]);
   }
 }
 

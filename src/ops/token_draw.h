@@ -2,14 +2,16 @@
 // (ops/cuda/sampling.cu) compile the same arithmetic, so that both draw the same token from the
 // same logits, whatever the batch, the timing and the number of threads.
 //
-//   gap     largest logit - logit, f32; 0 for whatever equals the largest; NaN is never drawn
-//   weight  floor(2^40 e^(-gap / temperature)) with e^x as below; 0 from gap / temperature = 27.7
-//   on top-k   the k smallest gaps, and whatever ties with the k-th top-p   of these the smallest
-//   gaps whose weights add up to top_p of all, and what ties with the
-//           last of them
-//   min-p   of these the weights from min_p 2^40 on
+// clang-format off
+//   gap     largest logit - logit, f32; 0 for what equals the largest; NaN is never drawn
+//   weight  floor(2^40 e^(-gap / temperature)) with e^x as below; 0 from gap / temperature = 27.7 on
+//   top-k   keeps the k smallest gaps, and what ties with the k-th
+//   top-p   keeps, of these, the smallest gaps whose weights add up to top_p of all of theirs, and
+//           what ties with the last of them
+//   min-p   keeps, of these, the weights from min_p 2^40 on
 //   draw    the token in whose share of the sum of weights, laid out by token id, a random number
 //           falls; that number is a hash of the seed and of the token's index in its sequence
+// clang-format on
 //
 // Weights are integers, so a sum has one value in whatever order it is made; 2^23 of them fit. The
 // few operations on f32 are those of IEEE, each rounded: compile without contraction into FMA

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "kernels/split_schedule.h"
 
 namespace dak {
@@ -14,8 +15,6 @@ constexpr double kFlopsPerWeight = 2;
 constexpr double kFlopsPerScore = 4;       // of a query value and a token: q . k, and p v
 constexpr double kNormBytesPerValue = 12;  // residual in and out and normed out, in f32 and 16 bits
 constexpr int kNormsPerLayer = 2;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t rows_of(const Operation& op, const PassShape& pass) {
   return op.for_logits ? pass.logit_rows : pass.rows;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "plan/item_kinds.h"
 
 namespace dak {
@@ -200,7 +201,7 @@ class Greedy {
   }
 
   static double exact_blocks(int64_t bytes, int64_t block_bytes, bool up) {
-    return static_cast<double>(up ? (bytes + block_bytes - 1) / block_bytes : bytes / block_bytes);
+    return static_cast<double>(up ? ceil_div(bytes, block_bytes) : bytes / block_bytes);
   }
 
   const PlacementProblem& problem_;

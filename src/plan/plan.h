@@ -19,7 +19,7 @@ namespace dak {
 enum class OperandUse : uint8_t {
   kMatmul,  // every byte, once
   kLookup,  // a row per token: token and position embeddings
-  kKv,      // a layer's KV cache, 64 tokens a block: in what-ifs alone, kernels want it local
+  kKv,  // a layer's KV cache, 64 tokens a block: in what-ifs alone: the engine takes one --kv-ratio
 };
 
 std::string_view name(OperandUse use);

@@ -6,9 +6,6 @@
 namespace dak {
 namespace {
 
-// Checks cost time that all sequences wait for; who is not asked in this step is in the next.
-constexpr int64_t kMostRefusals = 8;
-
 Error no_room(std::string_view problem) {
   return {ErrorCode::kResourceExhausted,
           {.where = "KV cache",
@@ -40,7 +37,7 @@ void ServingLoop::offer(QueuedRequest request) {
   admit();
 }
 
-// In the order of the queue: nobody overtakes a request that there is no room for yet.
+// In the order of the queue: no request overtakes one that there is no room for yet.
 void ServingLoop::admit() {
   if (next_ == nullptr || next_refused_at_ == releases_) return;
   if (std::ssize(running_) >= most_running_) return;

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/seconds.h"
+
 namespace dak {
 namespace {
 
 constexpr double kWindowSeconds = 1;
-
-double seconds_between(ServingClock::Clock::time_point begin, ServingClock::Clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
 
 }  // namespace
 
@@ -25,7 +23,7 @@ void ServingClock::wake() {
 
 void ServingClock::begin_pass() {
   const Clock::time_point now = Clock::now();
-  const double seconds = seconds_between(since_, now);
+  const double seconds = seconds_of(now - since_);
   between_seconds_ += seconds;
   const int bucket = static_cast<int>(std::ceil(4 * std::log2(std::max(1.0, seconds * 1e6))));
   ++between_[static_cast<size_t>(std::min(bucket, kBuckets - 1))];
@@ -34,11 +32,11 @@ void ServingClock::begin_pass() {
 
 void ServingClock::end_pass(int64_t sequences, int64_t prompt_rows) {
   const Clock::time_point now = Clock::now();
-  const double seconds = seconds_between(since_, now);
+  const double seconds = seconds_of(now - since_);
   engine_seconds_ += seconds;
   ++passes_;
   since_ = now;
-  const double window = seconds_between(recent_.begin, now);
+  const double window = seconds_of(now - recent_.begin);
   if (window >= kWindowSeconds) {
     last_ = recent_;
     last_seconds_ = window;
@@ -69,7 +67,7 @@ void ServingClock::fill(ServingStats& stats, Clock::time_point now) const {
   const bool old = now - recent_.begin >= kRest;
   const bool first = last_seconds_ == 0;
   const Recent& window = old || first ? recent_ : last_;
-  const double seconds = old || first ? seconds_between(recent_.begin, now) : last_seconds_;
+  const double seconds = old || first ? seconds_of(now - recent_.begin) : last_seconds_;
   if (window.passes == 0 || seconds <= 0 || now - since_ >= kRest) return;
   const auto passes = static_cast<double>(window.passes);
   stats.tokens_per_s = static_cast<double>(window.generated) / seconds;

@@ -205,7 +205,7 @@ void ServingLoop::retire() {
   ++releases_;
   for (const Sequence& sequence : gone) {
     count_end(*sequence);
-    // Nobody shall find the pages of one that went wrong.
+    // No other sequence shall find the pages of one that went wrong.
     if (sequence->spoilt()) prefixes_.forget(*sequence->place);
     sequence->place.reset();
     cache_.release(sequence->hold);

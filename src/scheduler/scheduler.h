@@ -43,7 +43,7 @@ class TokenConstraint {
 
 // What happens to a request, told in order on the engine's thread: kStarted, kToken for every token
 // that is not an end token, then kFinished or kFailed. A request that never started may finish
-// (cancelled) or fail too. Whoever is told must not block; what it throws fails the request. What
+// (cancelled) or fail too. The callee must not block; what it throws fails the request. What
 // the views refer to is good during the call.
 struct ServingEvent {
   enum class Kind : uint8_t { kStarted, kToken, kFinished, kFailed };

@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/seconds.h"
 #include "text/utf8.h"
 
 namespace dak {
 namespace {
 
 constexpr int kClientLeft = 499;  // nginx's
-
-double seconds(Answer::Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
 std::string_view reason_text(FinishReason reason) {
   const bool full = reason == FinishReason::kMaxTokens || reason == FinishReason::kContextFull;
@@ -122,7 +121,8 @@ void Answer::drain() {
   const auto now = Clock::now();
   Metrics& metrics = metrics_.mine();
   for (const Event& event : events_) {
-    if (event.kind == ServingEvent::Kind::kToken) metrics.delivery.observe(seconds(now - event.at));
+    if (event.kind == ServingEvent::Kind::kToken)
+      metrics.delivery.observe(seconds_of(now - event.at));
   }
 }
 
@@ -159,10 +159,10 @@ void Answer::token(Event& event) {
   if (choice.cut_off) return;
   if (!first_token_) {
     first_token_ = event.at;
-    metrics_.mine().first_token.observe(seconds(event.at - received_));
+    metrics_.mine().first_token.observe(seconds_of(event.at - received_));
   }
   if (choice.last_token != Clock::time_point()) {
-    metrics_.mine().between_tokens.observe(seconds(event.at - choice.last_token));
+    metrics_.mine().between_tokens.observe(seconds_of(event.at - choice.last_token));
   }
   choice.last_token = event.at;
   if (options_.logprobs) choice.unshown.push_back(std::move(event.piece));
@@ -260,7 +260,7 @@ void Answer::complete() {
     }
     exchange_->respond({.headers = options_.headers, .body = writer_.whole(whole, total_usage())});
   }
-  metrics_.mine().whole.observe(seconds(Clock::now() - received_));
+  metrics_.mine().whole.observe(seconds_of(Clock::now() - received_));
   end(200);
 }
 
@@ -310,8 +310,8 @@ void Answer::end(int status) {
     report_({.route = options_.route,
              .status = status,
              .usage = total_usage(),
-             .seconds = seconds(Clock::now() - received_),
-             .first_token_s = first_token_ ? seconds(*first_token_ - received_) : 0});
+             .seconds = seconds_of(Clock::now() - received_),
+             .first_token_s = first_token_ ? seconds_of(*first_token_ - received_) : 0});
   }
 }
 

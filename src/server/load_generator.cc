@@ -16,14 +16,13 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/seconds.h"
 #include "server/json_text.h"
 
 namespace dak {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
 [[noreturn]] void fail(const LoadOptions& options, const std::string& problem) {
   throw Error(ErrorCode::kIo, {.where = fmt::format("{}:{}", options.host, options.port),
@@ -239,7 +238,7 @@ class LoadThread {
   void start_due() {
     while (may_start()) {
       const size_t index = next();
-      if (index >= results_.size() || seconds(Clock::now() - load_.begun_) < load_.due_[index]) {
+      if (index >= results_.size() || seconds_of(Clock::now() - load_.begun_) < load_.due_[index]) {
         return;
       }
       if (!take(index)) continue;
@@ -250,7 +249,7 @@ class LoadThread {
                        ? load_.begun_ + std::chrono::duration_cast<Clock::duration>(
                                             std::chrono::duration<double>(load_.due_[index]))
                        : Clock::now();
-      results_[index].due_s = seconds(flight.due - load_.begun_);
+      results_[index].due_s = seconds_of(flight.due - load_.begun_);
       flight.fd = socket(load_.endpoint_.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
       if (flight.fd < 0) fail(options_, "no more sockets: use a larger `ulimit -n`");
       const int status =
@@ -269,7 +268,7 @@ class LoadThread {
     }
     double most_s = 0.1;
     if (const size_t index = next(); index < results_.size() && may_start()) {
-      most_s = std::clamp(load_.due_[index] - seconds(Clock::now() - load_.begun_), 0.0, most_s);
+      most_s = std::clamp(load_.due_[index] - seconds_of(Clock::now() - load_.begun_), 0.0, most_s);
     }
     poll(polled.data(), polled.size(), static_cast<int>(std::ceil(most_s * 1000)));
     const auto now = Clock::now();
@@ -316,7 +315,7 @@ class LoadThread {
     LoadResult& result = results_[flight.index];
     if (text == "[DONE]") {
       flight.done = true;
-      result.whole_s = seconds(now - flight.due);
+      result.whole_s = seconds_of(now - flight.due);
       return;
     }
     bool said = false;
@@ -327,9 +326,9 @@ class LoadThread {
     }
     if (!said) return;
     if (flight.last == Clock::time_point()) {
-      result.first_s = seconds(now - flight.due);
+      result.first_s = seconds_of(now - flight.due);
     } else {
-      result.between_s.push_back(seconds(now - flight.last));
+      result.between_s.push_back(seconds_of(now - flight.last));
     }
     flight.last = now;
   }

@@ -47,7 +47,7 @@ SamplingParams sampling_of(const JsonField& body, bool& seed_given) {
   const auto seed = body.find("seed");
   seed_given = seed.has_value();
   if (seed) sampling.seed = static_cast<uint64_t>(seed->integer(INT64_MIN, INT64_MAX));
-  expect_absent(body, "logit_bias", "leave it out");
+  expect_absent(body, "logit_bias", "omit it");
   return sampling;
 }
 
@@ -207,7 +207,7 @@ CompletionRequest completion_of(const JsonField& body, std::string_view text,
   }
   if (const auto best = body.find("best_of");
       best && best->integer(1, 1 << 20) != request.fields.n) {
-    best->unsupported("must be n, if it is given", "leave it out");
+    best->unsupported("must be n, if it is given", "omit it");
   }
   expect_absent(body, "suffix", "put it into the prompt as the model expects it");
   request.echo = body.boolean_or("echo", false);

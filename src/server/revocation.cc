@@ -4,6 +4,7 @@
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "base/seconds.h"
 #include "server/request_body.h"
 
 namespace dak {
@@ -56,10 +57,9 @@ std::string revoke_tier(const Service& service, std::string_view body,
   const auto begin = std::chrono::steady_clock::now();
   std::future<void> done = service.generator().revoke_tier(name);
   wait_for(done, stopping);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  return OrderedJson{{"tier", name},
-                     {"seconds", seconds.count()},
-                     {"tiers", tiers_json(*service.engine().plan_now())}}
+  const double seconds = seconds_since(begin);
+  return OrderedJson{
+      {"tier", name}, {"seconds", seconds}, {"tiers", tiers_json(*service.engine().plan_now())}}
       .dump();
 }
 

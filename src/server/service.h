@@ -46,7 +46,6 @@ class Service {
   const Engine& engine() const { return engine_; }
   Generator& generator() const { return generator_; }
   ToolFormat tools() const { return tools_; }
-  int64_t longest_prompt() const { return longest_prompt_; }
 
   // Any thread; throw ApiError.
   PreparedAnswer chat(std::string_view body, const Caller& caller) const;

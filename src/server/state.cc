@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/seconds.h"
 #include "ops/attention.h"
 
 namespace dak {
@@ -41,7 +42,7 @@ OrderedJson tier_json(const Plan& plan, const ServingStats& stats, size_t index,
 
 void StateWatch::sample(const ServingStats& stats) {
   const auto now = std::chrono::steady_clock::now();
-  const double elapsed = std::chrono::duration<double>(now - sampled_).count();
+  const double elapsed = seconds_of(now - sampled_);
   if (elapsed < kSampleSeconds) return;
   if (sampled_ != std::chrono::steady_clock::time_point()) {
     for (size_t i = 0; i < per_second_.read_bytes.size(); ++i) {

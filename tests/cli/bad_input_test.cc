@@ -466,7 +466,7 @@ std::vector<Case> cases() {
       serve_case("serve_drain", {"--drain-timeout", "-1"}, {"--drain-timeout", "-1"}),
       serve_case("serve_body", {"--max-body", "many"}, {"--max-body", "many"}),
       serve_case("serve_running", {"--max-running", "0"}, {"--max-running", "0"}),
-      serve_case("serve_warm_up", {"--warm-up", "5"}, {"--warm-up", "CPU", "leave it away"}),
+      serve_case("serve_warm_up", {"--warm-up", "5"}, {"--warm-up", "CPU", "omit it"}),
       serve_case("serve_warm_up_time", {"--warm-up", "-5"}, {"--warm-up", "-5"}),
       serve_case("serve_budget", {"--local-budget", "1KiB"}, {"budget"}),
       {"serve_port",

@@ -7,6 +7,8 @@
 
 #include "engine/decode_loop.h"
 #include "hardware/presets.h"
+#include "plan/bound.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -280,7 +282,30 @@ TEST(Prefill, OfRandomTokensGivesItsPagesBack) {
     EXPECT_EQ(stats.steps, 4);
     EXPECT_GT(stats.seconds, 0);
   }
-  EXPECT_THROW(DecodeLoop::prefill(engine, 128, 1), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 "prefill: tokens '128': is outside 1 to 127",
+                                 [&] { DecodeLoop::prefill(engine, 128, 1); }));
+}
+
+// What `dak bench prefill` says that a pass must read, against what operations count: with all
+// weights remote, in passes of 32 tokens. Besides, rows are looked up in the embedding.
+TEST(Prefill, ReadsRemoteWeightsOnceAPassAndThoseOfTheLogitsOnce) {
+  int tied = 0;
+  for (const char* model : {"llama3_gqa", "qwen3", "opt", "smollm2"}) {
+    const fs::path path = fs::path(DAK_TEST_DATA) / "model/hf" / model;
+    const ModelFiles files = open_model(path, true);
+    tied += files.config.tied_embeddings ? 1 : 0;
+    Engine engine(files, {.threads = 2, .offload_ratio = 1, .context = 128, .prefill_chunk = 32},
+                  cpu_tiers(50e9));
+    const PhaseStats stats = DecodeLoop::prefill(engine, 100, 1);
+    ASSERT_EQ(stats.steps, 4) << model;
+    const int64_t weights =
+        remote_weight_bytes(engine.plan(), stats.steps, logits_weight(files.config));
+    const int64_t looked_up = stats.traffic.read_bytes[1] - weights;
+    EXPECT_GE(looked_up, 0) << model;
+    EXPECT_LE(looked_up, 2 * 100 * 4 * files.config.hidden) << model;  // and OPT's positions
+  }
+  EXPECT_GE(tied, 1);
 }
 
 }  // namespace

@@ -11,12 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "base/activation.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/half.h"
 #include "kernels/cuda_check.h"
 #include "memory/tier.h"
-#include "ops/activation.h"
 
 namespace dak {
 

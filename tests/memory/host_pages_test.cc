@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "memory/numa.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -47,15 +48,8 @@ TEST(HostPages, CanBeCancelled) {
 TEST(HostPages, RefusalNamesTierAndFix) {
   const ProgressFn none;
   ProgressCounter progress("pinning", 0, none);
-  try {
-    const HostPages pages(kHost, int64_t{1} << 60, -1, progress);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
-    for (const char* part : {"tier host", "docker -m"}) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
-  }
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, {"tier host", "docker -m"},
+                                 [&] { HostPages(kHost, int64_t{1} << 60, -1, progress); }));
 }
 
 TEST(Numa, ReadsTheNodeOfADevice) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -51,6 +52,20 @@ TEST(WeightLayout, PacksAndUnpacksRaggedBlocks) {
         }
       }
     }
+  }
+}
+
+TEST(WeightLayout, RefusesQuantisedTypes) {
+  std::vector<std::byte> block(static_cast<size_t>(row_block_bytes(64, DType::kF32)));
+  std::vector<float> values(static_cast<size_t>(kRowBlockRows * 64));
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_K}) {
+    const std::string words = "dtype '" + std::string(name(dtype)) + "'";
+    EXPECT_TRUE(test::throws_error(ErrorCode::kUnsupported, {"pack_row_block", words}, [&] {
+      pack_row_block(values.data(), 64, 64, dtype, block.data());
+    }));
+    EXPECT_TRUE(test::throws_error(ErrorCode::kUnsupported, {"unpack_row_block", words}, [&] {
+      unpack_row_block(block.data(), 64, 64, dtype, values.data());
+    }));
   }
 }
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "engine/decode_loop.h"
 #include "engine/kv_cache.h"
-#include "memory/arena_cuda.h"
+#include "memory_cuda/arenas.h"
 #include "model/pass.h"
 #include "model/synthetic_support.h"
 #include "ops/cuda_backend.h"
@@ -15,6 +15,7 @@
 #include "ops/rows.h"
 #include "support/cuda.h"
 #include "support/kv_faults.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -431,7 +432,7 @@ TEST_P(KvTiersEngine, PrefetchedPagesGiveTheSameTokens) {
 }
 
 TEST_P(KvTiersEngine, ATierTooSmallIsSaidBeforeLoading) {
-  try {
+  const auto start = [] {
     Engine engine(open_model(config_of("llama_64"), false),
                   {.device = {.backend = GetParam()},
                    .host_budget_bytes = 1000,
@@ -440,10 +441,8 @@ TEST_P(KvTiersEngine, ATierTooSmallIsSaidBeforeLoading) {
                    .synthetic_seed = 1,
                    .dtype = DType::kBF16},
                   cpu_tiers(1e9));
-    FAIL() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("--kv-ratio"), std::string::npos) << error.what();
-  }
+  };
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "--kv-ratio", start));
 }
 
 // One request too many ends with an error; who was there before goes on as if alone, and the one
@@ -472,10 +471,12 @@ TEST_P(KvTiersEngine, ARequestWithoutRoomEndsAlone) {
     first.generate(prompt(100));  // three pages of four: 130 tokens
     GenerateRequest more = prompt(40);
     more.max_tokens = 200;  // no room after 64
-    EXPECT_THROW(late.generate(more), Error);
+    EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "KV cache: has room for",
+                                   [&] { late.generate(more); }));
     GenerateRequest on = prompt(100);
     EXPECT_EQ(first.generate(on).tokens.size(), 30u);
-    EXPECT_THROW(late.generate(more), Error);
+    EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "KV cache: has room for",
+                                   [&] { late.generate(more); }));
     GenerateRequest less = prompt(40);
     less.max_tokens = 20;
     EXPECT_EQ(late.generate(less).tokens, std::vector(alone.begin(), alone.begin() + 20));

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "support/throws_error.h"
 #include "tests/ops/support.h"
 
 namespace dak::test {
@@ -131,6 +132,23 @@ TEST(Scratch, GrowsKeepsOthersInPlaceAndIsAligned) {
   float* grown = ctx.scratch(0, 1 << 20);
   grown[(1 << 20) - 1] = 1.0f;
   EXPECT_EQ(ctx.scratch(0, 1 << 20), grown);
+}
+
+TEST(Kernels, TypesThatAreNoneOfTheirsAreRefused) {
+  std::vector<float> x(64);
+  std::vector<float> out(64 * 64);
+  const std::vector<std::byte> rows(64 * 64 * 4);
+  for (const cpu::Kernels* isa : cpu::runnable_kernels()) {
+    for (const DType dtype : {DType::kQ8_0, DType::kQ4_K}) {
+      const std::string words = "dtype '" + std::string(name(dtype)) + "'";
+      const cpu::RowsView view{.data = rows.data(), .dtype = dtype};
+      EXPECT_TRUE(throws_error(ErrorCode::kUnsupported, {"a product on the CPU", words},
+                               [&] { isa->accumulate(view, x.data(), 64, 1, out.data()); }));
+      EXPECT_TRUE(throws_error(ErrorCode::kUnsupported, {"attention on the CPU", words}, [&] {
+        isa->add_weighted_rows(x.data(), 8, 1, rows.data(), dtype, 8, 8, out.data());
+      }));
+    }
+  }
 }
 
 }  // namespace

@@ -36,5 +36,36 @@ TEST(Bound, UnknownBandwidthCountsAsFree) {
   EXPECT_EQ(bound_seconds({tier("local", 0, "HBM")}, traffic), 0);
 }
 
+// Two blocks of 8 KiB of each product in tier 1 and one in tier 2, the others local.
+Plan plan_with(const std::vector<std::string>& products) {
+  Plan plan;
+  for (const std::string& name : products) {
+    plan.operands.push_back({.operand = {.name = name, .rows = 640, .cols = 64},
+                             .spans = {{.tier = 0, .first_block = 0, .blocks = 7},
+                                       {.tier = 1, .first_block = 7, .blocks = 2},
+                                       {.tier = 2, .first_block = 9, .blocks = 1}}});
+  }
+  return plan;
+}
+
+TEST(RemoteWeights, LayersOncePerPassAndLogitsInTheLast) {
+  const Plan plan = plan_with({"layers.0.qkv", "layers.0.down", "lm_head"});
+  EXPECT_EQ(remote_weight_bytes(plan, 1, "lm_head"), 3 * 3 * 8192);
+  EXPECT_EQ(remote_weight_bytes(plan, 5, "lm_head"), (2 * 5 + 1) * 3 * 8192);
+}
+
+TEST(RemoteWeights, OfATiedModelTheEmbeddingMakesTheLogits) {
+  const Plan plan = plan_with({"embedding", "layers.0.qkv"});
+  EXPECT_EQ(remote_weight_bytes(plan, 1, "embedding"), 2 * 3 * 8192);
+  EXPECT_EQ(remote_weight_bytes(plan, 4, "embedding"), (4 + 1) * 3 * 8192);
+}
+
+TEST(RemoteWeights, LookedUpRowsAndLocalBlocksDoNotCount) {
+  Plan plan = plan_with({"embedding", "layers.0.qkv", "lm_head"});
+  plan.operands[0].operand.use = OperandUse::kLookup;
+  plan.operands[1].spans = {{.tier = 0, .first_block = 0, .blocks = 10}};
+  EXPECT_EQ(remote_weight_bytes(plan, 3, "lm_head"), 3 * 8192);
+}
+
 }  // namespace
 }  // namespace dak

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/tensor.h"
 #include "hardware/cuda_device.h"
-#include "memory/arena_cuda.h"
+#include "memory_cuda/arenas.h"
 #include "ops/context.h"
 #include "ops/rows.h"
 

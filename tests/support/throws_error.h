@@ -9,6 +9,7 @@
 
 #include <exception>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,6 +71,17 @@ inline testing::AssertionResult has_words(std::string_view message, const ErrorW
     return testing::AssertionFailure() << "more than one line: " << message;
   }
   return testing::AssertionSuccess();
+}
+
+// The error of `call`, where a test reads more of it than fixed words; none: it threw none.
+template <typename Call>
+std::optional<Error> error_of(Call&& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
 }
 
 template <typename Call>

@@ -41,16 +41,6 @@ __device__ inline void bulk_copy(void* target, const void* source, uint32_t byte
       : "memory");
 }
 
-// Fetches `bytes` (a multiple of 16) into L2; nothing waits for it.
-__device__ inline void bulk_prefetch(const void* source, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(source), "r"(bytes) : "memory");
-}
-
-// The same for one cache line, by an ordinary load.
-__device__ inline void prefetch_l2(const void* source) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(source));
-}
-
 // The box of a two-dimensional tensor map at (column, row); completes on `barrier`.
 __device__ inline void tensor_copy_2d(void* target, const CUtensorMap* map, int32_t column,
                                       int32_t row, Barrier* barrier, uint64_t policy) {
@@ -59,10 +49,6 @@ __device__ inline void tensor_copy_2d(void* target, const CUtensorMap* map, int3
       ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address(target)),
       "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
-}
-
-__device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 }  // namespace dak::ptx

@@ -10,8 +10,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/activation.h"
 #include "base/dtype.h"
-#include "ops/activation.h"
 
 namespace dak::cpu {
 

@@ -93,8 +93,10 @@ void accumulate(const RowsView& view, const float* x, int64_t x_stride, int64_t 
       return accumulate_typed<Wide, float>(view, x, x_stride, m, acc);
     case DType::kF16:
       return accumulate_typed<Wide, F16>(view, x, x_stride, m, acc);
-    default:
+    case DType::kBF16:
       return accumulate_typed<Wide, BF16>(view, x, x_stride, m, acc);
+    default:
+      refuse_dtype("a product on the CPU", view.dtype);
   }
 }
 
@@ -246,9 +248,11 @@ void add_weighted_rows(const float* p, int64_t p_stride, int64_t queries, const 
     case DType::kF16:
       return weighted_typed<Full, Lanes>(p, p_stride, queries, reinterpret_cast<const F16*>(v),
                                          rows, size, out);
-    default:
+    case DType::kBF16:
       return weighted_typed<Full, Lanes>(p, p_stride, queries, reinterpret_cast<const BF16*>(v),
                                          rows, size, out);
+    default:
+      refuse_dtype("attention on the CPU", dtype);
   }
 }
 

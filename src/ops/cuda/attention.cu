@@ -7,6 +7,7 @@
 
 #include "kernels/begin.cuh"
 #include "kernels/element.cuh"
+#include "kernels/half_types.h"
 #include "kernels/launch.h"
 #include "ops/cuda/kernels.h"
 
@@ -185,15 +186,6 @@ __global__ void __launch_bounds__(kWarps* kLanes)
   }
 }
 
-template <typename T>
-void launch_half(const AttentionParams& params, const LaunchShape& shape, cudaStream_t stream) {
-  if (on_tensor_cores(params.kv.kv_dtype, params.kv.head_size)) {
-    launch(attention_kernel<T, true>, params, shape, stream);
-  } else {
-    launch(attention_kernel<T, false>, params, shape, stream);
-  }
-}
-
 }  // namespace
 
 void launch_attention(const AttentionParams& params, cudaStream_t stream) {
@@ -202,14 +194,14 @@ void launch_attention(const AttentionParams& params, cudaStream_t stream) {
                           .threads = kWarps * kLanes,
                           .shared_bytes = Shared::size_bytes(params.kv.head_size),
                           .overlap_previous = params.overlap_previous};
-  switch (params.kv.kv_dtype) {
-    case DType::kF32:
-      return launch(attention_kernel<float, false>, params, shape, stream);
-    case DType::kBF16:
-      return launch_half<__nv_bfloat16>(params, shape, stream);
-    default:
-      return launch_half<__half>(params, shape, stream);
+  if (params.kv.kv_dtype == Element::kF32) {
+    return launch(attention_kernel<float, false>, params, shape, stream);
   }
+  with_half_type(params.kv.kv_dtype, "attention", [&]<typename T>() {
+    const bool swizzled = on_tensor_cores(params.kv.kv_dtype, params.kv.head_size);
+    launch(swizzled ? attention_kernel<T, true> : attention_kernel<T, false>, params, shape,
+           stream);
+  });
 }
 
 }  // namespace dak::cuda

@@ -269,9 +269,9 @@ __device__ inline bool arrive_last_piece(uint32_t* counter, int32_t count, int l
   return __shfl_sync(0xffffffffu, last, 0) != 0;
 }
 
-// What the unit's warp 0 does with the whole: the output itself, or a piece of it. Whoever brings
-// the last piece of a group of runs sums them up in order, and whoever the last group of a row the
-// groups: one warp would need 1 us for every few pieces of a long row.
+// What the unit's warp 0 does with the whole: the output itself, or a piece of it. The warp
+// that brings the last piece of a group of runs sums them up in order, and the one that brings the
+// last group of a row the groups: one warp would need 1 us for every few pieces of a long row.
 template <int kHeadSize>
 __device__ void finish_unit(const AttentionParams& p, const AttentionUnit& unit,
                             RunningSoftmax<kHeadSize>& state, int lane) {

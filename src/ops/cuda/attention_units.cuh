@@ -9,7 +9,8 @@ namespace dak::cuda {
 // The warps that share a unit; each takes every fourth half page of a run.
 inline constexpr int kUnitWarps = 4;
 inline constexpr int kPagesAtOnce = kUnitWarps / 2;
-inline constexpr int kHalfTokens = 32;  // of a page
+inline constexpr int32_t kUnitPageTokens = kKvPageTokens;
+inline constexpr int kHalfTokens = kUnitPageTokens / 2;
 
 // A unit's place, from its number.
 struct AttentionUnit {
@@ -91,8 +92,8 @@ class UnitCursor {
     if (p_.kv.window > 0 && unit.end > p_.kv.window) {
       unit.begin = unit.end - static_cast<int32_t>(p_.kv.window);
     }
-    unit.first_page = unit.begin / 64;
-    unit.last_page = (unit.end + 63) / 64;
+    unit.first_page = unit.begin / kUnitPageTokens;
+    unit.last_page = (unit.end + kUnitPageTokens - 1) / kUnitPageTokens;
     unit.split = 0;
     unit.splits = 1;
     unit.run_page = 0;

@@ -1,6 +1,7 @@
 // A reader's part in the congestion control of its link (kernels/link_window.cuh). A thread block
-// of attention has no threads to spare for it: whoever waits for a copy times it, and the window
-// tells each warp whether both of its copies, keys and values, may be in flight at a time, or one.
+// of attention has no threads to spare for it: the warp that waits for a copy times it, and the
+// window tells each warp whether both of its copies, keys and values, may be in flight at a time,
+// or one.
 #pragma once
 
 #include "kernels/link_window.cuh"

@@ -24,7 +24,7 @@ struct EmbeddingParams {
   int64_t m;
   int64_t cols;
   int32_t offset;
-  DType dtype;
+  Element dtype;
   bool add;
 };
 void launch_embedding(const EmbeddingParams& params, cudaStream_t stream);
@@ -37,7 +37,7 @@ struct NormParams {
   int64_t rows;
   int64_t cols;
   float epsilon;
-  DType out_dtype;
+  Element out_dtype;
 };
 void launch_norm(const NormParams& params, cudaStream_t stream);
 
@@ -79,7 +79,7 @@ struct NarrowParams {
   int64_t m;
   int64_t cols;
   int64_t out_stride;  // elements; what lies past `cols` is left alone
-  DType dtype;
+  Element dtype;
 };
 void launch_narrow(const NarrowParams& params, cudaStream_t stream);
 
@@ -90,9 +90,6 @@ struct KvRow {
   int32_t fresh;       // the sequence's tokens before this one were there before this pass
 };
 
-// kPageTokens of ops/attention.h, whose headers nvcc 13 cannot read (fmt's consteval checks).
-inline constexpr int64_t kKvPageTokens = 64;
-
 struct KvParams {
   std::byte* const* pages;  // each [2][kv_heads][kKvPageTokens][head_size] of kv_dtype
   const KvRow* rows;        // [m]
@@ -102,7 +99,7 @@ struct KvParams {
   int64_t head_size;
   int64_t window;  // 0: none
   float scale;
-  DType kv_dtype;
+  Element kv_dtype;
 };
 
 struct StoreKvParams {
@@ -133,13 +130,13 @@ struct AttentionParams {
   KvParams kv;
   const float* q;  // [m, heads, head_size]
   void* out;       // [m, heads, head_size] of out_dtype
-  DType out_dtype;
+  Element out_dtype;
   // On tensor cores only:
   int32_t group_tiles;  // of kTileHeads query heads for each KV head
   int32_t tiles;        // of those, that share what is read: a pass
   int32_t passes;
   int32_t tile_heads;  // query heads in the fullest tile
-  // Runs (kv_layout.h) by the tier that whoever takes them reads: [kMaxTiers] how many, then those
+  // Runs (kv_layout.h) by the tier that their readers read: [kMaxTiers] how many, then those
   // of tier 0, tier 1 and so on, as run_entry makes them. Null: every row is one run.
   const uint64_t* runs;
   int32_t piece_room;  // paged_attention.cuh: runs of a row

@@ -7,10 +7,13 @@
 
 namespace dak::cuda {
 
+// kPageTokens of ops/attention.h, whose headers nvcc 13 cannot read (fmt's consteval checks).
+inline constexpr int64_t kKvPageTokens = 64;
+
 // Head sizes and types that paged_attention.cuh multiplies with tensor cores. Their pages are
 // stored swizzled, whichever kernels read them.
-constexpr bool on_tensor_cores(DType kv_dtype, int64_t head_size) {
-  return kv_dtype != DType::kF32 &&
+constexpr bool on_tensor_cores(Element kv_dtype, int64_t head_size) {
+  return kv_dtype != Element::kF32 &&
          (head_size == 16 || head_size == 32 || head_size == 64 || head_size == 80 ||
           head_size == 96 || head_size == 128 || head_size == 256);
 }

@@ -39,6 +39,7 @@ class CudaTimer final : public OperationTimer {
   void mark(size_t kind) override { record(kind); }
 
   void record(size_t kind) {
+    backend_.enter();  // events are of the GPU that is current when they are made
     if (marks_.size() == events_.size()) {
       events_.push_back(nullptr);
       cuda_check(cudaEventCreate(&events_.back()));

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/math.h"
 #include "ops/cuda/backend.h"
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/prefill_attention.h"
@@ -29,14 +30,14 @@ struct MatmulInput {
 MatmulInput matmul_input(CudaBackend& backend, const Tensor& x, DType dtype) {
   const int64_t cols = x.dim(1);
   if (x.dtype == dtype && cols % 8 == 0) return {.data = x.data, .stride = cols};
-  const int64_t stride = (cols + 7) / 8 * 8;
+  const int64_t stride = round_up(cols, 8);
   auto* narrow = static_cast<std::byte*>(backend.scratch(bytes_of(dtype, x.dim(0) * stride)));
   launch_narrow({.x = x.f32(),
                  .out = narrow,
                  .m = x.dim(0),
                  .cols = cols,
                  .out_stride = stride,
-                 .dtype = dtype},
+                 .dtype = element_of(dtype, "matmul")},
                 backend.stream());
   return {.data = narrow, .stride = stride};
 }
@@ -62,7 +63,7 @@ void multiply_row_major(CudaBackend& backend, const Tensor& x, const TieredTenso
                          .out = out.data + bytes_of(out.dtype, row * out.dim(1)),
                          .m = rows,
                          .rows = w.rows,
-                         .out_dtype = out.dtype,
+                         .out_dtype = element_of(out.dtype, "matmul"),
                          .activation = epilogue.activation,
                          .gated = gated,
                          .add_to_output = epilogue.add_to_output},
@@ -282,7 +283,7 @@ KvParams kv_params(CudaBackend& backend, const AttentionConfig& config,
           .head_size = config.head_size,
           .window = config.window,
           .scale = config.scale,
-          .kv_dtype = config.kv_dtype};
+          .kv_dtype = element_of(config.kv_dtype, "attention")};
 }
 
 // Places for what rows of up to `pages` pages leave of their runs.
@@ -339,7 +340,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                                 .m = std::ssize(ids),
                                 .cols = table.cols,
                                 .offset = offset,
-                                .dtype = table.dtype,
+                                .dtype = element_of(table.dtype, "embedding"),
                                 .add = add},
                                backend.stream());
     return;
@@ -350,7 +351,7 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
                     .m = std::ssize(ids),
                     .cols = table.cols,
                     .offset = offset,
-                    .dtype = table.dtype,
+                    .dtype = element_of(table.dtype, "embedding"),
                     .add = add},
                    backend.stream());
 }
@@ -358,13 +359,13 @@ void look_up(OpContext& ctx, std::span<const int32_t> ids, CudaBackend::Slot slo
 // Tiles of query heads, shared out evenly over as few passes as there can be.
 void set_tiles(const AttentionConfig& config, AttentionParams& params) {
   const int64_t group = config.heads / config.kv_heads;
-  const int64_t tiles = (group + kTileHeads - 1) / kTileHeads;
+  const int64_t tiles = ceil_div(group, kTileHeads);
   const bool ring = takes_ring(config.heads, config.kv_heads);
   const int64_t most = ring ? most_pass_tiles(config.head_size) : tiles;
-  const int64_t passes = (tiles + most - 1) / most;
+  const int64_t passes = ceil_div(tiles, most);
   params.group_tiles = static_cast<int32_t>(tiles);
   params.passes = static_cast<int32_t>(passes);
-  params.tiles = static_cast<int32_t>((tiles + passes - 1) / passes);
+  params.tiles = static_cast<int32_t>(ceil_div(tiles, passes));
   params.tile_heads = static_cast<int32_t>(std::min<int64_t>(group, kTileHeads));
 }
 
@@ -386,7 +387,7 @@ void norm(OpContext& ctx, const Tensor& x, const float* weight, const float* bia
                           .rows = x.elements() / cols,
                           .cols = cols,
                           .epsilon = epsilon,
-                          .out_dtype = out.dtype};
+                          .out_dtype = element_of(out.dtype, "norm")};
   launch_norm(params, backend.stream());
 }
 
@@ -396,7 +397,7 @@ int64_t readings(const OpContext& ctx, const TieredTensor& weight, TierIndex tie
   if (weight.layout == WeightLayout::kRowMajor) return 1;
   if (ctx.cuda->is_wide(rows)) return 1;
   if (tier > 0 && ctx.cuda->prefetcher() != nullptr) return 1;
-  return (rows + kMaxSplitBatch - 1) / kMaxSplitBatch;
+  return ceil_div(rows, kMaxSplitBatch);
 }
 
 void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor& out,
@@ -520,7 +521,7 @@ void attend(CudaBackend& backend, const AttentionConfig& config,
   AttentionParams params{.kv = kv_params(backend, config, sequences, q.dim(0), seen),
                          .q = q.f32(),
                          .out = out.data,
-                         .out_dtype = out.dtype,
+                         .out_dtype = element_of(out.dtype, "attention"),
                          .group_tiles = 0,
                          .tiles = 0,
                          .passes = 0,
@@ -538,7 +539,7 @@ void attend(CudaBackend& backend, const AttentionConfig& config,
                          .overlap_previous = !waits,
                          .ahead = backend.gemm_sequence().next(backend.gemm_workspace())};
   if (backend.kernels() == KernelKind::kPlain ||
-      !on_tensor_cores(config.kv_dtype, config.head_size)) {
+      !on_tensor_cores(params.kv.kv_dtype, config.head_size)) {
     return launch_attention(params, backend.stream());
   }
   set_tiles(config, params);

@@ -118,9 +118,8 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
   if (lane == 0) {
     new (&loads) PageCursor(work, warp);
     loading = loads.advance();
-    // Pages of earlier passes are nobody's result: they may come while the kernels before still
-    // run.
-    early = loading && (loads.page() + 1) * 64 <= p.kv.rows[loads.unit().row].fresh;
+    // The kernels before write no pages of earlier passes: those may come while they still run.
+    early = loading && (loads.page() + 1) * kUnitPageTokens <= p.kv.rows[loads.unit().row].fresh;
     if (early) load(loads, 0);
     if (early) load(loads, 1);
   }
@@ -138,7 +137,7 @@ __global__ void __launch_bounds__(kUnitWarps * 32, AttentionShape<kHeadSize>::kB
                              unit.heads, p.kv.scale, lane, query);
     RunningSoftmax<kHeadSize> state;
     for (int32_t page = unit.first_page + warp / 2; page < unit.last_page; page += kPagesAtOnce) {
-      const int32_t first = page * 64 + warp % 2 * kHalfTokens;
+      const int32_t first = page * kUnitPageTokens + warp % 2 * kHalfTokens;
       const int begin = max(unit.begin - first, 0);
       const int end = min(unit.end - first, kHalfTokens);
       float weights[4][2];

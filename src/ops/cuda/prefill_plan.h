@@ -15,20 +15,21 @@
 //            them; readers bring items to a ring of slots in device memory
 //   state    what a tile's units leave for the next: as many slots as a group has tiles, or more
 //
-// A unit waits for earlier ones alone (the state of its tile, the ring's slots), so whoever holds
-// the earliest unfinished unit can go on: nothing is ever stuck.
+// A unit waits for earlier ones alone (the state of its tile, the ring's slots), so the
+// thread block with the earliest unfinished unit can go on: nothing is ever stuck.
 #pragma once
 
 #include <cstdint>
 
 #include "memory/tier.h"
+#include "ops/cuda/kv_layout.h"
 
 namespace dak::cuda {
 
 inline constexpr int kPrefillTileRows = 128;
 inline constexpr int kPrefillTokens = 128;  // of keys and values at a time: two pages
 inline constexpr int kPrefillSegmentTokens = 8192;
-inline constexpr int kPrefillSegmentPages = kPrefillSegmentTokens / 64;
+inline constexpr int kPrefillSegmentPages = kPrefillSegmentTokens / kKvPageTokens;
 // Sequences with so many query rows go this way, whatever else is in the batch.
 inline constexpr int64_t kPrefillLeastRows = 16;
 inline constexpr int64_t kPrefillRingBytes = int64_t{32} << 20;

@@ -3,14 +3,13 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/math.h"
 
 namespace dak::cuda {
 namespace {
 
 constexpr int64_t kFewRemote = 8;     // a smaller share of pages is no reason to make groups
 constexpr int64_t kRemoteGroups = 4;  // of KV heads, at least, where there are more remote pages
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The first token that the row of token `token` sees.
 int64_t begin_of(const AttentionConfig& config, int64_t token) {

@@ -7,7 +7,7 @@
 //   next             fills the ring with half pages (_filler.cuh)
 //   the last         readers: times the arrivals and controls the window; others: brings remote
 //                    weights to the GEMMs that come next (_ahead.cuh)
-// So nobody who multiplies waits for a list, an address, a counter or a fence; when each warp did
+// So no warp that multiplies waits for a list, an address, a counter or a fence; when each warp did
 // all of it for itself, three quarters of its time went into that. Every sum's order follows from
 // the row's token index, whatever the batch and the placement.
 //

@@ -1,8 +1,8 @@
-// Who fills attention's ring, and who times what comes over a link.
+// The warps that fill attention's ring and that time what comes over a link.
 //
-// One warp fills stages in the order of units, far ahead of those who multiply, so that memory is
-// not idle while a unit ends and the next begins. Pages of earlier passes are nobody's result: they
-// come while the kernels before still run; queries and the rest after them.
+// One warp fills stages in the order of units, far ahead of those that multiply, so that memory is
+// not idle while a unit ends and the next begins. The kernels before write no pages of earlier
+// passes: those come while they still run; queries and the rest after them.
 #pragma once
 
 #include "kernels/ptx/bulk_copy.cuh"

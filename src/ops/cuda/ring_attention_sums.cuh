@@ -1,5 +1,5 @@
 // Attention's sums: what warps leave of a part, parts of a run, runs of a row, always in that order
-// and each with its neighbours in theirs, whoever computed them.
+// and each with its neighbours in theirs, whichever warps computed them.
 //
 // The warps that do so have the unit's values shared out among them: lane l of warp w takes values
 // 4 (32 (kMergeWarps i + w) + l) .. + 3 of [heads, head_size], i = 0, 1, .., and every warp has its
@@ -127,11 +127,11 @@ __device__ inline bool arrive_last(const MergePlace& place, int32_t counter, int
   return __shfl_sync(0xffffffffu, last, 0) != 0;
 }
 
-// What several thread blocks have of a row is summed up by whoever brings the last piece: the parts
-// of a run, the runs of a group, the groups. False: others are still to come. It has to be quick:
-// whoever is late does it and so comes later still, round after round. (With
-// four pieces on their way at a time one sequence of 131,072 tokens, 4 heads to a KV head, took
-// 0.202 ms, with all of a group 0.190; HBM needs 0.119.)
+// What several thread blocks have of a row is summed up by the one that brings the last piece: the
+// parts of a run, the runs of a group, the groups. False: others are still to come. It has to be
+// quick: the latest does it and so comes later still, round after round. (With four pieces on their
+// way at a time one sequence of 131,072 tokens, 4 heads to a KV head, took 0.202 ms, with all of a
+// group 0.190; HBM needs 0.119.)
 template <int kHeadSize>
 __device__ bool sum_row(const AttentionParams& p, const AttentionUnit& unit,
                         const MergePlace& place, MergeState<kHeadSize>& state) {

@@ -117,7 +117,7 @@ __device__ void add_keys(const uint32_t (&query)[AttentionShape<kHeadSize>::kSte
   }
   most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
   most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-  // A half without a token that is seen is nobody's.
+  // A half without a token that is seen adds nothing.
   const float shrink = ptx::exp2_approx(state.most - most);
   const bool grew = __any_sync(0xffffffffu, most > state.most);
   state.most = most;

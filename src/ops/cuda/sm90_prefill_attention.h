@@ -11,7 +11,7 @@ struct PrefillParams {
   KvParams kv;     // `rows` and `m` are not read
   const float* q;  // [m, heads, head_size]
   void* out;       // [m, heads, head_size] of out_dtype
-  DType out_dtype;
+  Element out_dtype;
   PrefillPlan plan;
   PrefillCounters* counters;
   std::byte* ring;  // [slots][2 (keys, values)][kKvPageTokens][head_size]

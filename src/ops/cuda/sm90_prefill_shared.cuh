@@ -7,6 +7,7 @@
 #include "kernels/ptx/sync.cuh"
 #include "kernels/ptx/wgmma.cuh"
 #include "kernels/ring.cuh"
+#include "memory/weight_layout.h"
 #include "ops/cuda/prefill_units.h"
 #include "ops/cuda/sm90_prefill_attention.h"
 
@@ -28,14 +29,14 @@ struct PrefillShape {
   static constexpr uint32_t kQueryBytes = kPrefillTileRows * kHeadSize * 2;
   static constexpr int kStages = kHeadSize <= 64 ? 4 : kHeadSize <= 96 ? 3 : 2;
   // A reader's copy: a whole, half or quarter of a page's keys or values.
-  static constexpr uint32_t kCopyBytes = kPageBytes <= 8192 ? kPageBytes : kPageBytes / 2;
+  static constexpr uint32_t kCopyBytes = kPageBytes <= kChunkBytes ? kPageBytes : kPageBytes / 2;
   static constexpr uint32_t kItemCopies = 2 * kPageBytes / kCopyBytes;
   static constexpr int kThreads = 3 * 128;  // producers, and two warpgroups with half a tile each
   static constexpr uint32_t kControlBytes = 1024;
   static constexpr uint32_t kSharedBytes =
       2 * kQueryBytes + kStages * 2 * kTileBytes + kCopyBytes + kControlBytes + 1024;
   static_assert(kSharedBytes <= 227 * 1024);
-  static_assert(kTileBytes % 1024 == 0 && kQueryBytes % 2048 == 0 && kCopyBytes <= 8192);
+  static_assert(kTileBytes % 1024 == 0 && kQueryBytes % 2048 == 0 && kCopyBytes <= kChunkBytes);
 };
 
 template <typename Shape>

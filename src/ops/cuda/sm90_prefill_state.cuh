@@ -87,11 +87,11 @@ __device__ void store_outputs(const PrefillParams& p, const PrefillUnit& unit,
                               : float4{mine[0], mine[1], other[0], other[1]};
       if (!exists) continue;
       const int64_t place = at + (odd ? n + 1 : n) * 8 + lane % 4 / 2 * 4;
-      if (p.out_dtype == DType::kF32) {
+      if (p.out_dtype == Element::kF32) {
         *reinterpret_cast<float4*>(static_cast<float*>(p.out) + place) = four;
       } else {
         uint2 packed;
-        if (p.out_dtype == DType::kBF16) {
+        if (p.out_dtype == Element::kBF16) {
           packed = {pack<__nv_bfloat16>(four.x, four.y), pack<__nv_bfloat16>(four.z, four.w)};
         } else {
           packed = {pack<__half>(four.x, four.y), pack<__half>(four.z, four.w)};
@@ -109,7 +109,7 @@ __device__ void finish_unit(const PrefillParams& p, const PrefillUnit& unit,
                             uint32_t barrier) {
   if (unit.state < 0) return store_outputs<kHeadSize>(p, unit, state, half, thread);
   uint32_t* progress = prefill_progress(p) + unit.state * 2 + half;
-  if (thread == 0) {  // the segment before, or whoever had the slot
+  if (thread == 0) {  // the segment before, or the unit that had the slot
     while (ptx::load_acquire(progress) != unit.progress) ptx::sleep_ns(100);
   }
   ptx::named_barrier(barrier, 128);

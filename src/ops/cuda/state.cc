@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "kernels/cuda_check.h"
 #include "ops/cuda/sampling.h"
 
@@ -12,8 +13,6 @@ namespace {
 
 constexpr int64_t kRingBytes = int64_t{4} << 20;
 constexpr int64_t kAlignment = 256;
-
-int64_t round_up(int64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
 // Before any member allocates: they take the current device's memory.
 int chosen(int ordinal) {
@@ -50,7 +49,7 @@ LinkStatus link_status(const CudaBackend& backend, TierIndex tier) {
 void set_fixed_window(CudaBackend& backend, TierIndex tier, int64_t window_bytes) {
   if (backend.kernels() == KernelKind::kPlain) {
     throw_unsupported("--window", {}, std::to_string(window_bytes), "the plain kernels have none",
-                      "leave it away");
+                      "omit it");
   }
   backend.enter();
   backend.links().set_fixed_window(tier, window_bytes);
@@ -253,7 +252,7 @@ CudaBackend::StepState CudaBackend::step_state(int64_t m) {
 // A piece of the pinned ring. Coming round to its start waits for the stream, so that no piece is
 // written to while a copy from it is pending.
 std::byte* CudaBackend::pinned_for(int64_t size_bytes) {
-  const int64_t need = round_up(size_bytes);
+  const int64_t need = round_up(size_bytes, kAlignment);
   if (ring_.used + need > ring_.size_bytes) {
     cuda_check(cudaStreamSynchronize(stream_));
     if (need > ring_.size_bytes) ring_ = make_pinned(2 * need);
@@ -276,7 +275,7 @@ std::byte* CudaBackend::upload_bytes(size_t slot, std::span<const std::byte> byt
     if (size > uploaded.device.size_bytes()) {
       uploaded.host.clear();
       cuda_check(cudaStreamSynchronize(stream_));  // kernels may still read the old one
-      uploaded.device = DeviceBuffer(2 * round_up(size));
+      uploaded.device = DeviceBuffer(2 * round_up(size, kAlignment));
       if (slot < kKvPages) ++generation_;
     }
     std::byte* staged = pinned_for(size);
@@ -295,7 +294,7 @@ void CudaBackend::reserve_slot(Slot slot, int64_t size_bytes) {
   require(!recording_, "an input's place grows while a graph is recorded");
   cuda_check(cudaStreamSynchronize(stream_));  // kernels may still read the old one
   uploaded.host.clear();
-  uploaded.device = DeviceBuffer(round_up(size_bytes));
+  uploaded.device = DeviceBuffer(round_up(size_bytes, kAlignment));
   ++generation_;
 }
 

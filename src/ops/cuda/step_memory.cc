@@ -83,7 +83,7 @@ void reserve_decode_graphs(OpContext& ctx, const AttentionConfig& config, int64_
   backend.reserve_step_tables(
       {.rows = sequences, .layers = config.layers, .pages = config.table_pages});
   if (backend.kernels() == KernelKind::kPlain ||
-      !cuda::on_tensor_cores(config.kv_dtype, config.head_size)) {
+      !cuda::on_tensor_cores(element_of(config.kv_dtype, "attention"), config.head_size)) {
     return;
   }
   const int64_t cut_rows = cuda::most_cut_rows(sequences, rows, config.table_pages);

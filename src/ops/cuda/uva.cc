@@ -65,6 +65,8 @@ const UvaMatmul::Prepared& UvaMatmul::prepared(const Shape& shape) {
   if (made.chosen) return made;
   require(made.desc == nullptr, "cuBLASLt refused this shape before");
   const auto& [rows, cols, x_stride, m, dtype] = shape;
+  if (dtype != DType::kF16 && dtype != DType::kBF16)
+    refuse_dtype("cuBLASLt", dtype, "f16 and bf16");
   const cudaDataType_t type = dtype == DType::kF16 ? CUDA_R_16F : CUDA_R_16BF;
   check(lt_.desc_create(&made.desc, cublas::kCompute32F, CUDA_R_32F), "description");
   check(lt_.desc_set(made.desc, cublas::kDescTransposeA, &cublas::kTranspose,

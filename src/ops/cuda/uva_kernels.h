@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/activation.h"
 #include "base/dtype.h"
-#include "ops/activation.h"
 
 namespace dak::cuda {
 
@@ -19,7 +19,7 @@ struct UvaEpilogueParams {
   void* out;          // [m, rows], or [m, rows / 2] if gated, of out_dtype
   int64_t m;
   int64_t rows;
-  DType out_dtype;
+  Element out_dtype;
   Activation activation;
   bool gated;  // rows alternate 8 of gate, 8 of up (gated_source_row in ops/matmul.h)
   bool add_to_output;
@@ -34,7 +34,7 @@ struct RowMajorEmbeddingParams {
   int64_t m;
   int64_t cols;
   int32_t offset;
-  DType dtype;
+  Element dtype;
   bool add;
 };
 void launch_row_major_embedding(const RowMajorEmbeddingParams& params, cudaStream_t stream);

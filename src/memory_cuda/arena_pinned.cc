@@ -4,10 +4,10 @@
 #include <array>
 
 #include "base/units.h"
-#include "memory/arena_cuda.h"
 #include "memory/host_pages.h"
 #include "memory/numa.h"
-#include "memory/slab_arena.h"
+#include "memory_cuda/arenas.h"
+#include "memory_cuda/slab_arena.h"
 
 namespace dak {
 namespace {

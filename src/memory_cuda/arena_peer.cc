@@ -1,8 +1,8 @@
 #include <cuda_runtime_api.h>
 
 #include "base/units.h"
-#include "memory/arena_cuda.h"
-#include "memory/slab_arena.h"
+#include "memory_cuda/arenas.h"
+#include "memory_cuda/slab_arena.h"
 
 namespace dak {
 namespace {

@@ -1,5 +1,5 @@
 #include "base/error.h"
-#include "memory/arena_cuda.h"
+#include "memory_cuda/arenas.h"
 
 namespace dak {
 namespace {

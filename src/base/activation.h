@@ -1,3 +1,4 @@
+// The function that a product applies to its sums before it stores them.
 #pragma once
 
 #include <cstdint>

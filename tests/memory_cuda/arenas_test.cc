@@ -1,7 +1,7 @@
 // On a GPU: its random numbers are the CPU's, bit for bit, in its own memory and in pinned memory.
-#include "support/cuda.h"
-
 #include "memory/random_values.h"
+#include "support/cuda.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -55,13 +55,7 @@ TEST_F(CudaMemory, RandomValuesHaveTheCpusBits) {
 }
 
 void expect_no_peer(int peer, const std::string& reason) {
-  try {
-    open_peer(0, peer);
-    FAIL() << "GPU " << peer << " was opened";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
-    EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
-  }
+  EXPECT_TRUE(test::throws_error(ErrorCode::kUnsupported, reason, [&] { open_peer(0, peer); }));
 }
 
 TEST_F(CudaMemory, APeerThatCannotBeIsRefused) {

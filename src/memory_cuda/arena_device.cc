@@ -7,8 +7,8 @@
 #include <mutex>
 
 #include "base/units.h"
-#include "memory/arena_cuda.h"
-#include "memory/slab_arena.h"
+#include "memory_cuda/arenas.h"
+#include "memory_cuda/slab_arena.h"
 
 namespace dak {
 namespace {
