@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -33,13 +34,7 @@ bool has(const std::string& text, std::string_view part) {
 
 template <typename Call>
 void expect_refusal(ErrorCode code, const std::vector<std::string>& parts, const Call& call) {
-  try {
-    call();
-    ADD_FAILURE() << parts.front() << " was taken";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    for (const std::string& part : parts) EXPECT_TRUE(has(error.what(), part)) << error.what();
-  }
+  EXPECT_TRUE(test::throws_error(code, parts, call));
 }
 
 TEST(SelectDevice, TheCpuOnRequestIsNotCommented) {

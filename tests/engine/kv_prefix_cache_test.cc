@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -121,7 +122,8 @@ TEST_F(PrefixCache, PagesInUseAreNeverGivenUp) {
   Sequence a;
   run(a, "", tokens);
   Sequence b;
-  EXPECT_THROW(run(b, "", tokens_of(4 * kPageTokens, 1000)), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "KV cache: has room for",
+                                 [&] { run(b, "", tokens_of(4 * kPageTokens, 1000)); }));
   EXPECT_EQ(b.hold.page_count(), 0);
   EXPECT_EQ(cache_.free_pages(), 3);
   b.place.reset();
@@ -180,7 +182,8 @@ TEST_F(PrefixCache, SharedPagesMoveInEveryTable) {
   EXPECT_GT(b.hold.version, version);
   end(a);
   b.hold.tokens = 0;
-  EXPECT_THROW(cache_.reserve(b.hold, 1), Error) << "a shared page would be written";
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "KV cache: a shared page would be written",
+                                 [&] { cache_.reserve(b.hold, 1); }));
   b.hold.tokens = 2 * kPageTokens;
   end(b);
 }

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "engine/kv_prefix_cache.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -95,7 +96,8 @@ class World {
     const int64_t need = kv_pages_for(past + count) - s.hold.page_count();
     const int64_t kept = prefixes_->pages();
     if (need > cache_->free_pages() + cache_->cold_pages()) {
-      EXPECT_THROW(cache_->reserve(s.hold, past + count), Error);
+      EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "KV cache: has room for",
+                                     [&] { cache_->reserve(s.hold, past + count); }));
       return;
     }
     cache_->reserve(s.hold, past + count);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -74,11 +75,21 @@ TEST_F(SessionTest, StopsWhenTheContextIsFull) {
 
 TEST_F(SessionTest, RefusesWhatCannotRun) {
   Session session(*engine_);
-  EXPECT_THROW(session.generate({.prompt = {}}), Error);
-  EXPECT_THROW(session.generate({.prompt = tokens_of(200)}), Error);
-  EXPECT_THROW(session.generate({.prompt = {1, 100000}}), Error);
-  EXPECT_THROW(session.generate({.prompt = {-1}}), Error);
-  EXPECT_THROW(session.generate({.prompt = {1}, .stop = {""}}), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "prompt: is empty",
+                                 [&] { session.generate({.prompt = {}}); }));
+  EXPECT_TRUE(
+      test::throws_error(ErrorCode::kInvalidArgument,
+                         "prompt: length '200 tokens': does not fit the context of 200 tokens",
+                         [&] { session.generate({.prompt = tokens_of(200)}); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 "prompt: token '100000': is outside the model's vocabulary", [&] {
+                                   session.generate({.prompt = {1, 100000}});
+                                 }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 "prompt: token '-1': is outside the model's vocabulary",
+                                 [&] { session.generate({.prompt = {-1}}); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "sampling: stop: is empty",
+                                 [&] { session.generate({.prompt = {1}, .stop = {""}}); }));
   // And still works.
   EXPECT_EQ(
       std::ssize(session.generate({.prompt = {1, 2}, .max_tokens = 3, .ignore_eos = true}).tokens),

@@ -7,6 +7,7 @@
 #include "engine/device.h"
 #include "hardware/presets.h"
 #include "memory/numa.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -14,24 +15,18 @@ namespace {
 constexpr int64_t kGiB = int64_t{1} << 30;
 
 std::string refusal(std::string_view text) {
-  try {
-    parse_tiers(text, "--tiers");
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    EXPECT_NE(std::string(error.what()).find("--tiers"), std::string::npos) << error.what();
-    return error.what();
-  }
-  return "accepted";
+  const std::optional<Error> error = test::error_of([&] { parse_tiers(text, "--tiers"); });
+  if (!error) return "accepted";
+  EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(test::has_words(error->what(), "--tiers"));
+  return error->what();
 }
 
 std::string refusal(const std::function<void()>& choose, ErrorCode code) {
-  try {
-    choose();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    return error.what();
-  }
-  return "accepted";
+  const std::optional<Error> error = test::error_of(choose);
+  if (!error) return "accepted";
+  EXPECT_EQ(error->code(), code) << error->what();
+  return error->what();
 }
 
 TEST(Tiers, AreRead) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 
@@ -134,17 +135,7 @@ struct SafetensorsImage {
 // of `parts`.
 inline void expect_error(const std::function<void()>& open, ErrorCode code,
                          const std::vector<std::string>& parts) {
-  try {
-    open();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    const std::string_view message = error.what();
-    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << message;
-    EXPECT_EQ(message.find('\n'), std::string_view::npos) << message;
-    for (const std::string& part : parts) {
-      EXPECT_NE(message.find(part), std::string_view::npos) << part << " not in: " << message;
-    }
-  }
+  EXPECT_TRUE(test::throws_error(code, parts, open));
 }
 
 }  // namespace dak

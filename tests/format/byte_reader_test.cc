@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "byte_images.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -42,10 +43,16 @@ TEST(ByteReader, CountsAreBoundedByWhatRemains) {
   };
   EXPECT_EQ(count(16, 4, 1000), 16);
   EXPECT_EQ(count(0, 4, 1000), 0);
-  EXPECT_THROW(count(17, 4, 1000), Error);
-  EXPECT_THROW(count(~uint64_t{0}, 1, 1000), Error);
-  EXPECT_THROW(count(uint64_t{1} << 63, 8, 1000), Error);
-  EXPECT_THROW(count(16, 4, 15), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt,
+                                 "memory: count '17': does not fit in the 64 bytes that follow it",
+                                 [&] { count(17, 4, 1000); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt, "does not fit in the 64 bytes",
+                                 [&] { count(~uint64_t{0}, 1, 1000); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt, "does not fit in the 64 bytes",
+                                 [&] { count(uint64_t{1} << 63, 8, 1000); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt,
+                                 "count '16': is more than the 15 that dak accepts",
+                                 [&] { count(16, 4, 15); }));
 }
 
 }  // namespace

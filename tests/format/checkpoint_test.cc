@@ -9,6 +9,7 @@
 
 #include "byte_images.h"
 #include "format/dequantise.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -87,12 +88,16 @@ TEST(Checkpoint, MisuseIsAnErrorAndNotAnOverread) {
   std::vector<float> out(4);
   const StoredTensor& tensor = *checkpoint.find("w");
   EXPECT_EQ(checkpoint.find("v"), nullptr);
-  EXPECT_THROW(checkpoint.read_rows(tensor, 4, 1, out), Error);
-  EXPECT_THROW(checkpoint.read_rows(tensor, -1, 1, out), Error);
-  EXPECT_THROW(checkpoint.read_rows(tensor, 0, 2, out), Error);
-  EXPECT_THROW(
-      one_file(path, {tensor_at("w", DType::kF32, {1}, 0), tensor_at("w", DType::kF32, {1}, 4)}),
-      Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "read_rows: rows outside the tensor",
+                                 [&] { checkpoint.read_rows(tensor, 4, 1, out); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "read_rows: rows outside the tensor",
+                                 [&] { checkpoint.read_rows(tensor, -1, 1, out); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "read_rows: size of `out`",
+                                 [&] { checkpoint.read_rows(tensor, 0, 2, out); }));
+  EXPECT_TRUE(
+      test::throws_error(ErrorCode::kCorrupt, {path.string(), "tensor 'w': is listed twice"}, [&] {
+        one_file(path, {tensor_at("w", DType::kF32, {1}, 0), tensor_at("w", DType::kF32, {1}, 4)});
+      }));
 }
 
 // The file shrank after it was opened, or a caller made the tensor up.

@@ -6,6 +6,7 @@
 
 #include "byte_images.h"
 #include "format/safetensors.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -166,13 +167,16 @@ TEST(SafetensorsDamage, TruncationSweep) {
   const std::string bytes = valid_image().bytes();
   const TemporaryFolder folder;
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
-    folder.write(kFile, std::string_view(bytes).substr(0, cut));
-    EXPECT_THROW(open_safetensors(folder.path()), Error) << cut;
+    const auto path = folder.write(kFile, std::string_view(bytes).substr(0, cut));
+    EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt, path.string(), [&] {
+      open_safetensors(folder.path());
+    })) << cut;
   }
   folder.write(kFile, bytes);
   EXPECT_NO_THROW(open_safetensors(folder.path()));
   folder.write(kFile, bytes + "x");
-  EXPECT_THROW(open_safetensors(folder.path()), Error);
+  EXPECT_TRUE(
+      test::throws_error(ErrorCode::kCorrupt, kFile, [&] { open_safetensors(folder.path()); }));
 }
 
 TEST(SafetensorsDamage, EveryByteChanged) {

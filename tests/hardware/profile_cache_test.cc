@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "hardware/presets.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -113,7 +114,8 @@ TEST_F(ProfileCache, ADamagedFileIsSaidAndIgnored) {
 TEST_F(ProfileCache, AFileThatCannotBeWrittenIsAnError) {
   fs::create_directories(folder_);
   std::ofstream(folder_ / "dak") << "a file where a folder should be";
-  EXPECT_THROW(save_profile(profile_, profile_cache_file(key_)), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kIo, (folder_ / "dak").string(),
+                                 [&] { save_profile(profile_, profile_cache_file(key_)); }));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -217,13 +218,17 @@ TEST(GemmSchedule, NeverWaitsForItselfInTheSmallestRing) {
 TEST(GemmSchedule, RefusesWhatIsInconsistent) {
   TieredTensor weight = weight_of(128, 128, {0, 1});
   weight.blocks.pop_back();
-  EXPECT_THROW(make_gemm_schedule(weight), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 "row blocks '1': contradict its number of rows",
+                                 [&] { make_gemm_schedule(weight); }));
   weight = weight_of(128, 128, {0, 1});
   weight.dtype = DType::kF32;
-  EXPECT_THROW(make_gemm_schedule(weight), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "dtype 'f32': must be bf16 or f16",
+                                 [&] { make_gemm_schedule(weight); }));
   weight = weight_of(128, 128, {0, 1});
   weight.blocks[1].data = nullptr;
-  EXPECT_THROW(make_gemm_schedule(weight), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "row block: has no address",
+                                 [&] { make_gemm_schedule(weight); }));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "support/throws_error.h"
 #include "tests/ops/support.h"
 
 namespace dak::test {
@@ -297,20 +298,37 @@ TEST(Attention, RejectsWhatCannotBe) {
   KvSequence s = cache.sequences[0];
   EXPECT_NO_THROW(run(config, s));
   s.past = 63;  // needs a second page
-  EXPECT_THROW(run(config, s), Error);
-  EXPECT_THROW(store_kv(ctx, config, {&s, 1}, kv.tensor(), kv.tensor()), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "attention: a sequence has too few KV pages",
+                                 [&] { run(config, s); }));
+  EXPECT_TRUE(
+      test::throws_error(ErrorCode::kInternal, "attention: a sequence has too few KV pages", [&] {
+        store_kv(ctx, config, {&s, 1}, kv.tensor(), kv.tensor());
+      }));
   s = cache.sequences[0];
   s.first_row = 1;
-  EXPECT_THROW(run(config, s), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal,
+                                 "attention: a sequence's rows are outside the batch",
+                                 [&] { run(config, s); }));
   s = cache.sequences[0];
-  for (auto change :
-       {+[](AttentionConfig& c) { c.kv_heads = 3; }, +[](AttentionConfig& c) { c.head_size = 12; },
-        +[](AttentionConfig& c) { c.kv_dtype = DType::kQ4_0; },
-        +[](AttentionConfig& c) { c.window = -1; }}) {
+  const auto refused = [&](const char* words, const auto& change) {
     AttentionConfig wrong = config;
     change(wrong);
-    EXPECT_THROW(run(wrong, s), Error);
-  }
+    EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, words, [&] { run(wrong, s); }));
+  };
+  refused("attention: kv_heads must divide heads", [](AttentionConfig& c) { c.kv_heads = 3; });
+  refused("attention: tensors must be f32 [m, heads, head_size]",
+          [](AttentionConfig& c) { c.head_size = 16 + 8; });
+  refused("attention: the cache must be f32, f16 or bf16",
+          [](AttentionConfig& c) { c.kv_dtype = DType::kQ4_0; });
+  refused("attention: negative window", [](AttentionConfig& c) { c.window = -1; });
+  AttentionConfig odd = config;
+  odd.head_size = 12;
+  const Guarded odd_q({2, 4, 12}, 1.0f);
+  const Guarded odd_out({2, 4, 12});
+  EXPECT_TRUE(
+      test::throws_error(ErrorCode::kInternal, "attention: head_size must be a multiple of 8", [&] {
+        attention(ctx, odd, {&s, 1}, odd_q.tensor(), odd_out.tensor());
+      }));
 }
 
 }  // namespace

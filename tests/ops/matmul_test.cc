@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "support/throws_error.h"
 #include "tests/ops/support.h"
 
 namespace dak::test {
@@ -216,14 +217,22 @@ TEST(Matmul, RejectsShapesThatDisagree) {
   const Guarded wrong_x({2, 31}, 1.0f);
   const Guarded out({2, 64});
   const Guarded wrong_out({3, 64});
-  EXPECT_THROW(matmul(machine.ctx, wrong_x.tensor(), weight.tensor, out.tensor()), Error);
-  EXPECT_THROW(matmul(machine.ctx, x.tensor(), weight.tensor, wrong_out.tensor()), Error);
-  EXPECT_THROW(
-      matmul_gated(machine.ctx, x.tensor(), weight.tensor, out.tensor(), Activation::kSilu), Error);
+  EXPECT_TRUE(test::throws_error(
+      ErrorCode::kInternal, "matmul: columns of x and of the weight differ",
+      [&] { matmul(machine.ctx, wrong_x.tensor(), weight.tensor, out.tensor()); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "matmul: rows of x and of out differ", [&] {
+    matmul(machine.ctx, x.tensor(), weight.tensor, wrong_out.tensor());
+  }));
+  EXPECT_TRUE(test::throws_error(
+      ErrorCode::kInternal, "matmul: columns of out and rows of the weight differ", [&] {
+        matmul_gated(machine.ctx, x.tensor(), weight.tensor, out.tensor(), Activation::kSilu);
+      }));
   TieredTensor short_weight = weight.tensor;
   short_weight.rows = 65;
   const Guarded out65({2, 65});
-  EXPECT_THROW(matmul(machine.ctx, x.tensor(), short_weight, out65.tensor()), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "matmul: the weight lacks row blocks", [&] {
+    matmul(machine.ctx, x.tensor(), short_weight, out65.tensor());
+  }));
 }
 
 TEST(Matmul, NanInWeightReachesItsOutputAlone) {

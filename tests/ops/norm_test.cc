@@ -1,5 +1,6 @@
 #include "ops/norm.h"
 
+#include "support/throws_error.h"
 #include "tests/ops/support.h"
 
 namespace dak::test {
@@ -93,9 +94,14 @@ TEST(Norm, RejectsShapesThatDisagree) {
   const Guarded x({2, 8}, 1.0f);
   const Guarded out({8, 2});
   const std::vector<float> weight(8, 1.0f);
-  EXPECT_THROW(rms_norm(ctx, x.tensor(), weight.data(), 1e-5f, out.tensor()), Error);
-  EXPECT_THROW(rms_norm(ctx, x.tensor(), nullptr, 1e-5f, x.tensor()), Error);
-  EXPECT_THROW(layer_norm(ctx, x.tensor(), weight.data(), nullptr, 1e-5f, x.tensor()), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "norm: shapes of x and out differ", [&] {
+    rms_norm(ctx, x.tensor(), weight.data(), 1e-5f, out.tensor());
+  }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "rms_norm: no weight",
+                                 [&] { rms_norm(ctx, x.tensor(), nullptr, 1e-5f, x.tensor()); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "layer_norm: no weight or no bias", [&] {
+    layer_norm(ctx, x.tensor(), weight.data(), nullptr, 1e-5f, x.tensor());
+  }));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "support/throws_error.h"
 #include "tests/ops/support.h"
 
 namespace dak::test {
@@ -118,7 +119,9 @@ TEST(Rope, DivisorsOfGguf) {
   EXPECT_FLOAT_EQ(f.inverse[0], 1.0f);
   EXPECT_FLOAT_EQ(f.inverse[1], 0.01f / 8.0f);
   config.frequency_divisors.push_back(1.0f);
-  EXPECT_THROW(rope_frequencies(config), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal,
+                                 "rope: one frequency divisor per pair of rotary dimensions",
+                                 [&] { rope_frequencies(config); }));
 }
 
 TEST(Rope, RejectsShapesThatDisagree) {
@@ -128,9 +131,14 @@ TEST(Rope, RejectsShapesThatDisagree) {
   const Guarded x({2, 1, 8}, 1.0f);
   const RopeFrequencies wide = rope_frequencies({.rotary_dims = 16});
   const RopeFrequencies right = rope_frequencies({.rotary_dims = 8});
-  EXPECT_THROW(rope(ctx, std::vector<int32_t>{0, 1}, wide, x.tensor()), Error);
-  EXPECT_THROW(rope(ctx, std::vector<int32_t>{0}, right, x.tensor()), Error);
-  EXPECT_THROW(rope_frequencies({.rotary_dims = 7}), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal,
+                                 "rope: more rotary dimensions than the head has", [&] {
+                                   rope(ctx, std::vector<int32_t>{0, 1}, wide, x.tensor());
+                                 }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "rope: one position per row of x",
+                                 [&] { rope(ctx, std::vector<int32_t>{0}, right, x.tensor()); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInternal, "rope: rotary dimensions must be even",
+                                 [&] { rope_frequencies({.rotary_dims = 7}); }));
 }
 
 }  // namespace

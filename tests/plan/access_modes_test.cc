@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "plan/planner.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -76,7 +77,9 @@ TEST(PrefetchPlan, BuffersAreInsideTheBudgetWhateverItIs) {
         std::uniform_int_distribution(request.fixed.total_bytes(), most + 1000)(random);
     request.local_budget_bytes = budget;
     if (budget < all_remote.bytes_in(0)) {
-      EXPECT_THROW(plan_uniform(request), Error);
+      EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted,
+                                     {"--local-budget", "is too small"},
+                                     [&] { plan_uniform(request); }));
       continue;
     }
     ++planned;
@@ -123,16 +126,9 @@ TEST(PrefetchPlan, TheSmallestBudgetWorksAndOneByteLessDoesNot) {
     request.local_budget_bytes = smallest;
     EXPECT_LE(plan_uniform(request).bytes_in(0), smallest);
     request.local_budget_bytes = smallest - 1;
-    try {
-      plan_uniform(request);
-      FAIL();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
-      EXPECT_NE(
-          std::string(error.what()).find("at least --local-budget " + std::to_string(smallest)),
-          std::string::npos)
-          << error.what();
-    }
+    EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted,
+                                   "at least --local-budget " + std::to_string(smallest),
+                                   [&] { plan_uniform(request); }));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "plan/bound.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -112,14 +113,8 @@ TEST(Planner, TooSmallABudgetNamesTheSmallestThatWorks) {
   request.fixed = {
       .vector_bytes = 1000, .kv_bytes = 2000, .kv_tokens = 7, .activation_bytes = 3000};
   request.local_budget_bytes = 5999;
-  try {
-    plan_uniform(request);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
-    EXPECT_NE(std::string(error.what()).find("at least --local-budget 6000"), std::string::npos)
-        << error.what();
-  }
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, "at least --local-budget 6000",
+                                 [&] { plan_uniform(request); }));
   request.local_budget_bytes = 6000;
   EXPECT_EQ(plan_uniform(request).weight_bytes_in(0), 0);
 }
@@ -220,8 +215,13 @@ TEST(Planner, RemoteTiersTooSmallIsAnErrorWithABudgetThatWorks) {
   const int64_t block = request.operands[0].block_bytes();
   request.tiers = two_tiers(2 * block);
   request.local_budget_bytes = 5 * block;
-  EXPECT_THROW(plan_uniform(request), Error);
-  request.local_budget_bytes = 8 * block;
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted,
+                                 {"remote tiers: are 24.0 KiB too small",
+                                  "at least --local-budget " + std::to_string(9 * block)},
+                                 [&] { plan_uniform(request); }));
+  request.local_budget_bytes = 9 * block;
+  EXPECT_LE(plan_uniform(request).weight_bytes_in(1), 2 * block);
+  request.local_budget_bytes = 8 * block;  // what is named may be a row block too much
   EXPECT_EQ(plan_uniform(request).weight_bytes_in(1), 2 * block);
 }
 
@@ -229,7 +229,9 @@ TEST(Planner, RefusesImpossibleRatios) {
   PlanRequest request = request_of({{.name = "w", .rows = 64, .cols = 64}});
   for (const double ratio : {-0.1, 1.1, std::nan("")}) {
     request.offload_ratio = ratio;
-    EXPECT_THROW(plan_uniform(request), Error) << ratio;
+    EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "--offload-ratio", [&] {
+      plan_uniform(request);
+    })) << ratio;
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -124,17 +125,10 @@ TEST(Workload, WhatDoesNotParseIsSaidWithItsPosition) {
       {"DECODE", 1, "phase"},
   };
   for (const Bad& c : bad) {
-    try {
+    const std::string place = "--workload: character " + std::to_string(c.character) + " ";
+    EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, {place, c.part}, [&] {
       parsed(c.text);
-      ADD_FAILURE() << c.text;
-    } catch (const Error& error) {
-      const std::string message = error.what();
-      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-      EXPECT_NE(message.find("--workload: character " + std::to_string(c.character) + " "),
-                std::string::npos)
-          << c.text << ": " << message;
-      EXPECT_NE(message.find(c.part), std::string::npos) << c.text << ": " << message;
-    }
+    })) << c.text;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "serving_requests.h"
+#include "support/throws_error.h"
 
 namespace dak {
 namespace {
@@ -28,12 +29,8 @@ std::unique_ptr<Engine> make_engine(EngineOptions options) {
 }
 
 void expect_unavailable(const std::function<void()>& call) {
-  try {
-    call();
-    FAIL() << "not refused";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUnavailable) << error.what();
-  }
+  EXPECT_TRUE(test::throws_error(ErrorCode::kUnavailable, "is shutting down; try another one",
+                                 [&] { call(); }));
 }
 
 TEST(Scheduler, EveryRequestGetsWhatItWouldGetAlone) {
@@ -109,7 +106,9 @@ TEST(Scheduler, ATierGivenBackChangesNoAnswer) {
 
   Serving serving(engine);
   serving.start();
-  EXPECT_THROW(serving.scheduler().revoke_tier("third").get(), Error) << "while nothing runs";
+  EXPECT_TRUE(test::throws_error(
+      ErrorCode::kNotFound, "'third': is no remote tier of this engine",
+      [&] { serving.scheduler().revoke_tier("third").get(); }));  // while nothing runs
   std::vector<ServingRequest> requests;
   for (uint32_t seed = 0; seed < 4; ++seed) {
     requests.push_back({.prompt = prompt_of(40, seed), .max_tokens = 100, .ignore_eos = true});
@@ -125,7 +124,9 @@ TEST(Scheduler, ATierGivenBackChangesNoAnswer) {
     SCOPED_TRACE(fmt::format("request {}", i));
     expect_same(serving.wait(i), alone(*reference, requests[i]));
   }
-  EXPECT_THROW(serving.scheduler().revoke_tier("second").get(), Error) << "nowhere to go";
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted,
+                                 {"tier second", "no other remote tier has room"},
+                                 [&] { serving.scheduler().revoke_tier("second").get(); }));
   serving.stop();
   expect_all_pages_back(serving.scheduler());
   expect_unavailable([&] { serving.scheduler().revoke_tier("second"); });
@@ -140,7 +141,8 @@ TEST(Scheduler, AGivingBackThatCannotComeAnyMoreIsRefused) {
     asked = drained.revoke_tier("third");
     drained.drain(std::chrono::steady_clock::now());
     drained.run();
-    EXPECT_THROW(asked.get(), Error);
+    EXPECT_TRUE(test::throws_error(ErrorCode::kNotFound, "'third': is no remote tier",
+                                   [&] { asked.get(); }));
     expect_unavailable([&] { drained.revoke_tier("third"); });
   }
   {
@@ -352,18 +354,22 @@ TEST(Scheduler, DrainEndsWhatRunsAndRefusesTheRest) {
 TEST(Scheduler, RefusesWhatCannotRun) {
   const auto engine = make_engine({.sequences = 2});
   Scheduler scheduler(*engine);
-  const auto refuses = [&](const ServingRequest& request) {
-    EXPECT_THROW(scheduler.submit(request), Error);
+  const auto refuses = [&](const ServingRequest& request, std::string_view words) {
+    EXPECT_TRUE(
+        test::throws_error(ErrorCode::kInvalidArgument, words, [&] { scheduler.submit(request); }));
   };
-  refuses({.prompt = {}});
-  refuses({.prompt = prompt_of(256, 1)});
-  refuses({.prompt = {5, 100000}});
-  refuses({.prompt = {5}, .sampling = {.temperature = -1}});
-  refuses({.prompt = {5}, .max_tokens = -1});
-  refuses({.prompt = {5}, .stop = {""}});
-  refuses({.prompt = {5}, .top_logprobs = kMostTopLogprobs + 1});
-  EXPECT_THROW(Scheduler(*engine, {.max_running = 3}), Error);
-  EXPECT_THROW(Scheduler(*engine, {.max_queued = 0}), Error);
+  refuses({.prompt = {}}, "prompt: is empty");
+  refuses({.prompt = prompt_of(256, 1)}, "prompt: length '256 tokens': does not fit the context");
+  refuses({.prompt = {5, 100000}}, "prompt: token '100000': is outside the model's vocabulary");
+  refuses({.prompt = {5}, .sampling = {.temperature = -1}}, "sampling: temperature '-1'");
+  refuses({.prompt = {5}, .max_tokens = -1}, "--max-tokens: '-1': is negative");
+  refuses({.prompt = {5}, .stop = {""}}, "sampling: stop: is empty");
+  refuses({.prompt = {5}, .top_logprobs = kMostTopLogprobs + 1}, "request: top_logprobs");
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument, "scheduler: max_running '3'",
+                                 [&] { Scheduler(*engine, {.max_running = 3}); }));
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 "scheduler: max_queued '0': is not above 0",
+                                 [&] { Scheduler(*engine, {.max_queued = 0}); }));
 }
 
 TEST(Scheduler, ACallerThatThrowsFailsItsRequestAlone) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 #include "template_goldens.h"
 
 namespace dak {
@@ -49,9 +50,12 @@ TEST_F(ChatTemplateTest, InputThatIsTooDeepOrTooBigIsRefused) {
   OrderedJson deep = 1;
   for (int i = 0; i < 300; ++i) deep = OrderedJson::array({std::move(deep)});
   input.extra["x"] = deep;
-  EXPECT_THROW(chat.render(input), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kResourceExhausted, {"t: ", "input nested deeper than"},
+                                 [&] { chat.render(input); }));
   input.extra["x"] = uint64_t{1} << 63;
-  EXPECT_THROW(chat.render(input), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                 {"t: ", "the integer 9223372036854775808 does not fit 64 bits"},
+                                 [&] { chat.render(input); }));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "golden_time.h"
+#include "support/throws_error.h"
 #include "text/chat_template.h"
 #include "text/jinja/interpreter.h"
 
@@ -58,9 +59,11 @@ class GoldenTemplate {
   // `expected`: null where rendering must be refused.
   void expect(const ChatInput& input, const OrderedJson& expected, const std::string& what) const {
     if (expected.is_null()) {
-      if (chat_) {
-        EXPECT_THROW(chat_->render(input), Error) << what;
-      }
+      if (!chat_) return;
+      const std::optional<Error> error = test::error_of([&] { chat_->render(input); });
+      ASSERT_TRUE(error) << what;
+      EXPECT_NE(error->code(), ErrorCode::kInternal) << what;
+      EXPECT_TRUE(test::has_words(error->what(), "chat template line ")) << what;
       return;
     }
     if (!chat_) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "support/throws_error.h"
 #include "text/tokenizer.h"
 
 namespace dak {
@@ -155,10 +156,13 @@ INSTANTIATE_TEST_SUITE_P(Table, BadTokenizerJson, testing::ValuesIn(kBadFiles));
 
 TEST(TokenizerJson, BrokenTextIsRefused) {
   for (const std::string text : {"", "{", "[1]", "null", "{\"model\": \"\xff\"}", "{\"a\": tru}"}) {
-    EXPECT_THROW(parse_tokenizer_json(text, {}, "t"), Error) << text;
+    EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt, "t: ", [&] {
+      parse_tokenizer_json(text, {}, "t");
+    })) << text;
   }
   const std::string deep(100000, '[');
-  EXPECT_THROW(parse_tokenizer_json(deep, {}, "t"), Error);
+  EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt, "t: byte 512: JSON nested deeper than 512",
+                                 [&] { parse_tokenizer_json(deep, {}, "t"); }));
 }
 
 TEST(TokenizerJson, DeepSequencesAreRefusedOrParsed) {
@@ -190,11 +194,19 @@ TEST(TokenizerConfig, AddBosTokenFalseOverrulesTheTemplate) {
 }
 
 TEST(TokenizerConfig, BadValuesAreRefused) {
-  for (const char* config :
-       {R"({"bos_token": "nope"})", R"({"bos_token": 5})", R"({"bos_token": {}})", "[]", "{",
-        R"({"add_bos_token": true})", R"({"bos_token": "<s>", "add_bos_token": "yes"})"}) {
-    EXPECT_THROW(parse(minimal(), config), Error) << config;
-  }
+  const auto refused = [](std::string_view config, std::string_view words) {
+    EXPECT_TRUE(test::throws_error(ErrorCode::kCorrupt,
+                                   {"tokenizer.json (tokenizer_config)", words},
+                                   [&] { parse(minimal(), config); }))
+        << config;
+  };
+  refused(R"({"bos_token": "nope"})", "bos_token 'nope'");
+  refused(R"({"bos_token": 5})", "bos_token");
+  refused(R"({"bos_token": {}})", "bos_token");
+  refused("[]", "must be an object");
+  refused("{", "is not valid JSON");
+  refused(R"({"add_bos_token": true})", "add_bos_token: the token itself is not named");
+  refused(R"({"bos_token": "<s>", "add_bos_token": "yes"})", "add_bos_token");
 }
 
 TEST(AddedTokens, LongestMatchAndFlags) {
