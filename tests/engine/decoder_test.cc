@@ -1,5 +1,5 @@
-// Sampled decode steps: a seed gives one text, alone or among others, and whoever chooses; the same
-// bodies on both backends.
+// Sampled decode steps: a seed gives one text, alone or among others (on a GPU among up to 16),
+// drawn on the device or the host; the same bodies on both backends.
 #include "engine/decoder.h"
 
 #include <gtest/gtest.h>
