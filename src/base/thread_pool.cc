@@ -7,32 +7,15 @@
 #include <condition_variable>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/cgroup.h"
+
 namespace dak {
 namespace {
-
-// CPU quota of this process's cgroup in whole CPUs, or a large number when there is none.
-int cgroup_cpus() {
-  constexpr int kNoQuota = 1 << 20;
-  double quota = 0;
-  double period = 0;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
-    std::string first;
-    if (!(v2 >> first >> period) || first == "max") return kNoQuota;
-    quota = std::atof(first.c_str());
-  } else {
-    std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-    std::ifstream v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    if (!(v1_quota >> quota) || !(v1_period >> period)) return kNoQuota;
-  }
-  if (quota <= 0 || period <= 0) return kNoQuota;
-  return std::max(1, static_cast<int>(quota / period));
-}
 
 constexpr int kMostThreads = 4096;
 constexpr int kSpins = 4000;  // about 20 us: the gap between two operations of a decode step
@@ -50,7 +33,7 @@ int usable_cpus() {
   CPU_ZERO(&set);
   int affinity = static_cast<int>(std::thread::hardware_concurrency());
   if (sched_getaffinity(0, sizeof(set), &set) == 0) affinity = CPU_COUNT(&set);
-  return std::max(1, std::min(affinity, cgroup_cpus()));
+  return std::max(1, std::min(affinity, cgroup_cpus().value_or(affinity)));
 }
 
 // A loop is cut into shares, which threads claim one at a time: a worker that the system has not

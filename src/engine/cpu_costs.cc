@@ -26,7 +26,8 @@ namespace {
 // seemed to read as fast as a read loop, and decode was predicted 21 to 34 % too fast.)
 constexpr int64_t kLeastStreamBytes = int64_t{64} << 20;
 constexpr int64_t kMostStreamBytes = int64_t{640} << 20;
-constexpr int64_t kMemoryParts = 8;  // of what is available they take at most one
+// Where an eighth of what is available is less than these, there is nothing to measure with.
+constexpr int64_t kFewestStreamBytes = int64_t{1} << 20;
 // A small model's product and a large one's.
 constexpr int64_t kSmallSide = 576;
 constexpr int64_t kLargeRows = 4096;
@@ -37,6 +38,7 @@ constexpr AttentionConfig kHeads{
     .heads = 16, .kv_heads = 4, .head_size = 64, .scale = 0.125F, .kv_dtype = DType::kBF16};
 constexpr int64_t kShortPast = 15;
 constexpr int64_t kLongPast = 32'768;  // 32 MiB of it
+constexpr int64_t kPastTokenBytes = 1024;
 constexpr int kRepeats = 25;
 // Of measure_cpu_peak: enough reuse to leave memory out of it.
 constexpr int64_t kPeakRows = 256;
@@ -48,8 +50,11 @@ class CostBench {
     ctx_.pool = &pool;
     const int64_t wanted =
         std::clamp(2 * last_level_cache_bytes(), kLeastStreamBytes, kMostStreamBytes);
-    stream_bytes_ = std::max(kLargeRows * kLargeCols * 2,  // one of the large ones
-                             std::min(wanted, available_memory_bytes() / kMemoryParts));
+    stream_bytes_ = std::max(kFewestStreamBytes, probe_bytes(wanted));
+    // Where memory is short: a large weight that fits, and half as many bytes of KV.
+    constexpr int64_t kFewRows = 128;
+    large_rows_ = std::min(kLargeRows, stream_bytes_ / (kLargeCols * 2) / kFewRows * kFewRows);
+    long_past_ = std::min(kLongPast, stream_bytes_ / 2 / kPastTokenBytes);
     stream_ = memory(stream_bytes_);
   }
 
@@ -59,7 +64,7 @@ class CostBench {
     // fifth from second to second.
     const double before = read_rate();
     const auto [small_s, small_bytes] = product(kSmallSide, kSmallSide);
-    const auto [large_s, large_bytes] = product(kLargeRows, kLargeCols);
+    const auto [large_s, large_bytes] = product(large_rows_, kLargeCols);
     read_bytes_per_s_ = std::max(before, read_rate());
     // Two equations: seconds = bytes / (share x rate) + fixed.
     const double per_byte =
@@ -67,7 +72,7 @@ class CostBench {
     costs.product_local_share = share(per_byte);
     costs.product_fixed_us = us(small_s - small_bytes * per_byte);
     const auto [short_s, short_bytes] = attention_step(kShortPast);
-    const auto [long_s, long_bytes] = attention_step(kLongPast);
+    const auto [long_s, long_bytes] = attention_step(long_past_);
     const double kv_per_byte =
         std::max((long_s - short_s) / (long_bytes - short_bytes), 1 / read_bytes_per_s_);
     costs.attention_local_share = share(kv_per_byte);
@@ -165,7 +170,7 @@ class CostBench {
     const Heads parts{
         .q = heads(kHeads.heads), .k = heads(kHeads.kv_heads), .v = heads(kHeads.kv_heads)};
     const Tensor attended = heads(kHeads.heads);
-    const double seconds = median_seconds(past == kLongPast ? 3 : kRepeats, [&](int) {
+    const double seconds = median_seconds(past == long_past_ ? 3 : kRepeats, [&](int) {
       split_heads(ctx_, kHeads, sequences, positions, transform, qkv, parts);
       attention(ctx_, kHeads, sequences, parts.q, attended);
     });
@@ -189,6 +194,8 @@ class CostBench {
   double read_bytes_per_s_ = 0;
   OpContext ctx_;
   std::unique_ptr<Arena> arena_;
+  int64_t large_rows_ = 0;
+  int64_t long_past_ = 0;
   int64_t stream_bytes_ = 0;
   std::byte* stream_ = nullptr;  // weights
 };

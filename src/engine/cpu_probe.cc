@@ -12,6 +12,7 @@
 #include "base/seconds.h"
 #include "engine/cpu_costs.h"
 #include "engine/device.h"
+#include "hardware/memory_info.h"
 #include "hardware/read_bandwidth.h"
 #include "memory/numa.h"
 
@@ -42,7 +43,7 @@ double idle_round_trip_us() {
   struct alignas(kLine) Line {
     size_t next;
   };
-  std::vector<Line> lines(static_cast<size_t>(kChaseBytes / kLine));
+  std::vector<Line> lines(static_cast<size_t>(probe_bytes(kChaseBytes) / kLine));
   std::vector<size_t> order(lines.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::shuffle(order.begin(), order.end(), std::mt19937(1));
@@ -112,7 +113,7 @@ HardwareProfile probe_cpu(ThreadPool& pool, const ProbeProgress& progress) {
   next("latency of memory", 0.3);
   const double round_trip_us = idle_round_trip_us();
   next("bandwidth of memory", 0.5);
-  const double read_bytes_per_s = measure_read_bandwidth(pool, kStreamBytes);
+  const double read_bytes_per_s = measure_read_bandwidth(pool, probe_bytes(kStreamBytes));
   next("small operations", 0.7);
   profile.cpu_costs = measure_cpu_costs(pool);
   for (const Tier& tier : cpu_tiers(read_bytes_per_s)) {

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "hardware/memory_info.h"
 #include "kernels/cuda_check.h"
 #include "kernels/device_buffer.h"
 #include "kernels/random_fill.h"
@@ -94,10 +95,11 @@ CudaBandwidth measure_cuda_bandwidth(int ordinal) {
     bandwidth.local = measure_read_bandwidth(read, kRepeats);
   }
   void* host = nullptr;
-  cuda_check(cudaHostAlloc(&host, static_cast<size_t>(kHostProbeBytes), cudaHostAllocDefault));
+  const int64_t host_bytes = probe_bytes(kHostProbeBytes);
+  cuda_check(cudaHostAlloc(&host, static_cast<size_t>(host_bytes), cudaHostAllocDefault));
   const std::unique_ptr<void, decltype(&cudaFreeHost)> owner(host, cudaFreeHost);
   bandwidth.host = measure_read_bandwidth({.data = static_cast<std::byte*>(host),
-                                           .size_bytes = kHostProbeBytes,
+                                           .size_bytes = host_bytes,
                                            .thread_blocks = kHostReaders,
                                            .kernels = kernels},
                                           kRepeats);

@@ -113,9 +113,10 @@ class CudaProber {
                      .channel = "host link",
                      .capacity_bytes = std::max<int64_t>(1, available_memory_bytes()),
                      .read_bytes_per_s = pass_bytes_per_s};
+    const int64_t bytes = probe_bytes(kRemoteBytes);
     const std::unique_ptr<Arena> arena =
-        make_pinned_arena({.name = "host", .kind = TierKind::kHost}, ordinal_, kRemoteBytes);
-    measure_remote(runs, {arena->allocate(kRemoteBytes), kRemoteBytes}, tier);
+        make_pinned_arena({.name = "host", .kind = TierKind::kHost}, ordinal_, bytes);
+    measure_remote(runs, {arena->allocate(bytes), bytes}, tier);
     // After the transfers: an idle link trains down.
     if (attribute(cudaDevAttrPageableMemoryAccessUsesHostPageTables, ordinal_) != 0) {
       tier.link = {.kind = "nvlink-c2c", .generation = {}, .width = {}};
@@ -190,9 +191,10 @@ class CudaProber {
                     .nearest = memory.node == nearest || memories.size() == 1};
       if (memories.size() > 1 && memory.size_bytes > kRemoteBytes) {
         steps_.next(fmt::format("NUMA node {}", memory.node), 0);
+        const int64_t bytes = probe_bytes(kRemoteBytes);
         const std::unique_ptr<Arena> arena = make_pinned_arena(
-            {.name = "host", .kind = TierKind::kHost, .node = memory.node}, ordinal_, kRemoteBytes);
-        node.read_bytes_per_s = runs.pass({arena->allocate(kRemoteBytes), kRemoteBytes});
+            {.name = "host", .kind = TierKind::kHost, .node = memory.node}, ordinal_, bytes);
+        node.read_bytes_per_s = runs.pass({arena->allocate(bytes), bytes});
       }
       found.push_back(node);
     }

@@ -4,19 +4,20 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
+
+#include "base/cgroup.h"
 
 namespace dak {
 namespace {
 
-std::optional<int64_t> read_number(const char* path) {
-  std::ifstream file(path);
-  int64_t value = 0;
-  if (file >> value && value >= 0) return value;
-  return std::nullopt;  // missing, or "max"
-}
+namespace fs = std::filesystem;
 
-int64_t machine_available_bytes() {
-  std::ifstream file("/proc/meminfo");
+constexpr int64_t kProbeShare = 8;
+constexpr int64_t kPageBytes = 4096;
+
+int64_t machine_available_bytes(const fs::path& root) {
+  std::ifstream file(root / "proc/meminfo");
   std::string key;
   int64_t kib = 0;
   std::string unit;
@@ -27,8 +28,8 @@ int64_t machine_available_bytes() {
 }
 
 // Page cache that a cgroup has charged is reclaimable, and so not counted as used.
-int64_t reclaimable_bytes(const char* stat_path, std::string_view wanted) {
-  std::ifstream file(stat_path);
+int64_t reclaimable_bytes(const fs::path& stat, std::string_view wanted) {
+  std::ifstream file(stat);
   std::string key;
   int64_t value = 0;
   while (file >> key >> value) {
@@ -37,50 +38,28 @@ int64_t reclaimable_bytes(const char* stat_path, std::string_view wanted) {
   return 0;
 }
 
-// A hierarchy of memory cgroups: where it is mounted and what its files are called.
-struct CgroupFiles {
-  const char* root;
+// What the files of a version are called.
+struct Names {
   const char* limit;
+  const char* soft_limit;  // above it the kernel slows a process down; may be null
   const char* used;
   const char* reclaimable;  // key of memory.stat
 };
 
-constexpr CgroupFiles kVersion1{"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
-                                "memory.usage_in_bytes", "total_inactive_file"};
-constexpr CgroupFiles kVersion2{"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"};
+constexpr Names kVersion1{"memory.limit_in_bytes", nullptr, "memory.usage_in_bytes",
+                          "total_inactive_file"};
+constexpr Names kVersion2{"memory.max", "memory.high", "memory.current", "inactive_file"};
 
-// What the group at `path` and those above it leave. The root is looked at whatever `path` is: in a
-// container it is the container's own group.
-int64_t left_by(const CgroupFiles& files, std::string path, int64_t available) {
-  while (true) {
-    const std::string folder = files.root + path + "/";
-    const auto limit = read_number((folder + files.limit).c_str());
-    const auto used = read_number((folder + files.used).c_str());
-    if (limit && used) {
-      const int64_t reclaimable =
-          reclaimable_bytes((folder + "memory.stat").c_str(), files.reclaimable);
-      available = std::min(available, std::max<int64_t>(0, *limit - *used + reclaimable));
-    }
-    if (path.empty()) return available;
-    path.erase(path.rfind('/'));
+int64_t left_by(const Names& names, const fs::path& folder, int64_t available) {
+  const std::optional<int64_t> used = cgroup_number(folder / names.used);
+  if (!used) return available;
+  const int64_t kept = *used - reclaimable_bytes(folder / "memory.stat", names.reclaimable);
+  for (const char* name : {names.limit, names.soft_limit}) {
+    if (name == nullptr) continue;
+    const std::optional<int64_t> limit = cgroup_number(folder / name);
+    if (limit) available = std::min(available, std::max<int64_t>(0, *limit - kept));
   }
-}
-
-// Of this process, from lines like "4:memory:/a/b" (version 1) and "0::/a/b" (version 2): "/a/b",
-// and "" for the root.
-std::string cgroup_path(std::string_view controller) {
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string_view path = std::string_view(line).substr(second + 1);
-    if (line.substr(first + 1, second - first - 1) != controller || !path.starts_with('/'))
-      continue;
-    return path == "/" ? std::string() : std::string(path);
-  }
-  return {};
+  return available;
 }
 
 // "32768K", as sysfs has the sizes of caches.
@@ -99,9 +78,17 @@ int64_t last_level_cache_bytes() {
   return most;
 }
 
-int64_t available_memory_bytes() {
-  const int64_t available = left_by(kVersion1, cgroup_path("memory"), machine_available_bytes());
-  return left_by(kVersion2, cgroup_path(""), available);
+int64_t available_memory_bytes(const fs::path& root) {
+  int64_t available = machine_available_bytes(root);
+  const CgroupFolders folders = cgroup_folders("memory", root);
+  for (const fs::path& folder : folders.v1) available = left_by(kVersion1, folder, available);
+  for (const fs::path& folder : folders.v2) available = left_by(kVersion2, folder, available);
+  return available;
+}
+
+int64_t probe_bytes(int64_t wanted_bytes, int64_t available_bytes) {
+  const int64_t share = available_bytes / kProbeShare / kPageBytes * kPageBytes;
+  return std::clamp(share, std::min(kPageBytes, wanted_bytes), wanted_bytes);
 }
 
 }  // namespace dak
