@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::string_view kScheme = "bearer ";
 
+// `key` is not empty.
 bool same(std::string_view given, std::string_view key) {
   unsigned difference = given.size() == key.size() ? 0 : 1;
   for (size_t i = 0; i < given.size(); ++i) {
@@ -25,6 +26,16 @@ bool is_scheme(std::string_view text) {
 }
 
 }  // namespace
+
+std::optional<std::string_view> given_key(std::string_view authorization,
+                                          std::string_view api_key) {
+  // Of another scheme it may be for a proxy in front.
+  const bool bearer = is_scheme(authorization.substr(0, kScheme.size()));
+  const std::string_view token = bearer ? authorization.substr(kScheme.size()) : std::string_view();
+  if (token.empty()) return api_key;
+  if (api_key.empty() || same(token, api_key)) return token;
+  return std::nullopt;
+}
 
 void ApiKeys::add(const std::string& key, std::string_view flag) {
   const bool visible = std::ranges::all_of(key, [](char c) { return c > 0x20 && c < 0x7f; });
@@ -51,9 +62,7 @@ void ApiKeys::add_file(const std::filesystem::path& path) {
   if (found == 0) throw_invalid(path.string(), {}, {}, "holds no key", "write one a line");
 }
 
-std::optional<size_t> ApiKeys::find(std::string_view authorization) const {
-  if (!is_scheme(authorization.substr(0, kScheme.size()))) return std::nullopt;
-  const std::string_view given = authorization.substr(kScheme.size());
+std::optional<size_t> ApiKeys::find(std::string_view given) const {
   std::optional<size_t> found;
   for (size_t i = 0; i < keys_.size(); ++i) {
     if (same(given, keys_[i])) found = i;

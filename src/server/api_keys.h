@@ -9,6 +9,10 @@
 
 namespace dak {
 
+// The key that a request gives in its fields Authorization ("Bearer KEY") and X-Api-Key ("KEY");
+// empty: none. Nothing where the two differ.
+std::optional<std::string_view> given_key(std::string_view authorization, std::string_view api_key);
+
 class ApiKeys {
  public:
   // Throws kInvalidArgument for a key that is empty or cannot stand in a header.
@@ -17,9 +21,8 @@ class ApiKeys {
   void add_file(const std::filesystem::path& path);
 
   bool empty() const { return keys_.empty(); }
-  // Which key an Authorization field ("Bearer KEY") holds. The time does not depend on how much of
-  // a key is right.
-  std::optional<size_t> find(std::string_view authorization) const;
+  // Which key `given` is. The time does not depend on how much of a key is right.
+  std::optional<size_t> find(std::string_view given) const;
 
  private:
   std::vector<std::string> keys_;

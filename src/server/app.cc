@@ -113,17 +113,32 @@ void App::respond(const HttpRequest& request, Exchange& exchange, HttpResponse r
   exchange.respond(std::move(response));
 }
 
+void App::screen(const HttpRequest& request) {
+  if (!options_.hosts || options_.hosts->allow(request.host)) return;
+  metrics_.mine().count_request("other", 403);
+  throw HttpRefusal(403,
+                    fmt::format("the Host '{}' is not allowed: a page of another site could ask "
+                                "by that name; dak serve --allowed-host NAME allows one",
+                                printable(request.host)));
+}
+
 void App::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
   try {
+    if (request.path == "*") {  // of OPTIONS: about the server, not a resource
+      HttpResponse response{.status = 204};
+      response.headers = {{"Allow", "GET, HEAD, POST, OPTIONS"}};
+      return respond(request, *exchange, std::move(response));
+    }
     const bool get = is_get(request.path);
     if (!get && !among(kPostRoutes, request.path)) {
       throw ApiError(404, fmt::format("there is no {}", printable(request.path)), {}, "not_found");
     }
     if (request.method == "OPTIONS" && !options_.cors_origins.empty()) {
       HttpResponse response{.status = 204};
-      response.headers = {{"Access-Control-Allow-Methods", "GET, POST"},
-                          {"Access-Control-Allow-Headers", "authorization, content-type, *"},
-                          {"Access-Control-Max-Age", "600"}};
+      response.headers = {
+          {"Access-Control-Allow-Methods", "GET, POST"},
+          {"Access-Control-Allow-Headers", "authorization, content-type, x-api-key, *"},
+          {"Access-Control-Max-Age", "600"}};
       return respond(request, *exchange, std::move(response));
     }
     const bool head = request.method == "HEAD";
@@ -143,23 +158,33 @@ void App::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange)
 
 size_t App::check_key(const HttpRequest& request) const {
   const auto wrong = [] {
-    return ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", {},
-                    "invalid_api_key");
+    return ApiError(
+        401,
+        "the API key is missing or wrong; send Authorization: Bearer KEY, or X-Api-Key: "
+        "KEY",
+        {}, "invalid_api_key");
+  };
+  const auto key_given = [&request] {
+    const std::optional<std::string_view> given = given_key(request.authorization, request.api_key);
+    if (given) return *given;
+    throw ApiError(401, "Authorization and X-Api-Key hold two different keys; send one", {},
+                   "invalid_api_key");
   };
   if (request.path == kRevoke) {
     if (options_.admin_keys.empty()) {
       throw ApiError(403, "nobody may give tiers back: dak serve has no --admin-key-file", {},
                      "forbidden");
     }
-    if (options_.admin_keys.find(request.authorization)) return 0;
-    if (options_.keys.find(request.authorization)) {
+    const std::string_view given = key_given();
+    if (options_.admin_keys.find(given)) return 0;
+    if (options_.keys.find(given)) {
       throw ApiError(403, "this key may not give tiers back; send one of --admin-key-file", {},
                      "forbidden");
     }
     throw wrong();
   }
   if (options_.keys.empty() || among(kOpenRoutes, request.path)) return 0;
-  const std::optional<size_t> key = options_.keys.find(request.authorization);
+  const std::optional<size_t> key = options_.keys.find(key_given());
   if (!key) throw wrong();
   return *key;
 }

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "server/allowed_hosts.h"
 #include "server/api_keys.h"
 #include "server/http.h"
 #include "server/metrics.h"
@@ -17,9 +19,10 @@
 namespace dak {
 
 struct AppOptions {
-  ApiKeys keys;                           // none: open to all that reach the port
-  ApiKeys admin_keys = {};                // for giving tiers back; none: nobody may
-  std::vector<std::string> cors_origins;  // "*": any; empty: other pages may not ask
+  ApiKeys keys;                                // none: open to all that reach the port
+  ApiKeys admin_keys = {};                     // for giving tiers back; none: nobody may
+  std::optional<AllowedHosts> hosts = {};      // as which it may be asked; unset: as any
+  std::vector<std::string> cors_origins = {};  // "*": any; empty: other pages may not ask
   std::function<void(const std::string&)> log =
       {};  // a line for each answer; any thread; may be unset
 };
@@ -28,7 +31,9 @@ class App {
  public:
   explicit App(AppOptions options);
 
-  // The connection's thread: any of the server's.
+  // The connection's thread: any of the server's. First the header: throws HttpRefusal (403) for a
+  // host that is not allowed.
+  void screen(const HttpRequest& request);
   void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange);
   static std::string refusal(int status, std::string_view reason);  // for HttpServer
 

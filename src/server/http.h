@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,14 +16,28 @@ namespace dak {
 
 struct HttpRequest {
   std::string method;
-  std::string path;           // of the target, without the query
+  std::string path;           // of the target, without the query; "*" of OPTIONS *
+  std::string host;           // in lower case, without port; empty: an HTTP/1.0 client said none
   std::string authorization;  // header fields; empty: not there
+  std::string api_key;        // X-Api-Key
   std::string origin;
   std::string content_type;
   std::string body;
   std::shared_ptr<void> body_lease;  // counts the body among HttpLimits::all_bodies_bytes
   std::string peer;                  // the client's address, without its port
   std::chrono::steady_clock::time_point received{};  // when its last byte came
+};
+
+// Why a request is not served: the status and the reason of the answer, after which the connection
+// is closed.
+class HttpRefusal : public std::runtime_error {
+ public:
+  HttpRefusal(int status, const std::string& reason)
+      : std::runtime_error(reason), status_(status) {}
+  int status() const { return status_; }
+
+ private:
+  int status_;
 };
 
 struct HttpResponse {
@@ -58,6 +73,7 @@ class Exchange {
   virtual size_t unsent_bytes() const = 0;
   // `ready` is called after `notify`, and when what had to wait for the client has gone to the
   // socket; `gone` once if the client leaves before the answer is complete, at once if it has left.
+  // A client that has only closed its sending half waits for its answer like others.
   // Otherwise neither is called within a call to this. Both are kept until the answer is complete
   // or the client gone.
   virtual void watch(std::function<void()> ready, std::function<void()> gone) = 0;
@@ -65,6 +81,8 @@ class Exchange {
 
 // Called on the connection's thread; several may call at a time.
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Exchange>)>;
+// Called on it with the header alone, before the body is read; throws HttpRefusal.
+using HttpScreen = std::function<void(const HttpRequest&)>;
 
 struct HttpLimits {
   int threads = 1;
@@ -77,6 +95,10 @@ struct HttpLimits {
   std::chrono::milliseconds idle_time{75'000};   // between requests
   std::chrono::milliseconds write_time{30'000};  // without the client taking a byte
   std::chrono::milliseconds heartbeat{15'000};
+  // A client that has closed its sending half and waits for a whole answer may have left: each time
+  // that so much has passed it is sent an interim answer (100), which a socket that is closed
+  // resets.
+  std::chrono::milliseconds probe_time{5'000};
 };
 
 // What happened to connections.
@@ -93,7 +115,8 @@ class HttpServer {
   // Binds and listens; throws dak::Error (kIo) naming the address. port 0: any free one.
   // `refuse` makes the body of an answer that the server itself gives (a status and its reason).
   HttpServer(const std::string& address, uint16_t port, const HttpLimits& limits,
-             HttpHandler handler, std::function<std::string(int, std::string_view)> refuse);
+             HttpHandler handler, std::function<std::string(int, std::string_view)> refuse,
+             HttpScreen screen = {});
   ~HttpServer();
 
   std::string address() const;

@@ -1,20 +1,28 @@
 #include "server/http_connection.h"
 
 #include <fmt/core.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
-#include <boost/beast/http/read.hpp>
+#include <array>
+#include <boost/asio/post.hpp>
 
 namespace dak {
 namespace {
 
 namespace asio = boost::asio;
-namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr auto kLingerTime = std::chrono::seconds(2);  // for a client that is still sending
 constexpr size_t kDiscardBytes = 4096;
+constexpr size_t kReadBytes = 16384;
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+// Seconds, and probes: for clients whose machine or network has gone.
+constexpr int kKeepAliveIdle = 60;
+constexpr int kKeepAliveInterval = 10;
+constexpr int kKeepAliveProbes = 3;
 
 }  // namespace
 
@@ -22,29 +30,28 @@ HttpConnection::HttpConnection(HttpThread& home, tcp::socket socket)
     : home_(home),
       all_(home.common),
       socket_(std::move(socket)),
-      buffer_(static_cast<size_t>(home.common.limits.header_bytes) + (size_t{64} << 10)) {
+      framing_(home.common.limits.header_bytes, home.common.limits.body_bytes) {
   error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
   socket_.set_option(asio::socket_base::keep_alive(true), ignored);
+  for (const auto& [option, value] :
+       {std::pair(TCP_KEEPIDLE, kKeepAliveIdle), std::pair(TCP_KEEPINTVL, kKeepAliveInterval),
+        std::pair(TCP_KEEPCNT, kKeepAliveProbes)}) {
+    setsockopt(socket_.native_handle(), IPPROTO_TCP, option, &value, sizeof(value));
+  }
   socket_.non_blocking(true, ignored);
   const tcp::endpoint peer = socket_.remote_endpoint(ignored);
   if (!ignored) peer_ = peer.address().to_string();
 }
 
 void HttpConnection::next_request() {
-  if (home_.stopping || half_closed_) return close();
+  if (home_.stopping) return close();
   state_ = State::kIdle;
-  parser_.emplace();
+  ahead_ = false;
+  head_ = false;
   body_lease_.reset();
-  parser_->header_limit(static_cast<uint32_t>(all_.limits.header_bytes));
-  parser_->body_limit(static_cast<uint64_t>(all_.limits.body_bytes));
-  if (buffer_.size() > 0) return read_header();
   read_deadline_ = HttpClock::now() + all_.limits.idle_time;
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code error) {
-    if (self->state_ != State::kIdle) return;
-    if (error) return self->close();
-    self->read_header();
-  });
+  go_on();
 }
 
 void HttpConnection::sweep(HttpClock::time_point now) {
@@ -63,6 +70,8 @@ void HttpConnection::sweep(HttpClock::time_point now) {
     close();
   } else if (streaming_ && unsent_bytes() == 0 && now - last_write_ >= all_.limits.heartbeat) {
     write_body(heartbeat_);
+  } else if (state_ == State::kAnswer && (half_closed_ || ahead_)) {
+    look_after_client(now);
   }
 }
 
@@ -115,88 +124,100 @@ void HttpConnection::abort_stream() {
   finish();
 }
 
-void HttpConnection::read_header() {
-  state_ = State::kHeader;
-  read_deadline_ = HttpClock::now() + all_.limits.header_time;
-  http::async_read_header(socket_, buffer_, *parser_,
-                          [self = shared_from_this()](error_code error, size_t) {
-                            if (self->state_ != State::kHeader) return;
-                            if (error) return self->read_failed(error);
-                            self->read_body();
-                          });
+// As far as what has been received goes.
+void HttpConnection::go_on() {
+  switch (framing_.next()) {
+    case HttpFraming::Step::kMore:
+      return read_more();
+    case HttpFraming::Step::kHead:
+      if (accept_head()) go_on();
+      return;
+    case HttpFraming::Step::kWhole:
+      return answer();
+    case HttpFraming::Step::kRefused:
+      ++all_.counters.malformed;
+      return reject(framing_.refusal().status(), framing_.refusal().what());
+  }
 }
 
-void HttpConnection::read_body() {
-  version_ = parser_->get().version();
-  head_ = parser_->get().method() == http::verb::head;
-  keep_alive_ = parser_->keep_alive();
-  const auto length = parser_->content_length();
-  if (length && *length > static_cast<uint64_t>(all_.limits.body_bytes)) {
-    return read_failed(http::error::body_limit);
+void HttpConnection::read_more() {
+  if (half_closed_) return close();
+  if (state_ == State::kIdle && framing_.begun()) {
+    state_ = State::kHeader;
+    read_deadline_ = HttpClock::now() + all_.limits.header_time;
+  }
+  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code error) {
+    if (!self->reading()) return;
+    if (error) return self->close();
+    self->receive();
+  });
+}
+
+void HttpConnection::receive() {
+  std::array<char, kReadBytes> bytes;
+  const ssize_t got = recv(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return read_more();
+  // No request is whole here: one that ends in the middle is none.
+  if (got <= 0) return close();
+  framing_.add({bytes.data(), static_cast<size_t>(got)});
+  go_on();
+}
+
+// Whether the body may be read.
+bool HttpConnection::accept_head() {
+  const HttpHead& head = framing_.head();
+  version_ = head.version;
+  head_ = head.request.method == "HEAD";
+  keep_alive_ = head.keep_alive;
+  try {
+    if (all_.screen) all_.screen(head.request);
+  } catch (const HttpRefusal& refusal) {
+    reject(refusal.status(), refusal.what());
+    return false;
   }
   state_ = State::kBody;
   read_deadline_ = HttpClock::now() + all_.limits.body_time;
-  if (parser_->is_done()) return answer();
+  if (!head.has_body()) return true;
+  if (!lease_body()) return false;
+  if (head.expects_continue) {
+    out_ += kContinue;
+    send();
+  }
+  return true;
+}
+
+bool HttpConnection::lease_body() {
+  const HttpHead& head = framing_.head();
   // Without a length it may be as long as any.
-  const auto most = length ? static_cast<int64_t>(*length) : all_.limits.body_bytes;
+  const auto most =
+      head.chunked ? all_.limits.body_bytes : static_cast<int64_t>(head.content_length);
   const int64_t all_bodies = *all_.body_bytes += most;
   body_lease_ =
       std::shared_ptr<void>(nullptr, [all = all_.body_bytes, most](void*) { *all -= most; });
-  if (all_bodies > all_.limits.all_bodies_bytes) {
-    body_lease_.reset();
-    return reject(503, "too many large requests at a time; try again later");
-  }
-  if (parser_->get()[http::field::expect] == "100-continue") {
-    out_ += "HTTP/1.1 100 Continue\r\n\r\n";
-    send();
-  }
-  http::async_read(socket_, buffer_, *parser_,
-                   [self = shared_from_this()](error_code error, size_t) {
-                     if (self->state_ != State::kBody) return;
-                     if (error) return self->read_failed(error);
-                     self->answer();
-                   });
-}
-
-void HttpConnection::read_failed(error_code error) {
-  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    ++all_.counters.malformed;
-    return reject(431, fmt::format("the header is longer than {} bytes", all_.limits.header_bytes));
-  }
-  if (error == http::error::body_limit) {
-    ++all_.counters.malformed;
-    return reject(413, fmt::format("the body is longer than {} bytes", all_.limits.body_bytes));
-  }
-  const bool left = error == http::error::end_of_stream || error == http::error::partial_message;
-  if (left || error.category() != make_error_code(http::error::bad_method).category()) {
-    return close();
-  }
-  ++all_.counters.malformed;
-  reject(error == http::error::bad_version ? 505 : 400, "this is not HTTP/1.1: " + error.message());
+  if (all_bodies <= all_.limits.all_bodies_bytes) return true;
+  body_lease_.reset();
+  reject(503, "too many large requests at a time; try again later");
+  return false;
 }
 
 // An answer of the server's own; what else the client sends is not read.
 void HttpConnection::reject(int status, std::string_view reason) {
   keep_alive_ = false;
   state_ = State::kAnswer;
-  respond({.status = status, .body = all_.refuse(status, reason)});
+  HttpResponse response{.status = status};
+  response.body = all_.refuse(status, reason);
+  if (status == 415) response.headers.emplace_back("Accept-Encoding", "identity");
+  respond(response);
 }
 
 void HttpConnection::answer() {
   state_ = State::kAnswer;
   read_deadline_ = kNever;
-  HttpRequest request{.received = HttpClock::now()};
-  auto message = parser_->release();
-  const std::string_view target(message.target().data(), message.target().size());
-  const auto field = [&message](http::field name) { return std::string(message[name]); };
-  request.method = std::string(message.method_string());
-  request.path = target.substr(0, target.find_first_of("?#"));
-  request.authorization = field(http::field::authorization);
-  request.origin = field(http::field::origin);
-  request.content_type = field(http::field::content_type);
-  request.body = std::move(message.body());
+  HttpRequest request = framing_.take_request();
+  request.received = HttpClock::now();
   request.body_lease = std::move(body_lease_);
   request.peer = peer_;
+  last_probe_ = request.received;
   reply_ = std::make_shared<HttpReply>(home_, shared_from_this());
   watch_client();
   all_.handler(std::move(request), reply_);
@@ -211,21 +232,32 @@ void HttpConnection::watch_client() {
     if (error || self->state_ != State::kAnswer) return;
     char byte = 0;
     const ssize_t got = recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    self->ahead_ = got > 0;
     if (got > 0) return;
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return self->watch_client();
+    if (got < 0) return self->close();
     self->half_closed_ = true;
-    // An end of input may mean that the client has left or that it only has no more to say. While
-    // a stream is written, writing tells; a client that waits for a whole answer counts as gone.
-    if (got < 0 || !self->streaming_) self->close();
+    self->last_probe_ = HttpClock::now();
   });
+}
+
+// An end of its input means that the client has left, or only that it has no more to say: the bytes
+// of both are the same. What is sent to a socket that is closed comes back as a reset. A stream has
+// bytes to send; one that waits for a whole answer gets an interim one, which is no part of it.
+void HttpConnection::look_after_client(HttpClock::time_point now) {
+  pollfd polled{socket_.native_handle(), POLLRDHUP, 0};
+  if (poll(&polled, 1, 0) <= 0) return;
+  if ((polled.revents & (POLLERR | POLLHUP)) != 0) return close();
+  if (streaming_ || version_ < 11 || now - last_probe_ < all_.limits.probe_time) return;
+  last_probe_ = now;
+  out_ += kContinue;
+  send();
 }
 
 std::string HttpConnection::head_of(const HttpResponse& response, std::string_view length) {
   if (home_.stopping) keep_alive_ = false;
-  std::string head = fmt::format(
-      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", response.status,
-      std::string_view(http::obsolete_reason(static_cast<http::status>(response.status))),
-      response.content_type);
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", response.status,
+                                 http_reason(response.status), response.content_type);
   for (const auto& [name, value] : response.headers) {
     head += fmt::format("{}: {}\r\n", name, value);
   }
@@ -291,8 +323,12 @@ void HttpConnection::write_some() {
 }
 
 void HttpConnection::all_sent() {
-  if (keep_alive_) return next_request();
-  linger();
+  if (!keep_alive_) return linger();
+  if (!framing_.has_more()) return next_request();
+  // Not from here: requests that came together would each lie on the stack of the one before.
+  asio::post(home_.io, [self = shared_from_this()] {
+    if (self->state_ == State::kLast) self->next_request();
+  });
 }
 void HttpConnection::tell_sent() {
   if (const auto reply = reply_) reply->ready();

@@ -1,11 +1,7 @@
 // A connection: reads requests, writes their answers, and keeps to its time limits.
 #pragma once
 
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <optional>
-
+#include "server/http_framing.h"
 #include "server/http_reply.h"
 #include "server/http_thread.h"
 
@@ -33,12 +29,18 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  private:
   enum class State : uint8_t { kIdle, kHeader, kBody, kAnswer, kLast, kLinger, kClosed };
 
-  void read_header();
-  void read_body();
-  void read_failed(boost::system::error_code error);
+  bool reading() const {
+    return state_ == State::kIdle || state_ == State::kHeader || state_ == State::kBody;
+  }
+  void go_on();
+  void read_more();
+  void receive();
+  bool accept_head();
+  bool lease_body();
   void reject(int status, std::string_view reason);
   void answer();
   void watch_client();
+  void look_after_client(HttpClock::time_point now);
   std::string head_of(const HttpResponse& response, std::string_view length);
   void add_to_body(std::string_view bytes);
   void finish();
@@ -52,8 +54,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   HttpThread& home_;
   HttpShared& all_;
   boost::asio::ip::tcp::socket socket_;
-  boost::beast::flat_buffer buffer_;
-  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+  HttpFraming framing_;
   std::shared_ptr<void> body_lease_;
   std::string peer_;
   std::shared_ptr<HttpReply> reply_;  // while an answer is under way
@@ -63,7 +64,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool keep_alive_ = false;
   bool chunked_ = false;
   bool streaming_ = false;
-  bool half_closed_ = false;
+  bool half_closed_ = false;  // the client has, and all that it sent has been read
+  bool ahead_ = false;        // it has sent more before this answer is complete
   bool watching_ = false;
   bool sending_ = false;
   std::string heartbeat_;
@@ -71,6 +73,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::string writing_;  // being sent
   size_t written_ = 0;
   HttpClock::time_point last_write_{};
+  HttpClock::time_point last_probe_{};
   HttpClock::time_point read_deadline_ = kNever;
   HttpClock::time_point write_deadline_ = kNever;
 };

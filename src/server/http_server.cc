@@ -96,11 +96,12 @@ struct HttpServer::Impl : HttpShared {
 
 HttpServer::HttpServer(const std::string& address, uint16_t port, const HttpLimits& limits,
                        HttpHandler handler,
-                       std::function<std::string(int, std::string_view)> refuse)
+                       std::function<std::string(int, std::string_view)> refuse, HttpScreen screen)
     : impl_(std::make_unique<Impl>(address, limits.threads)) {
   impl_->limits = limits;
   impl_->handler = std::move(handler);
   impl_->refuse = std::move(refuse);
+  impl_->screen = std::move(screen);
   impl_->listen(port);
 }
 

@@ -25,6 +25,7 @@ struct HttpShared {
   HttpLimits limits;
   HttpHandler handler;
   std::function<std::string(int, std::string_view)> refuse;
+  HttpScreen screen;  // may be unset
   struct {
     std::atomic<int64_t> open = 0;
     std::atomic<int64_t> accepted = 0;

@@ -104,7 +104,7 @@ class AppTest : public testing::Test {
         [this](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
           app_->handle(std::move(request), exchange);
         },
-        App::refusal);
+        App::refusal, [this](const HttpRequest& request) { app_->screen(request); });
     generator_ = std::make_unique<ScriptedGenerator>(pace);
     service_ = std::make_unique<Service>(engine, *generator_, ServiceOptions{.name = "tiny"});
     if (ready) app_->serve(*service_, server_.get());
@@ -261,9 +261,10 @@ TEST_F(AppTest, ErrorsHaveTheirStatusAndField) {
   refused(ask(get_text("/v1/completions")), 405);
   refused(post("/health", "{}"), 405);
   // A page elsewhere could send this without being asked for its permission.
-  refused(ask("POST /v1/completions HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: "
-              "14\r\n\r\n{\"prompt\":\"x\"}"),
-          415);
+  refused(
+      ask("POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\nContent-Length: "
+          "14\r\n\r\n{\"prompt\":\"x\"}"),
+      415);
   refused(ask("GET / HTTP/9\r\n\r\n"), 505);
 }
 
@@ -461,10 +462,10 @@ TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
   start();
   HttpAnswer answer = ask(get_text("/v1/models", "Origin: https://a.example\r\n"));
   EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
-  EXPECT_EQ(ask("OPTIONS /v1/models HTTP/1.1\r\n\r\n").status, 405);
+  EXPECT_EQ(ask("OPTIONS /v1/models HTTP/1.1\r\nHost: t\r\n\r\n").status, 405);
   TearDown();
   start({.cors_origins = {"https://a.example"}});
-  answer = ask("OPTIONS /v1/completions HTTP/1.1\r\nOrigin: https://a.example\r\n\r\n");
+  answer = ask("OPTIONS /v1/completions HTTP/1.1\r\nHost: t\r\nOrigin: https://a.example\r\n\r\n");
   EXPECT_EQ(answer.status, 204);
   EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "https://a.example");
   answer =
@@ -474,8 +475,89 @@ TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
   EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
 }
 
-TEST_F(AppTest, AClientThatLeavesIsCancelled) {
+TEST_F(AppTest, TheServerAnswersToItsOwnNamesAlone) {
+  AppOptions options{.hosts = AllowedHosts()};
+  options.hosts->add("Dak.Example", "test");
+  start(std::move(options));
+  const auto status = [this](const std::string& host, const std::string& target) {
+    return ask("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n").status;
+  };
+  for (const char* host : {"127.0.0.1", "127.8.9.1:80", "localhost", "LocalHost:8000", "localhost.",
+                           "[::1]", "[::1]:8000", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]",
+                           "dak.example", "DAK.example:443"}) {
+    EXPECT_EQ(status(host, "/v1/models"), 200) << host;
+  }
+  for (const char* host : {"evil.example", "evil.example:8000", "localhost.evil.example", "0.0.0.0",
+                           "127.0.0.1.evil.example", "192.168.0.1", "x.dak.example", "[::2]",
+                           "notlocalhost", "128.0.0.1"}) {
+    for (const char* path : {"/", "/health", "/v1/models", "/state", "/metrics", "/nope"}) {
+      EXPECT_EQ(status(host, path), 403) << host << path;
+    }
+  }
+  EXPECT_EQ(status("localhost", "http://evil.example/state"), 403);
+  EXPECT_EQ(status("evil.example", "http://localhost/state"), 200);  // RFC 9112 3.2.2
+  EXPECT_EQ(ask("GET /v1/models HTTP/1.0\r\n\r\n").status, 200);     // no browser's
+  const auto [message, param] = refused(ask("POST /v1/completions HTTP/1.1\r\nHost: a.b\r\n"
+                                            "Content-Length: 2\r\n\r\n{}"),
+                                        403);
+  EXPECT_NE(message.find("'a.b'"), std::string::npos) << message;
+  EXPECT_NE(message.find("--allowed-host"), std::string::npos) << message;
+}
+
+TEST_F(AppTest, WhatIsNoHostIsNotAllowed) {
+  AllowedHosts hosts;
+  for (const char* host : {"", "a b", "a:80", "[::1]:80", "http://a", "a/b", "[::1"}) {
+    EXPECT_THROW(hosts.add(host, "--allowed-host"), Error) << host;
+  }
+  hosts.add("::1", "--allowed-host");
+  hosts.add("[fe80::1]", "--allowed-host");
+  EXPECT_TRUE(hosts.allow("fe80::1"));
+}
+
+TEST_F(AppTest, OptionsOfTheServerItself) {
   start();
+  const HttpAnswer answer = ask("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
+  EXPECT_EQ(answer.status, 204);
+  EXPECT_EQ(answer.headers.at("allow"), "GET, HEAD, POST, OPTIONS");
+}
+
+TEST_F(AppTest, AKeyMayComeInEitherField) {
+  AppOptions options;
+  options.keys.add("one-key", "test");
+  options.keys.add("other", "test");
+  start(std::move(options));
+  const auto status = [this](const std::string& fields) {
+    return ask(get_text("/v1/models", fields)).status;
+  };
+  EXPECT_EQ(status("X-Api-Key: one-key\r\n"), 200);
+  EXPECT_EQ(status("x-api-key: other\r\n"), 200);
+  EXPECT_EQ(status("X-Api-Key: one-key\r\nAuthorization: Bearer one-key\r\n"), 200);
+  EXPECT_EQ(status("X-Api-Key: one-key\r\nAuthorization: Basic eDp5\r\n"), 200);
+  EXPECT_EQ(status("X-Api-Key: one-ke\r\n"), 401);
+  EXPECT_EQ(status("X-Api-Key: Bearer one-key\r\n"), 401);
+  EXPECT_EQ(status("X-Api-Key:\r\n"), 401);
+  EXPECT_EQ(status("X-Api-Key: one-key\r\nX-Api-Key: other\r\n"), 400);
+  const auto [message, param] = refused(
+      ask(get_text("/v1/models", "X-Api-Key: one-key\r\nAuthorization: Bearer other\r\n")), 401);
+  EXPECT_NE(message.find("two different keys"), std::string::npos) << message;
+}
+
+TEST_F(AppTest, CompressedBodiesAreRefusedByName) {
+  start();
+  for (const char* encoding : {"gzip", "deflate", "br", "identity, gzip", "zstd"}) {
+    const HttpAnswer answer = post("/v1/completions", R"({"prompt":"a"})",
+                                   fmt::format("Content-Encoding: {}\r\n", encoding));
+    EXPECT_NE(refused(answer, 415).first.find("Content-Encoding"), std::string::npos);
+    EXPECT_EQ(answer.headers.at("accept-encoding"), "identity");
+  }
+  EXPECT_EQ(
+      post("/v1/completions", R"({"prompt":"a","max_tokens":2})", "Content-Encoding: identity\r\n")
+          .status,
+      200);
+}
+
+TEST_F(AppTest, AClientThatLeavesIsCancelled) {
+  start({}, {.probe_time = milliseconds(100)});
   for (const char* stream : {"true", "false"}) {
     const int before = generator_->cancelled;
     {

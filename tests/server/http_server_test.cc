@@ -28,6 +28,9 @@ class HttpServerTest : public testing::TestWithParam<int> {
         },
         [](int status, std::string_view reason) {
           return std::to_string(status) + " " + std::string(reason);
+        },
+        [](const HttpRequest& request) {
+          if (request.host == "foreign") throw HttpRefusal(403, "foreign");
         });
     server_->start();
   }
@@ -90,7 +93,8 @@ TEST_P(HttpServerTest, AnswersRequestsOfOneConnectionInTurn) {
   start();
   HttpClient one = client();
   // Pipelined: all at once, the second split.
-  one.send(post_text("/a", "first") + get_text("/b?query") + "POST /c HTTP/1.1\r\nContent-Le");
+  one.send(post_text("/a", "first") + get_text("/b?query") +
+           "POST /c HTTP/1.1\r\nHost: t\r\nContent-Le");
   EXPECT_EQ(one.answer().body, "POST/a:first");
   EXPECT_EQ(one.answer().body, "GET/b:");
   one.send("ngth: 5\r\n\r\nthird");
@@ -101,9 +105,10 @@ TEST_P(HttpServerTest, ReadsChunksAndAsksForLargeBodies) {
   start();
   HttpClient one = client();
   one.send(
-      "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+      "POST /a HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
   EXPECT_EQ(one.answer().body, "POST/a:abcde");
-  one.send("POST /b HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  one.send("POST /b HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_EQ(one.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   one.send("hi");
   EXPECT_EQ(one.answer().body, "POST/b:hi");
@@ -118,7 +123,7 @@ TEST_P(HttpServerTest, OlderClientsAndHead) {
   EXPECT_EQ(answer.headers.at("connection"), "close");
   EXPECT_TRUE(old.closed());
   HttpClient head = client();
-  head.send("HEAD /a HTTP/1.1\r\n\r\n" + get_text("/b"));
+  head.send("HEAD /a HTTP/1.1\r\nHost: t\r\n\r\n" + get_text("/b"));
   EXPECT_EQ(head.answer(10, true).headers.at("content-length"), "7");
   EXPECT_EQ(head.answer().body, "GET/b:");
 }
@@ -127,11 +132,11 @@ TEST_P(HttpServerTest, WhatIsNoHttpIsRefused) {
   start();
   for (const auto& [text, status] : std::vector<std::pair<std::string, int>>{
            {"\x16\x03\x01\x02 a TLS greeting\r\n\r\n", 400},
-           {"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400},
+           {"GET / HTTP/1.1\r\nHost: t\r\nno colon\r\n\r\n", 400},
            {"GET / HTTP/3.7\r\n\r\n", 505},
-           {"POST / HTTP/1.1\r\nContent-Length: -4\r\n\r\n", 400},
-           {"POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n", 400},
-           {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400}}) {
+           {"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: -4\r\n\r\n", 400},
+           {"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n", 400},
+           {"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400}}) {
     HttpClient one = client();
     one.send(text);
     const HttpAnswer answer = one.answer();
@@ -141,16 +146,51 @@ TEST_P(HttpServerTest, WhatIsNoHttpIsRefused) {
   EXPECT_EQ(handled_, 0);
 }
 
+// A length that two readers could understand in two ways: what follows is not run as a request.
+TEST_P(HttpServerTest, NothingBehindABadLengthIsARequest) {
+  start();
+  const std::string inner = get_text("/inner");
+  for (const std::string fields :
+       {"Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: gzip\r\n", "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: \x0b"
+        "chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        "Transfer-Encoding: xchunked\r\nContent-Length: 200\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: +5\r\n"}) {
+    HttpClient one = client();
+    one.send("POST /outer HTTP/1.1\r\nHost: t\r\n" + fields + "\r\n0\r\n\r\n" + inner);
+    const HttpAnswer answer = one.answer();
+    EXPECT_EQ(answer.status, 400) << fields;
+    EXPECT_EQ(answer.headers.at("connection"), "close") << fields;
+    EXPECT_TRUE(one.closed()) << fields;
+  }
+  EXPECT_EQ(handled_, 0);
+}
+
+TEST_P(HttpServerTest, AScreenedRequestIsRefusedBeforeItsBodyIsSent) {
+  start();
+  HttpClient one = client();
+  one.send(
+      "POST / HTTP/1.1\r\nHost: foreign:80\r\nContent-Length: 1000000\r\n"
+      "Expect: 100-continue\r\n\r\n");
+  EXPECT_EQ(one.answer().status, 403);
+  EXPECT_TRUE(one.closed());
+  EXPECT_EQ(handled_, 0);
+}
+
 TEST_P(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
   start({.body_bytes = 1000, .header_bytes = 2000});
   HttpClient header = client();
-  header.send("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x'));
+  header.send("GET / HTTP/1.1\r\nHost: t\r\nX: " + std::string(5000, 'x'));
   EXPECT_EQ(header.answer().status, 431);
   HttpClient said = client();
-  said.send("POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n");
+  said.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1001\r\n\r\n");
   EXPECT_EQ(said.answer().status, 413);
   HttpClient sent = client();
-  sent.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  sent.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
   for (int i = 0; i < 100; ++i) sent.send("64\r\n" + std::string(100, 'x') + "\r\n");
   EXPECT_EQ(sent.answer().status, 413);
   EXPECT_EQ(handled_, 0);
@@ -159,10 +199,10 @@ TEST_P(HttpServerTest, LimitsHoldForWhatIsSaidAndForWhatIsSent) {
 TEST_P(HttpServerTest, AllBodiesTogetherAreBounded) {
   start({.body_bytes = 1000, .all_bodies_bytes = 1500});
   HttpClient first = client();
-  first.send("POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nbegun");
+  first.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nbegun");
   std::this_thread::sleep_for(milliseconds(50));
   HttpClient second = client();
-  second.send("POST / HTTP/1.1\r\nContent-Length: 600\r\n\r\n");
+  second.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 600\r\n\r\n");
   EXPECT_EQ(second.answer().status, 503);
   first.send(std::string(995, 'x'));
   EXPECT_EQ(first.answer().status, 200);
@@ -178,8 +218,8 @@ TEST_P(HttpServerTest, SlowClientsRunOutOfTime) {
   HttpClient header = client();
   HttpClient body = client();
   HttpClient idle = client();
-  body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
-  header.send("GET / HTTP/1.1\r\n");
+  body.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n");
+  header.send("GET / HTTP/1.1\r\nHost: t\r\n");
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 20; ++i) {  // a byte now and then does not help
     header.send("X-A: b\r\n");
@@ -221,7 +261,7 @@ TEST_P(HttpServerTest, StreamsAreChunkedAndKeptAlive) {
 }
 
 TEST_P(HttpServerTest, AClientThatLeavesIsNoticed) {
-  start({.heartbeat = milliseconds(100)});
+  start({.heartbeat = milliseconds(100), .probe_time = milliseconds(100)});
   {
     const HttpClient one = client();
     one.send(get_text("/never"));
@@ -250,6 +290,59 @@ TEST_P(HttpServerTest, AClientThatOnlyListensGetsItsStream) {
   EXPECT_EQ(one.answer().body, "begin;more;");
   EXPECT_TRUE(one.closed());
   EXPECT_EQ(gone_, 0);
+}
+
+TEST_P(HttpServerTest, AClientThatLeavesWithMoreAskedIsNoticed) {
+  start({.probe_time = milliseconds(100)});
+  {
+    const HttpClient one = client();
+    one.send(get_text("/never"));
+    wait_for(handled_, 1);
+    one.send(get_text("/after"));
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  wait_for(gone_, 1);
+  EXPECT_EQ(handled_, 1);
+}
+
+// Asked whether it is there by an interim answer, which is no part of the answer.
+TEST_P(HttpServerTest, AClientThatOnlyListensGetsItsWholeAnswer) {
+  start({.probe_time = milliseconds(200)});
+  HttpClient one = client();
+  one.send(get_text("/never"));
+  wait_for(handled_, 1);
+  one.close_sending();
+  EXPECT_EQ(one.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  on_server([](Exchange& exchange) { exchange.respond({.body = "whole"}); });
+  HttpAnswer answer = one.answer();
+  while (answer.status == 100) answer = one.answer();
+  EXPECT_EQ(answer.body, "whole");
+  EXPECT_TRUE(one.closed());
+  EXPECT_EQ(gone_, 0);
+}
+
+TEST_P(HttpServerTest, RequestsBeforeAHalfCloseAreAllAnswered) {
+  start();
+  HttpClient one = client();
+  one.send(post_text("/a", "first") + get_text("/b") + get_text("/c") + "GET /half HTT");
+  one.close_sending();
+  EXPECT_EQ(one.answer().body, "POST/a:first");
+  EXPECT_EQ(one.answer().body, "GET/b:");
+  EXPECT_EQ(one.answer().body, "GET/c:");
+  EXPECT_TRUE(one.closed());
+  EXPECT_EQ(handled_, 3);
+}
+
+TEST_P(HttpServerTest, ManyRequestsAtOnceAreAnsweredInTurn) {
+  start();
+  std::string all;
+  constexpr int kRequests = 3000;
+  for (int i = 0; i < kRequests; ++i) all += get_text("/" + std::to_string(i));
+  HttpClient one = client();
+  std::thread sender([&] { one.send(all); });
+  for (int i = 0; i < kRequests; ++i)
+    EXPECT_EQ(one.answer().body, "GET/" + std::to_string(i) + ":");
+  sender.join();
 }
 
 TEST_P(HttpServerTest, TooManyConnectionsAreToldSo) {
