@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <string_view>
 #include <utility>
 
@@ -23,6 +23,36 @@ namespace {
                .value = {},
                .problem = fmt::format("cannot {}: {}", action, std::strerror(error)),
                .fix = missing ? "check the path" : ""});
+}
+
+[[noreturn]] void throw_unwritable(const std::filesystem::path& path, int error,
+                                   std::string_view fix) {
+  throw Error(ErrorCode::kIo,
+              {.where = path.string(),
+               .field = {},
+               .value = {},
+               .problem = fmt::format("cannot be written: {}", std::strerror(error)),
+               .fix = std::string(fix)});
+}
+
+// A device, a pipe: something that must not be replaced by a file.
+bool is_other_than_file(const std::filesystem::path& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
+}
+
+// 0, or why not.
+int write_new(const std::string& path, std::string_view text) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) return errno;
+  int error = 0;
+  while (error == 0 && !text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written > 0) text.remove_prefix(static_cast<size_t>(written));
+    if (written < 0 && errno != EINTR) error = errno;
+  }
+  if (::close(fd) != 0 && error == 0) error = errno;  // some systems say only here that it is full
+  return error;
 }
 
 }  // namespace
@@ -90,19 +120,29 @@ std::string read_text_file(const std::filesystem::path& path, int64_t max_bytes)
 
 void write_text_file(const std::filesystem::path& path, std::string_view text,
                      std::string_view fix) {
-  const std::filesystem::path part = path.string() + ".part";
-  std::ofstream file(part, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code failed;
-  if (file) std::filesystem::rename(part, path, failed);
-  if (file && !failed) return;
-  std::filesystem::remove(part, failed);
-  throw Error(ErrorCode::kIo, {.where = path.string(),
-                               .field = {},
-                               .value = {},
-                               .problem = "cannot be written",
-                               .fix = std::string(fix)});
+  const bool in_place = is_other_than_file(path);
+  // Where a link leads, so that it goes on being one.
+  const std::filesystem::path target =
+      std::filesystem::is_symlink(path) ? std::filesystem::weakly_canonical(path) : path;
+  const std::string part = in_place ? path.string() : target.string() + ".part";
+  int error = write_new(part, text);
+  if (error == 0 && !in_place && ::rename(part.c_str(), target.c_str()) != 0) error = errno;
+  if (error == 0) return;
+  if (!in_place) ::unlink(part.c_str());
+  throw_unwritable(path, error, fix);
+}
+
+void check_writable(const std::filesystem::path& path, std::string_view fix) {
+  if (is_other_than_file(path)) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno != ENXIO) throw_unwritable(path, errno, fix);  // a pipe without its reader
+    if (fd >= 0) ::close(fd);
+    return;
+  }
+  const std::string part = path.string() + ".part";
+  const int error = write_new(part, {});
+  if (error != 0) throw_unwritable(path, error, fix);
+  ::unlink(part.c_str());
 }
 
 }  // namespace dak

@@ -37,8 +37,13 @@ class RandomAccessFile {
 std::string read_text_file(const std::filesystem::path& path,
                            int64_t max_bytes = int64_t{256} << 20);
 
-// Whole or not at all, in place of what was there; throws kIo naming the path and `fix`.
+// Whole or not at all, in place of what was there; what is no regular file (a device, a pipe) is
+// written as it is. Throws kIo naming the path, the system's reason and `fix`.
 void write_text_file(const std::filesystem::path& path, std::string_view text,
                      std::string_view fix = "check the folder");
+
+// Whether write_text_file could, for what takes minutes before it has something to write; leaves
+// nothing. Throws kIo as it does.
+void check_writable(const std::filesystem::path& path, std::string_view fix = "check the folder");
 
 }  // namespace dak

@@ -5,11 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_prefill.h"
@@ -18,6 +16,7 @@
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 
 namespace dak {
@@ -33,46 +32,17 @@ class CellLine {
 
   void show(const std::string& what, size_t done) const {
     if (!terminal_) return;
-    fmt::print(stderr, "\r[{}/{}] {}\x1b[K", done + 1, cells_, what);
-    std::fflush(stderr);
+    print_err("\r[{}/{}] {}\x1b[K", done + 1, cells_, what);
   }
   void clear() const {
     if (!terminal_) return;
-    fmt::print(stderr, "\r\x1b[K");
-    std::fflush(stderr);
+    print_err("\r\x1b[K");
   }
 
  private:
   size_t cells_;
   bool terminal_ = is_terminal(STDERR_FILENO);
 };
-
-[[noreturn]] void throw_unwritable(const std::string& path) {
-  throw Error(ErrorCode::kIo, {"--output", {}, path, "cannot be written", "check the folder"});
-}
-
-// Said before minutes are spent on measuring; leaves nothing.
-void check_writable(const std::string& path) {
-  const bool existed = std::filesystem::exists(path);
-  if (std::filesystem::is_directory(path) || !std::ofstream(path, std::ios::app)) {
-    throw_unwritable(path);
-  }
-  if (!existed) std::filesystem::remove(path);
-}
-
-// Whole or not at all.
-void write_file(const std::string& path, const std::string& text) {
-  const std::string part = path + ".part";
-  std::ofstream file(part);
-  file << text;
-  file.close();
-  std::error_code failed;
-  if (file) std::filesystem::rename(part, path, failed);
-  if (!file || failed) {
-    std::filesystem::remove(part, failed);
-    throw_unwritable(path);
-  }
-}
 
 void settle_ratios(DecodeBench& bench, const std::vector<Tier>& tiers) {
   for (BenchPlacement& placement : bench.placements) {
@@ -82,11 +52,11 @@ void settle_ratios(DecodeBench& bench, const std::vector<Tier>& tiers) {
 
 void print_row(const OrderedRow& document, const OrderedRow& row, BenchFormat format, bool first) {
   if (format == BenchFormat::kMarkdown) {
-    fmt::print("{}{}", first ? markdown_header(document) : "", markdown_row(document, row));
+    print_out("{}{}", first ? markdown_header(document) : "", markdown_row(document, row));
   } else if (format == BenchFormat::kCsv) {
-    fmt::print("{}{}", first ? csv_header(row) : "", csv_row(document, row));
+    print_out("{}{}", first ? csv_header(row) : "", csv_row(document, row));
   }
-  std::fflush(stdout);
+  flush_output();
 }
 
 // Under a table, whether predictions held.
@@ -99,7 +69,7 @@ void print_misfit(const OrderedRow& rows) {
                      row["batch"].get<int64_t>(), 100 * row["offload_ratio"].get<double>()),
          row["feedback"]});
   }
-  if (const std::string line = misfit_line(all); !line.empty()) fmt::print("\n{}\n", line);
+  if (const std::string line = misfit_line(all); !line.empty()) print_out("\n{}\n", line);
 }
 
 int run(const BenchFlags& flags) {
@@ -107,7 +77,7 @@ int run(const BenchFlags& flags) {
   const BenchFormat format = flags.output_format();
   const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
   settle_context(bench, files.config);
-  if (!flags.output.empty()) check_writable(flags.output);
+  if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);
   add_known_hardware(bench.engine, tiers);
@@ -137,9 +107,9 @@ int run(const BenchFlags& flags) {
        .cancel = &interrupt.flag()});
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (format == BenchFormat::kJson) fmt::print("{}", text);
+  if (format == BenchFormat::kJson) print_out("{}", text);
   if (format == BenchFormat::kMarkdown) print_misfit(document["rows"]);
-  if (!flags.output.empty()) write_file(flags.output, text);
+  if (!flags.output.empty()) write_text_file(flags.output, text, kOutputFix);
   return measured ? 0 : 1;
 }
 

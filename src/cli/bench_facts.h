@@ -1,9 +1,14 @@
 // The facts without which a figure means nothing: machine, build, model, command line.
 #pragma once
 
+#include <string_view>
+
 #include "cli/bench.h"
 
 namespace dak {
+
+// What an error says of a file that --output cannot write.
+inline constexpr std::string_view kOutputFix = "check the folder of --output";
 
 // Opened for the GPU that the cells run on; nullopt on the CPU or without NVML.
 std::optional<NvmlDevice> nvml_of(const Device& device);

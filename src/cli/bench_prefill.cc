@@ -5,14 +5,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/units.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_rows.h"
 #include "cli/feedback_report.h"
+#include "cli/output.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
 #include "plan/bound.h"
@@ -115,23 +116,23 @@ OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t to
 
 void print_row(const OrderedRow& row, bool first) {
   if (first) {
-    fmt::print(
+    print_out(
         "| mode | prompt | remote % | passes | TTFT ms | tokens/s | bound ms | % of bound | "
         "bound by | link reads of a byte, per pass |\n|{}\n",
         " --- |" + fmt::format("{:-<9}|{:-<10}|{:-<8}|{:-<9}|{:-<10}|{:-<10}|{:-<12}|{:-<10}|"
                                "{:-<12}|",
                                "", "", "", "", "", "", "", "", ""));
   }
-  fmt::print("| {} | {} | {:.2f} | {} | {:.1f} | {:.0f} | {:.1f} | {:.1f} | {} | {} |\n",
-             row["mode"].get<std::string>(), row["prompt_tokens"].get<int64_t>(),
-             100 * row["offload_ratio"].get<double>(), row["passes"].get<int64_t>(),
-             1e3 * row["ttft_s"].get<double>(), row["tokens_per_s"].get<double>(),
-             1e3 * row["bound_s"].get<double>(), row["percent_of_bound"].get<double>(),
-             row["bound_by"].get<std::string>(),
-             row["read_amplification"].is_null()
-                 ? "-"
-                 : fmt::format("{:.3f}", row["read_amplification"].get<double>()));
-  std::fflush(stdout);
+  print_out("| {} | {} | {:.2f} | {} | {:.1f} | {:.0f} | {:.1f} | {:.1f} | {} | {} |\n",
+            row["mode"].get<std::string>(), row["prompt_tokens"].get<int64_t>(),
+            100 * row["offload_ratio"].get<double>(), row["passes"].get<int64_t>(),
+            1e3 * row["ttft_s"].get<double>(), row["tokens_per_s"].get<double>(),
+            1e3 * row["bound_s"].get<double>(), row["percent_of_bound"].get<double>(),
+            row["bound_by"].get<std::string>(),
+            row["read_amplification"].is_null()
+                ? "-"
+                : fmt::format("{:.3f}", row["read_amplification"].get<double>()));
+  flush_output();
 }
 
 }  // namespace
@@ -173,6 +174,7 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
   if (flags.repeats < 1) {
     throw_invalid("--repeats", {}, std::to_string(flags.repeats), "must be positive");
   }
+  if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   std::vector<int64_t> prompts;
   for (const std::string& text : parse_list(flags.prompts, "--prompt")) {
     prompts.push_back(parse<int64_t>(text, "--prompt", 1, kMostTokens));
@@ -206,12 +208,7 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
     }
   }
   if (flags.output.empty()) return 0;
-  std::ofstream file(flags.output);
-  file << document.dump(1) << "\n";
-  if (!file.flush()) {
-    throw Error(ErrorCode::kIo,
-                {"--output", {}, flags.output, "cannot be written", "check the folder"});
-  }
+  write_text_file(flags.output, document.dump(1) + "\n", kOutputFix);
   return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "base/thread_pool.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_stats.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 
 namespace dak {
@@ -105,7 +106,7 @@ OrderedRow quantiles(std::vector<double> values) {
 void print_table(const OrderedRow& rows, bool markdown) {
   const char* separator = markdown ? " | " : ",";
   const auto print = [&](const std::vector<std::string>& cells) {
-    fmt::print("{}{}{}\n", markdown ? "| " : "", fmt::join(cells, separator), markdown ? " |" : "");
+    print_out("{}{}{}\n", markdown ? "| " : "", fmt::join(cells, separator), markdown ? " |" : "");
   };
   print({"rate/s", "at a time", "answers", "errors", "output tokens/s", "TTFT p50 ms", "p99",
          "TPOT p50 ms", "p99", "ITL p99 ms", "goodput/s"});
@@ -143,6 +144,7 @@ int run(const BenchServeFlags& flags) {
   if (flags.format != "md" && flags.format != "csv" && flags.format != "json") {
     throw_invalid("--format", {}, flags.format, "is none of md, csv and json");
   }
+  if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   load.vocabulary = ask_tokens(load, kWords);
   const InterruptGuard interrupt;
   const std::vector<double> rates = flags.rates.empty() ? std::vector<double>{0} : flags.rates;
@@ -192,11 +194,11 @@ int run(const BenchServeFlags& flags) {
   const std::string text =
       document.dump(1, ' ', false, OrderedRow::error_handler_t::replace) + "\n";
   if (flags.format == "json") {
-    fmt::print("{}", text);
+    print_out("{}", text);
   } else {
     print_table(document["rows"], flags.format == "md");
   }
-  if (!flags.output.empty()) write_text_file(flags.output, text);
+  if (!flags.output.empty()) write_text_file(flags.output, text, kOutputFix);
   const auto failed = [](const OrderedRow& row) { return row["answers"] == 0; };
   return std::ranges::any_of(document["rows"], failed) ? 1 : 0;
 }

@@ -13,6 +13,7 @@
 #include "cli/bench_stats.h"
 #include "cli/feedback_report.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
 
@@ -160,7 +161,7 @@ void print_misfit(const OrderedRow& rows) {
                      entry["feedback"]});
     }
   }
-  if (const std::string line = misfit_line(all); !line.empty()) fmt::print("\n{}\n", line);
+  if (const std::string line = misfit_line(all); !line.empty()) print_out("\n{}\n", line);
 }
 
 struct BenchWorkloadFlags {
@@ -226,6 +227,7 @@ WorkloadBench BenchWorkloadFlags::bench() const {
 int run(const BenchWorkloadFlags& flags) {
   WorkloadBench bench = flags.bench();
   const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
+  if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);
   add_known_hardware(bench.engine, tiers);
@@ -241,7 +243,7 @@ int run(const BenchWorkloadFlags& flags) {
   ProgressBar bar;
   bool measured = false;
   if (!flags.json) {
-    fmt::print(
+    print_out(
         "{}: {}\n| placement | budget | remote % | tokens/s | predicted | entries |\n"
         "|---|---|---|---|---|---|\n",
         files.config.name, workload_text(bench.workload));
@@ -254,15 +256,15 @@ int run(const BenchWorkloadFlags& flags) {
                               [&](const OrderedRow& row) {
                                 bar.clear();
                                 measured = measured || row["skipped"].is_null();
-                                if (!flags.json) fmt::print("{}", table_row(row));
-                                std::fflush(stdout);
+                                if (!flags.json) print_out("{}", table_row(row));
+                                flush_output();
                               },
                           .cancel = &interrupt.flag()});
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (flags.json) fmt::print("{}", text);
+  if (flags.json) print_out("{}", text);
   if (!flags.json) print_misfit(document["rows"]);
-  if (!flags.output.empty()) write_text_file(flags.output, text);
+  if (!flags.output.empty()) write_text_file(flags.output, text, kOutputFix);
   return measured ? 0 : 1;
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
 
@@ -63,18 +64,18 @@ class Chat {
     InterruptGuard interrupt;
     settings_.cancel = &interrupt.flag();
     settings_.on_token = [](TokenId, std::string_view piece) {
-      fmt::print("{}", piece);
-      std::fflush(stdout);
+      print_out("{}", piece);
+      flush_output();
     };
-    fmt::print(stderr, "{}{}: {}{}", style_.dim, engine_.config().name, kHelp, style_.reset);
+    print_err("{}{}: {}{}", style_.dim, engine_.config().name, kHelp, style_.reset);
     while (true) {
       interrupt.reset();
-      fmt::print("{}> {}", style_.bold, style_.reset);
-      std::fflush(stdout);
+      print_out("{}> {}", style_.bold, style_.reset);
+      flush_output();
       const std::optional<Line> line = lines_.next(interrupt);
       if (!line) break;
       if (line->interrupted) {
-        fmt::print("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
+        print_out("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
         continue;
       }
       if (line->text.empty()) continue;
@@ -85,7 +86,7 @@ class Chat {
         answer(line->text);
       }
     }
-    fmt::print("\n");
+    print_out("\n");
     return 0;
   }
 
@@ -98,11 +99,11 @@ class Chat {
   void command(const std::string& text) {
     if (text == "/reset") {
       reset();
-      fmt::print("{}history cleared{}\n", style_.dim, style_.reset);
+      print_out("{}history cleared{}\n", style_.dim, style_.reset);
     } else if (text == "/stats") {
-      fmt::print("{}{}{}", style_.dim, run_table(last_, engine_.plan()), style_.reset);
+      print_out("{}{}{}", style_.dim, run_table(last_, engine_.plan()), style_.reset);
     } else {
-      fmt::print("{}{}{}", style_.dim, kHelp, style_.reset);
+      print_out("{}{}{}", style_.dim, kHelp, style_.reset);
     }
   }
 
@@ -115,16 +116,16 @@ class Chat {
       last_ = session_.generate(settings_);
     } catch (const Error& error) {
       input_.messages = before;
-      fmt::print("{}{}{}\n", style_.red, error.what(), style_.reset);
+      print_out("{}{}{}\n", style_.red, error.what(), style_.reset);
       return;
     }
     input_.messages.push_back({{"role", "assistant"}, {"content", last_.text}});
     if (last_.reason == FinishReason::kCancelled)
-      fmt::print("{} [stopped]{}", style_.dim, style_.reset);
+      print_out("{} [stopped]{}", style_.dim, style_.reset);
     if (last_.reason == FinishReason::kContextFull) {
-      fmt::print("{} [context full: /reset or a larger --context]{}", style_.dim, style_.reset);
+      print_out("{} [context full: /reset or a larger --context]{}", style_.dim, style_.reset);
     }
-    fmt::print("\n");
+    print_out("\n");
   }
 
   Engine& engine_;

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "engine/model_files.h"
 
 namespace dak {
@@ -75,7 +76,7 @@ nlohmann::json to_json(const ModelFiles& files) {
 void print_text(const ModelFiles& files, bool tensors) {
   const ModelConfig& c = files.config;
   const auto row = [](std::string_view key, const std::string& value) {
-    fmt::print("{:<12} {}\n", key, value);
+    print_out("{:<12} {}\n", key, value);
   };
   row("model", c.name);
   row("format", files.format);
@@ -95,8 +96,8 @@ void print_text(const ModelFiles& files, bool tensors) {
   }
   if (!tensors) return;
   for (const StoredTensor& tensor : files.checkpoint->tensors()) {
-    fmt::print("{:<48} {:<6} {:>8} x {:<8} {:>10}\n", printable(tensor.name), name(tensor.dtype),
-               tensor.rows(), tensor.cols(), format_bytes(tensor.size_bytes));
+    print_out("{:<48} {:<6} {:>8} x {:<8} {:>10}\n", printable(tensor.name), name(tensor.dtype),
+              tensor.rows(), tensor.cols(), format_bytes(tensor.size_bytes));
   }
 }
 
@@ -111,8 +112,8 @@ Command add_inspect(CLI::App& app) {
   return [flags] {
     const ModelFiles files = open_model(flags->model, /*need_weights=*/false);
     if (flags->json) {
-      fmt::print("{}\n",
-                 to_json(files).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+      print_out("{}\n",
+                to_json(files).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     } else {
       print_text(files, flags->tensors);
     }

@@ -1,15 +1,17 @@
 // dak: LLM inference for models and contexts larger than GPU memory.
-#include <fmt/core.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <csignal>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <vector>
 
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/licences.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/version.h"
 
@@ -17,11 +19,12 @@ namespace {
 
 constexpr int kUsageError = 2;
 constexpr int kFailure = 1;
+// `dak plan ... | head -1`: nothing is wrong, and nobody is there to read more.
+constexpr int kReaderGone = 128 + SIGPIPE;
 
 void print_error(std::string_view message) {
-  const dak::Style style(2);
-  std::fflush(stdout);
-  fmt::print(stderr, "{}dak: error:{} {}\n", style.red, style.reset, message);
+  const dak::Style style(STDERR_FILENO);
+  dak::print_err("{}dak: error:{} {}\n", style.red, style.reset, message);
 }
 
 // CLI11 writes a usage text after some errors; one line naming flag and fix is enough.
@@ -35,7 +38,7 @@ int print_usage_error(const CLI::ParseError& error) {
 }
 
 void print_licences() {
-  fmt::print("{}\n{}", dak::own_licence(), dak::third_party_notices());
+  dak::print_out("{}\n{}", dak::own_licence(), dak::third_party_notices());
   throw CLI::Success();
 }
 
@@ -81,8 +84,11 @@ int run_main(int argc, char** argv) {
   check_command(argc, argv, app);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    return app.exit(success);
+  } catch (const CLI::Success& success) {  // --help, --version
+    std::ostringstream text;
+    const int status = app.exit(success, text, text);
+    dak::print_text(text.str());
+    return status;
   } catch (const CLI::ParseError& error) {
     return print_usage_error(error);
   }
@@ -92,16 +98,39 @@ int run_main(int argc, char** argv) {
   return kUsageError;
 }
 
+// What has been printed must have arrived, also where an error ends the command.
+int checked_main(int argc, char** argv) {
+  int status = kFailure;
+  std::string message;
+  try {
+    status = run_main(argc, argv);
+  } catch (const dak::OutputError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    message = "out of memory; use a smaller model or --context";
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  if (!message.empty()) {
+    try {
+      dak::flush_output();
+    } catch (const dak::OutputError&) {
+      // The error that came first says more.
+    }
+    print_error(message);
+  }
+  dak::flush_output();
+  return status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  dak::secure_standard_descriptors();
   try {
-    return run_main(argc, argv);
-  } catch (const dak::Error& error) {
-    print_error(error.what());
-  } catch (const std::bad_alloc&) {
-    print_error("out of memory; use a smaller model or --context");
-  } catch (const std::exception& error) {
+    return checked_main(argc, argv);
+  } catch (const dak::OutputError& error) {
+    if (error.reader_gone()) return kReaderGone;
     print_error(error.what());
   }
   return kFailure;

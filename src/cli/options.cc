@@ -5,8 +5,10 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/probe.h"
+#include "hardware/memory_info.h"
 #include "hardware/read_bandwidth.h"
 
 namespace dak {
@@ -149,7 +151,7 @@ EngineOptions PlacementFlags::options() const {
   options.check_finite = check_weights;
   DeviceSelection selection = select_device(device, parse_kernel_kind(kernels, "--kernels"));
   options.device = selection.device;
-  if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
+  if (!selection.note.empty()) print_err("dak: {}\n", selection.note);
   return options;
 }
 
@@ -157,7 +159,7 @@ std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& 
   ProbeLine line;
   KnownHardware known = known_hardware(
       options.device, options.threads, tiers,
-      [](const std::string& text) { fmt::print(stderr, "dak: {}\n", text); },
+      [](const std::string& text) { print_err("dak: {}\n", text); },
       [&line](const std::string& what, double share) { line.show(what, share); });
   options.hardware = std::move(known.profile);
   return known.origin;
@@ -169,7 +171,7 @@ std::vector<Tier> probe_tiers(const EngineOptions& options) {
   }
   ThreadPool pool(options.threads);
   return machine_tiers(options.tiers, options.device,
-                       cpu_tiers(measure_read_bandwidth(pool, kProbeBytes)));
+                       cpu_tiers(measure_read_bandwidth(pool, probe_bytes(kProbeBytes))));
 }
 
 void SamplingFlags::add_to(CLI::App& app) {

@@ -1,13 +1,14 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/bench_flags.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/plan_question.h"
 #include "cli/plan_report.h"
 #include "cli/plan_svg.h"
@@ -96,11 +97,8 @@ void write_svg(const PlanQuestion& question, const std::vector<PlacementPolicy>&
   }
   const std::string title = fmt::format("{} on {}: {}", plan.model, question.hardware_origin,
                                         workload_text(question.options.workload));
-  std::ofstream file(path);
-  file << budget_svg(title, series, plan.tiers[0].capacity_bytes);
-  file.close();
-  if (!file)
-    throw Error(ErrorCode::kIo, {"--svg", {}, path, "cannot be written", "check the folder"});
+  write_text_file(path, budget_svg(title, series, plan.tiers[0].capacity_bytes),
+                  "check the folder of --svg");
 }
 
 // What does not fit this machine may fit another.
@@ -127,12 +125,12 @@ int run(PlanFlags& flags) {
   }
   if (!flags.svg.empty()) write_svg(question, policies, found.plan, flags.svg);
   if (flags.json) {
-    fmt::print("{}\n", plan_json(question, found, others, compared)
-                           .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_out("{}\n", plan_json(question, found, others, compared)
+                          .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return 0;
   }
-  fmt::print("{}{}{}{}", plan_table(found.plan, found.forecast), forecast_text(question, found),
-             comparison_text(compared), what_if_text(question, found, others));
+  print_out("{}{}{}{}", plan_table(found.plan, found.forecast), forecast_text(question, found),
+            comparison_text(compared), what_if_text(question, found, others));
   return 0;
 }
 

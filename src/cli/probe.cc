@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/heat_map_svg.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/plan_report.h"
 #include "cli/terminal.h"
 
@@ -38,13 +39,13 @@ HardwareProfile measure(const Device& device, int threads) {
 int run(const ProbeFlags& flags) {
   check_threads(flags.threads);
   const DeviceSelection selection = select_device(flags.device);
-  if (!selection.note.empty()) fmt::print(stderr, "dak: {}\n", selection.note);
+  if (!selection.note.empty()) print_err("dak: {}\n", selection.note);
   const ProfileKey key = profile_key(selection.device, flags.threads);
   std::filesystem::path file = flags.output;
   if (flags.output.empty()) {
     file = profile_cache_file(key);
     const std::string note = load_cached_profile(key).note;
-    if (!note.empty()) fmt::print(stderr, "dak: {}; it is replaced\n", note);
+    if (!note.empty()) print_err("dak: {}; it is replaced\n", note);
   }
   const auto start = std::chrono::steady_clock::now();
   const HardwareProfile profile = measure(selection.device, flags.threads);
@@ -56,13 +57,13 @@ int run(const ProbeFlags& flags) {
                                         : std::filesystem::path(flags.svg);
   if (!map.empty()) write_text_file(svg, map, "check the folder, or use --svg FILE");
   if (map.empty() && !flags.svg.empty()) {
-    fmt::print(stderr, "dak: --svg has no effect: only a GPU has a heat map\n");
+    print_err("dak: --svg has no effect: only a GPU has a heat map\n");
   }
   if (flags.json) {
-    fmt::print("{}\n", nlohmann::json(profile).dump(2));
+    print_out("{}\n", nlohmann::json(profile).dump(2));
     return 0;
   }
-  fmt::print("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took, file.string(),
+  print_out("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took, file.string(),
              map.empty() ? "" : " and " + svg.string());
   return 0;
 }

@@ -3,8 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -13,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
 #include "engine/operation_times.h"
@@ -76,8 +75,8 @@ int answer_once(const RunFlags& flags, const EngineOptions& options, Engine& eng
   request.cancel = &interrupt.flag();
   if (!flags.json) {
     request.on_token = [](TokenId, std::string_view piece) {
-      fmt::print("{}", piece);
-      std::fflush(stdout);
+      print_out("{}", piece);
+      flush_output();
     };
   }
   Session session(engine);
@@ -89,20 +88,16 @@ int answer_once(const RunFlags& flags, const EngineOptions& options, Engine& eng
     json["load_seconds"] = engine.load_seconds();
     for (const Feedback& one : feedback) json["feedback"].push_back(feedback_json(one));
     if (request.sampling.temperature > 0) json["seed"] = request.sampling.seed;
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_out("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     const Style style(STDERR_FILENO);
-    fmt::print("\n");
-    std::fflush(stdout);
-    fmt::print(stderr, "{}\n{}", style.dim, run_table(result, engine.plan()));
-    for (const Feedback& one : feedback) fmt::print(stderr, "{}", feedback_text(one));
-    fmt::print(stderr, "{}", style.reset);
+    print_out("\n");
+    flush_output();
+    print_err("{}\n{}", style.dim, run_table(result, engine.plan()));
+    for (const Feedback& one : feedback) print_err("{}", feedback_text(one));
+    print_err("{}", style.reset);
   }
   return result.reason == FinishReason::kCancelled ? 128 + SIGINT : 0;
-}
-
-std::string read_stdin() {
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
 int run(RunFlags& flags) {
@@ -131,13 +126,14 @@ int run(RunFlags& flags) {
   request.sampling = flags.sampling.params;
   if (flags.sampling.seed_option->count() == 0 && request.sampling.temperature > 0) {
     request.sampling.seed = std::random_device{}();
-    if (!flags.json) fmt::print(stderr, "seed {}\n", request.sampling.seed);
+    if (!flags.json) print_err("seed {}\n", request.sampling.seed);
   }
   request.max_tokens = flags.max_tokens;
   request.stop = flags.stop;
   request.ignore_eos = flags.ignore_eos;
   if (interactive) return chat(engine, request, flags.system);
-  return answer_once(flags, options, engine, request, has_prompt ? flags.prompt : read_stdin());
+  return answer_once(flags, options, engine, request,
+                     has_prompt ? flags.prompt : read_standard_input());
 }
 
 }  // namespace

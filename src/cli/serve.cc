@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
@@ -15,10 +14,12 @@
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
 #include "scheduler/scheduler.h"
 #include "server/app.h"
+#include "server/http_target.h"
 
 namespace dak {
 namespace {
@@ -32,6 +33,7 @@ struct ServeFlags {
   std::vector<std::string> key_files;
   std::vector<std::string> admin_key_files;
   std::vector<std::string> cors_origins;
+  std::vector<std::string> allowed_hosts;
   int64_t max_running = 32;
   int64_t kv_tokens = 0;
   int64_t max_queued = 1024;
@@ -109,13 +111,23 @@ void raise_file_limit(int64_t connections) {
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < wanted) {
-    fmt::print(stderr, "dak: the system allows {} open files: at most {} connections (ulimit -n)\n",
-               limit.rlim_cur, static_cast<int64_t>(limit.rlim_cur) - kOtherFiles);
+    print_err("dak: the system allows {} open files: at most {} connections (ulimit -n)\n",
+              limit.rlim_cur, static_cast<int64_t>(limit.rlim_cur) - kOtherFiles);
   }
 }
 
-bool is_loopback(const std::string& address) {
-  return address.starts_with("127.") || address == "::1";
+// As HttpServer reads --host.
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || is_loopback_address(host);
+}
+
+// A page of another site could reach a server that asks for no key and is this machine's alone, by
+// a name of its own. At other addresses anyone who reaches it may use it in any case.
+std::optional<AllowedHosts> hosts_of(const ServeFlags& flags, bool open) {
+  AllowedHosts hosts;
+  for (const std::string& name : flags.allowed_hosts) hosts.add(name, "--allowed-host");
+  const bool checked = !flags.allowed_hosts.empty() || (open && is_loopback(flags.host));
+  return checked ? std::optional(hosts) : std::nullopt;
 }
 
 // Text after the last slash, without .gguf.
@@ -136,8 +148,8 @@ class Shutdown {
     Scheduler* scheduler = scheduler_;
     if (asked_ || scheduler == nullptr) std::_Exit(128 + number);
     asked_ = true;
-    fmt::print(stderr, "dak: shutting down: answers have {} s to end; again to end at once\n",
-               std::chrono::duration<double>(patience_).count());
+    log_line(fmt::format("dak: shutting down: answers have {} s to end; again to end at once",
+                         std::chrono::duration<double>(patience_).count()));
     app_.drain();
     scheduler->drain(std::chrono::steady_clock::now() + patience_);
   }
@@ -153,8 +165,7 @@ class Shutdown {
 void warm_up(Engine& engine, const ServeFlags& flags) {
   if (engine.cuda() == nullptr) return;
   if (flags.warm_up == 0) {
-    fmt::print(stderr,
-               "dak: no warm-up: each batch size's first step is recorded while answers wait\n");
+    print_err("dak: no warm-up: each batch size's first step is recorded while answers wait\n");
     return;
   }
   Engine::WarmUp done;
@@ -165,9 +176,9 @@ void warm_up(Engine& engine, const ServeFlags& flags) {
                 static_cast<double>(recorded) / static_cast<double>(of));
     });
   }
-  fmt::print(stderr, "dak: recorded {} of {} decode steps in {:.1f} s{}\n", done.recorded,
-             done.steps, done.seconds,
-             done.recorded < done.steps ? "; the rest when they first come up (--warm-up)" : "");
+  print_err("dak: recorded {} of {} decode steps in {:.1f} s{}\n", done.recorded, done.steps,
+            done.seconds,
+            done.recorded < done.steps ? "; the rest when they first come up (--warm-up)" : "");
 }
 
 ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& options,
@@ -208,9 +219,10 @@ int serve(ServeFlags& flags) {
   AppOptions app_options{.keys = keys_of(flags), .cors_origins = flags.cors_origins};
   for (const std::string& file : flags.admin_key_files) app_options.admin_keys.add_file(file);
   if (flags.log_requests) {
-    app_options.log = [](const std::string& line) { fmt::print(stderr, "dak: {}\n", line); };
+    app_options.log = [](const std::string& line) { log_line("dak: " + line); };
   }
   const bool open = app_options.keys.empty();
+  app_options.hosts = hosts_of(flags, open);
   raise_file_limit(limits.connections);
   App app(std::move(app_options));
   Shutdown shutdown(app, patience);
@@ -219,10 +231,12 @@ int serve(ServeFlags& flags) {
       [&app](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
         app.handle(std::move(request), exchange);
       },
-      App::refusal);
+      App::refusal, [&app](const HttpRequest& request) { app.screen(request); });
   if (open && !is_loopback(http.address())) {
-    fmt::print(stderr, "dak: anyone who reaches {} may use the model; --api-key asks for a key\n",
-               http.address());
+    print_err(
+        "dak: anyone who reaches {} may use the model, pages of other sites in their browsers "
+        "too; --api-key asks for a key\n",
+        http.address());
   }
   http.on_signal([&shutdown](int number) { shutdown.signal(number); });
   http.start();  // says that it is loading
@@ -241,15 +255,7 @@ int serve(ServeFlags& flags) {
   Scheduler scheduler(engine, scheduling);
   SchedulerGenerator generator(scheduler);
   const Service service(engine, generator, service_options(flags, options, engine));
-  app.serve(service, &http);
-  shutdown.serving(&scheduler);
-  const std::string host =
-      http.address().find(':') == std::string::npos ? http.address() : "[" + http.address() + "]";
-  fmt::print("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n", service.name(),
-             host, http.port());
-  std::fflush(stdout);
-
-  // Whatever ends the scheduler, the threads that use it end first.
+  // Whatever ends this, the threads that use the scheduler end first.
   struct Ending {
     App& app;
     HttpServer& http;
@@ -260,11 +266,22 @@ int serve(ServeFlags& flags) {
     }
     ~Ending() { end(); }
   } ending{app, http};
+  app.serve(service, &http);
+  shutdown.serving(&scheduler);
+  const std::string host =
+      http.address().find(':') == std::string::npos ? http.address() : "[" + http.address() + "]";
+  print_out("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n", service.name(),
+            host, http.port());
+  flush_output();
+
   scheduler.run();
   ending.end();
   const ServingStats stats = scheduler.stats();
-  fmt::print(stderr, "dak: {} answers finished, {} failed, {} cancelled\n", stats.requests_finished,
-             stats.requests_failed, stats.requests_cancelled);
+  log_line(fmt::format("dak: {} answers finished, {} failed, {} cancelled{}",
+                       stats.requests_finished, stats.requests_failed, stats.requests_cancelled,
+                       lost_log_lines() > 0
+                           ? fmt::format("; {} lines of this log were lost", lost_log_lines())
+                           : ""));
   return ending.all_sent ? 0 : 1;
 }
 
@@ -298,6 +315,11 @@ Command add_serve(CLI::App& app) {
       ->add_option("--cors-origin", flags->cors_origins,
                    "Web page origin that may use the API from a browser, or * (repeatable; "
                    "default: none)")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--allowed-host", flags->allowed_hosts,
+                   "Name by which clients may ask, beside localhost and loopback addresses; others "
+                   "are answered 403 (repeatable; default: any name with keys or another --host)")
       ->allow_extra_args(false);
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
   command->add_option("--http-threads", flags->http_threads,

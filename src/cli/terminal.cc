@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/output.h"
 
 namespace dak {
 namespace {
@@ -71,32 +72,28 @@ void ProgressBar::update(const Progress& progress) {
       rate > 0 ? static_cast<double>(progress.total_bytes - progress.done_bytes) / rate : 0;
   const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
   const auto seconds = static_cast<int64_t>(std::lround(left));
-  fmt::print(stderr, "\r{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left\x1b[K", progress.what,
-             share * 100, std::string(filled, '#'), std::string(kBarWidth - filled, ' '),
-             format_bytes(progress.done_bytes), format_bytes(progress.total_bytes),
-             format_rate(rate), seconds / 60, seconds % 60);
-  std::fflush(stderr);
+  print_err("\r{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left\x1b[K", progress.what, share * 100,
+            std::string(filled, '#'), std::string(kBarWidth - filled, ' '),
+            format_bytes(progress.done_bytes), format_bytes(progress.total_bytes),
+            format_rate(rate), seconds / 60, seconds % 60);
 }
 
 void ProgressBar::clear() {
   if (!terminal_ || drawn_at_ < 0) return;
-  fmt::print(stderr, "\r\x1b[K");
-  std::fflush(stderr);
+  print_err("\r\x1b[K");
 }
 
 ProbeLine::ProbeLine(std::string_view work) : work_(work), terminal_(is_terminal(STDERR_FILENO)) {}
 
 ProbeLine::~ProbeLine() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\x1b[K");
-  std::fflush(stderr);
+  print_err("\r\x1b[K");
 }
 
 void ProbeLine::show(std::string_view what, double share) {
   if (!terminal_) return;
   drawn_ = true;
-  fmt::print(stderr, "\r{} {:3.0f} % {}\x1b[K", work_, 100 * std::clamp(share, 0.0, 1.0), what);
-  std::fflush(stderr);
+  print_err("\r{} {:3.0f} % {}\x1b[K", work_, 100 * std::clamp(share, 0.0, 1.0), what);
 }
 
 InterruptGuard::InterruptGuard() {
