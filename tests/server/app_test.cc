@@ -265,7 +265,7 @@ TEST_F(AppTest, ErrorsHaveTheirStatusAndField) {
       ask("POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\nContent-Length: "
           "14\r\n\r\n{\"prompt\":\"x\"}"),
       415);
-  refused(ask("GET / HTTP/9\r\n\r\n"), 505);
+  refused(ask("GET / HTTP/9.9\r\n\r\n"), 505);
 }
 
 TEST_F(AppTest, TemplatesMayRefuse) {
