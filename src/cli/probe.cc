@@ -64,7 +64,7 @@ int run(const ProbeFlags& flags) {
     return 0;
   }
   print_out("{}measured in {:.1f} s\nwritten: {}{}\n", profile_table(profile), took, file.string(),
-             map.empty() ? "" : " and " + svg.string());
+            map.empty() ? "" : " and " + svg.string());
   return 0;
 }
 

@@ -105,10 +105,11 @@ TEST(Output, WhatCannotBeSaidOnStandardErrorHarmsNothing) {
   const auto full = [] { open_as(STDERR_FILENO, "/dev/full", O_WRONLY); };
   const auto closed = [] { close(STDERR_FILENO); };
   for (const std::function<void()>& prepare : {std::function<void()>(full), {closed}}) {
-    EXPECT_EQ(status_of(start_dak(run, [&] {
-                open_as(STDOUT_FILENO, "/dev/null", O_WRONLY);
-                prepare();
-              })),
+    EXPECT_EQ(status_of(start_dak(run,
+                                  [&] {
+                                    open_as(STDOUT_FILENO, "/dev/null", O_WRONLY);
+                                    prepare();
+                                  })),
               0);
     EXPECT_EQ(status_of(start_dak({"inspect", "/nonexistent"}, prepare)), 1);
     EXPECT_EQ(status_of(start_dak({"inspect", "--nonsense"}, prepare)), 2);
@@ -130,16 +131,14 @@ TEST(Output, ClosedDescriptorsAreNoFiles) {
 }
 
 TEST(Output, AnUnreadableStandardInputIsAnError) {
-  const auto [status, err] = run_with({"run", kGguf, "-n", "3", "--device", "cpu"}, [] {
-    open_as(STDIN_FILENO, "/", O_RDONLY);
-  });
+  const auto [status, err] = run_with({"run", kGguf, "-n", "3", "--device", "cpu"},
+                                      [] { open_as(STDIN_FILENO, "/", O_RDONLY); });
   EXPECT_EQ(status, 1);
   EXPECT_NE(err.find("standard input: cannot read: Is a directory"), std::string::npos) << err;
 }
 
 TEST(Output, AFileThatCannotBeWrittenIsNamedAndNotReplaced) {
-  const ProcessResult result =
-      run_dak({"plan", kFolder, "--device", "cpu", "--svg", "/dev/full"});
+  const ProcessResult result = run_dak({"plan", kFolder, "--device", "cpu", "--svg", "/dev/full"});
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("/dev/full: cannot be written: No space left on device"),
             std::string::npos)
@@ -170,12 +169,12 @@ TEST(Output, AServerOutlivesItsLog) {
   for (size_t i = 0; i < logs.size(); ++i) {
     std::array<int, 2> out{};
     ASSERT_EQ(pipe2(out.data(), O_CLOEXEC), 0);
-    const pid_t child = start_dak({"serve", kGguf, "--port", "0", "--device", "cpu", "--threads",
-                                   "1", "--log-requests"},
-                                  [&] {
-                                    dup2(out[1], STDOUT_FILENO);
-                                    logs[i]();
-                                  });
+    const pid_t child = start_dak(
+        {"serve", kGguf, "--port", "0", "--device", "cpu", "--threads", "1", "--log-requests"},
+        [&] {
+          dup2(out[1], STDOUT_FILENO);
+          logs[i]();
+        });
     close(out[1]);
     std::string said(4096, '\0');
     said.resize(static_cast<size_t>(std::max<ssize_t>(0, read(out[0], said.data(), said.size()))));
@@ -185,8 +184,10 @@ TEST(Output, AServerOutlivesItsLog) {
     for (int request = 0; request < 3; ++request) {
       HttpClient one(port);
       const std::string body = R"({"prompt":"a","max_tokens":2})";
-      one.send("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+      one.send(
+          "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+          "\r\nContent-Length: " +
+          std::to_string(body.size()) + "\r\n\r\n" + body);
       EXPECT_EQ(one.answer(30).status, 200) << i;
     }
     kill(child, SIGTERM);
