@@ -21,7 +21,7 @@ namespace dak {
 namespace {
 
 struct BenchServeFlags {
-  LoadOptions load;
+  ServeLoad load;
   LoadTargets targets;
   int port = 8000;
   std::string prompt = "128";
@@ -67,7 +67,7 @@ std::string command_without(const std::string& key) {
 }
 
 // What the server says that it is: the model's name, and of a dak its context and tiers.
-OrderedRow server_facts(const LoadOptions& load) {
+OrderedRow server_facts(const ServeLoad& load) {
   const auto parsed = [&load](std::string_view path) {
     return OrderedRow::parse(ask_text(load, path), nullptr, false);
   };
@@ -134,7 +134,7 @@ double cpu_seconds() {
 }
 
 int run(const BenchServeFlags& flags) {
-  LoadOptions load = flags.load;
+  ServeLoad load = flags.load;
   if (flags.port < 1 || flags.port > 65535) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 1 to 65535");
   }

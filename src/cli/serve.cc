@@ -40,6 +40,7 @@ struct ServeFlags {
   std::string max_body = "8MiB";
   int64_t max_prompt = 0;
   int64_t max_choices = 16;
+  std::string reasoning_format = "separate";
   int64_t max_connections = 4096;
   int http_threads = 0;
   double header_timeout = 10;
@@ -188,6 +189,11 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
       .limits = {.choices = at_least(flags.max_choices, 1, "--max-choices"),
                  .prompt_tokens = at_least(flags.max_prompt, 0, "--max-prompt-tokens")},
       .timeout = milliseconds(flags.request_timeout, "--request-timeout", true)};
+  if (flags.reasoning_format != "separate" && flags.reasoning_format != "none") {
+    throw_invalid("the command line", "--reasoning-format", flags.reasoning_format,
+                  "is neither separate nor none");
+  }
+  service.split_reasoning = flags.reasoning_format == "separate";
   if (not_modelled(options).empty()) {
     service.predict = [&options, &engine](int64_t batch, int64_t context) {
       const Workload workload{{.phase = Phase::kDecode, .batch = batch, .context = context}};
@@ -321,6 +327,9 @@ Command add_serve(CLI::App& app) {
                    "Name by which clients may ask, beside localhost and loopback addresses; others "
                    "are answered 403 (repeatable; default: any name with keys or another --host)")
       ->allow_extra_args(false);
+  command->add_option("--reasoning-format", flags->reasoning_format,
+                      "What a model thinks before it answers: separate (default), as "
+                      "reasoning_content; none, as text, with its tags");
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
   command->add_option("--http-threads", flags->http_threads,
                       "Threads that read requests and write answers (default: a quarter of the "

@@ -1,31 +1,62 @@
-// The text of an answer as its tokens come: decoded, with what may become a stop string held back.
+// The text of an answer as its tokens come: decoded, reasoning apart, with what may become a stop
+// string held back.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/stop.h"
+#include "text/reasoning_text.h"
 #include "text/tokenizer.h"
 
 namespace dak {
 
 class AnswerText {
  public:
-  // Throws kInvalidArgument for an empty stop string.
-  AnswerText(const Tokenizer& tokenizer, std::vector<std::string> stop)
-      : decoder_(tokenizer), stops_(std::move(stop)) {}
-
-  // What may be shown after `token`; stopped: a stop string ended the answer.
-  StopMatcher::Step push(TokenId token) { return stops_.push(decoder_.push(token)); }
-  // What is left when the answer ends otherwise.
-  std::string finish() {
-    StopMatcher::Step step = stops_.push(decoder_.finish());
-    if (!step.stopped) step.text += stops_.finish();
-    return std::move(step.text);
+  // Throws kInvalidArgument for an empty stop string. Stop strings do not act on reasoning.
+  // `shown`: special tokens that are text.
+  AnswerText(const Tokenizer& tokenizer, std::vector<std::string> stop,
+             std::optional<ReasoningTags> reasoning = {}, std::vector<TokenId> shown = {})
+      : decoder_(tokenizer, true, std::move(shown)), stops_(std::move(stop)) {
+    if (reasoning) reasoning_.emplace(std::move(*reasoning));
   }
 
+  struct Step {
+    std::string reasoning;  // may be shown, as may `text`
+    std::string text;
+    bool stopped = false;  // a stop string ended the answer
+  };
+  Step push(TokenId token) { return step(split(decoder_.push(token))); }
+  // What is left when the answer ends otherwise.
+  Step finish() {
+    ReasoningText::Step last = split(decoder_.finish());
+    if (reasoning_) {
+      ReasoningText::Step rest = reasoning_->finish();
+      last.reasoning += rest.reasoning;
+      last.text += rest.text;
+    }
+    Step out = step(std::move(last));
+    if (!out.stopped) out.text += stops_.finish();
+    return out;
+  }
+  bool in_reasoning() const { return reasoning_ && reasoning_->inside(); }
+
  private:
+  ReasoningText::Step split(std::string piece) {
+    if (reasoning_) return reasoning_->push(piece);
+    return {.reasoning = {}, .text = std::move(piece)};
+  }
+  Step step(ReasoningText::Step parts) {
+    StopMatcher::Step matched = stops_.push(parts.text);
+    return {.reasoning = std::move(parts.reasoning),
+            .text = std::move(matched.text),
+            .stopped = matched.stopped};
+  }
+
   StreamDecoder decoder_;
+  std::optional<ReasoningText> reasoning_;
   StopMatcher stops_;
 };
 

@@ -26,6 +26,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
     : config_(files.config),
       tokenizer_(load_tokenizer(files, options)),
       chat_template_(files.load_chat_template()),
+      tool_template_(files.load_tool_template()),
       pool_(std::make_unique<ThreadPool>(options.threads)),
       plan_(plan_model(files, options, std::move(tiers))),
       sequences_(options.sequences),
@@ -95,7 +96,12 @@ const Tokenizer& Engine::tokenizer() const {
 }
 
 std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
-  if (!chat_template_) {
+  return chat_tokens(chat_text(input));
+}
+
+std::string Engine::chat_text(const ChatInput& input) const {
+  const ChatTemplate* by = input.tools.is_null() ? chat_template() : tool_template();
+  if (by == nullptr) {
     throw_unsupported(config_.name, "chat_template", {}, "the model has none",
                       "give a plain prompt with --raw");
   }
@@ -105,8 +111,12 @@ std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
   };
   if (filled.bos_token.empty()) filled.bos_token = spelling(tokenizer().bos_token());
   if (filled.eos_token.empty()) filled.eos_token = spelling(tokenizer().eos_token());
-  // The template writes the special tokens itself.
-  return tokenizer().encode(chat_template_->render(filled), {.add_special_tokens = false});
+  return by->render(filled);
+}
+
+// The template writes the special tokens itself.
+std::vector<TokenId> Engine::chat_tokens(const std::string& text) const {
+  return tokenizer().encode(text, {.add_special_tokens = false});
 }
 
 bool Engine::is_end_token(TokenId token) const {

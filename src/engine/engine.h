@@ -162,6 +162,10 @@ class Engine {
   const Tokenizer& tokenizer() const;
   bool has_tokenizer() const { return tokenizer_.has_value(); }
   const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
+  // For conversations with tools.
+  const ChatTemplate* tool_template() const {
+    return tool_template_ ? &*tool_template_ : chat_template();
+  }
   int64_t sequences() const { return sequences_; }
   int64_t context() const { return context_; }  // of each sequence
   ThreadPool& pool() { return *pool_; }
@@ -170,6 +174,8 @@ class Engine {
 
   // The prompt of a conversation, by the model's own template; throws kUnsupported without one.
   std::vector<TokenId> chat_prompt(const ChatInput& input) const;
+  std::string chat_text(const ChatInput& input) const;              // the prompt's text,
+  std::vector<TokenId> chat_tokens(const std::string& text) const;  // and that as tokens
   bool is_end_token(TokenId token) const;
 
   // Records the decode steps of all numbers of sequences (step_rows.h), which would otherwise be
@@ -238,6 +244,7 @@ class Engine {
   ModelConfig config_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
+  std::optional<ChatTemplate> tool_template_;
   std::unique_ptr<ThreadPool> pool_;
   Plan plan_;
   int64_t sequences_;

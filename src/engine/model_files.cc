@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "engine/tool_template.h"
 #include "format/safetensors.h"
 #include "model/families.h"
 #include "model/loader.h"
@@ -94,6 +95,10 @@ std::optional<ChatTemplate> ModelFiles::load_chat_template() const {
   const std::string* source = metadata->string("tokenizer.chat_template");
   if (source == nullptr) return std::nullopt;
   return ChatTemplate(*source, metadata->file() + ": tokenizer.chat_template");
+}
+
+std::optional<ChatTemplate> ModelFiles::load_tool_template() const {
+  return metadata ? gguf_tool_template(*metadata) : folder_tool_template(path);
 }
 
 ModelFiles open_model(const fs::path& path, bool need_weights) {

@@ -29,6 +29,8 @@ struct ModelFiles {
   Tokenizer load_tokenizer() const;
   // nullopt: the model has none and cannot chat.
   std::optional<ChatTemplate> load_chat_template() const;
+  // Where conversations with tools have one of their own.
+  std::optional<ChatTemplate> load_tool_template() const;
 };
 
 // Reads headers only. With `need_weights`, a config.json alone is refused and every tensor the

@@ -128,7 +128,7 @@ GenerateResult Session::generate(const GenerateRequest& request) {
       result.reason = FinishReason::kEos;
       break;
     }
-    const StopMatcher::Step step = answer.push(next);
+    const AnswerText::Step step = answer.push(next);
     show(next, step.text);
     if (step.stopped) {
       result.reason = FinishReason::kStopString;
@@ -146,7 +146,7 @@ GenerateResult Session::generate(const GenerateRequest& request) {
     next = decode(*decoder, result.decode);
   }
   decoder.reset();
-  show(next, answer.finish());
+  show(next, answer.finish().text);
   return result;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "text/reasoning_text.h"
 
 namespace dak {
 
@@ -52,6 +53,7 @@ struct ServingEvent {
   Kind kind = Kind::kStarted;
   TokenId token = -1;                 // kToken
   std::string_view text;              // kToken, kFinished: what may be shown now, often nothing
+  std::string_view reasoning;         // likewise, before the text
   float logprob = 0;                  // kToken, if asked for
   std::span<const TokenLogprob> top;  // kToken, if asked for: most likely first
   FinishReason reason{};              // kFinished
@@ -59,6 +61,7 @@ struct ServingEvent {
   int64_t prompt_tokens = 0;          // always
   int64_t reused_tokens = 0;          // of the prompt, found in the cache; always
   int64_t generated_tokens = 0;       // so far, the end token included; always
+  int64_t reasoning_tokens = 0;       // among them, tags included; always
 };
 
 struct ServingRequest {
@@ -66,6 +69,9 @@ struct ServingRequest {
   SamplingParams sampling;
   int64_t max_tokens = 0;         // 0: until the context is full
   std::vector<std::string> stop;  // strings that end the answer and are not part of it
+  std::optional<ReasoningTags>
+      reasoning;               // what stands between them is told apart and not searched
+  std::vector<TokenId> shown;  // special tokens that are text
   bool ignore_eos = false;
   int top_logprobs = -1;  // -1: no log-probabilities; 0: the token's alone; k: of the k most likely
   std::shared_ptr<TokenConstraint> constraint;

@@ -41,7 +41,9 @@ ServingSequence::ServingSequence(RequestId id, ServingRequest request, const Eng
       most_tokens_(most_tokens_of(request_, engine)),
       sampler_(request_.sampling) {
   sampler_.observe_prompt(request_.prompt);
-  if (engine.has_tokenizer()) answer_.emplace(engine.tokenizer(), request_.stop);
+  if (engine.has_tokenizer()) {
+    answer_.emplace(engine.tokenizer(), request_.stop, request_.reasoning, request_.shown);
+  }
 }
 
 bool ServingSequence::can_choose_on_device() const {
@@ -123,7 +125,8 @@ ServingEvent ServingSequence::event(ServingEvent::Kind kind) const {
           .kind = kind,
           .prompt_tokens = prompt_tokens(),
           .reused_tokens = reused_tokens,
-          .generated_tokens = generated_};
+          .generated_tokens = generated_,
+          .reasoning_tokens = reasoning_tokens_};
 }
 
 // False when the caller threw, which fails the request without another word.
@@ -156,10 +159,14 @@ void ServingSequence::deliver(TokenId token) {
     finish(FinishReason::kEos);
     return;
   }
-  const StopMatcher::Step step = answer_ ? answer_->push(token) : StopMatcher::Step{};
+  const bool in_reasoning = answer_ && answer_->in_reasoning();
+  const AnswerText::Step step = answer_ ? answer_->push(token) : AnswerText::Step{};
+  // Also the token that holds the first tag.
+  if (in_reasoning || (answer_ && answer_->in_reasoning())) ++reasoning_tokens_;
   ServingEvent chosen = event(ServingEvent::Kind::kToken);
   chosen.token = token;
   chosen.text = step.text;
+  chosen.reasoning = step.reasoning;
   chosen.logprob = logprob_;
   chosen.top = top_;
   if (!tell(chosen)) return;
@@ -175,14 +182,15 @@ void ServingSequence::deliver(TokenId token) {
 }
 
 void ServingSequence::finish(FinishReason reason) {
-  finish(reason, answer_ ? answer_->finish() : std::string());
+  finish(reason, answer_ ? answer_->finish() : AnswerText::Step{});
 }
 
-void ServingSequence::finish(FinishReason reason, std::string_view text) {
+void ServingSequence::finish(FinishReason reason, const AnswerText::Step& rest) {
   if (ended()) return;
   end_ = reason == FinishReason::kCancelled ? End::kCancelled : End::kFinished;
   ServingEvent last = event(ServingEvent::Kind::kFinished);
-  last.text = text;
+  last.text = rest.text;
+  last.reasoning = rest.reasoning;
   last.reason = reason;
   tell(last);
 }

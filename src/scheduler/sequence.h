@@ -57,7 +57,7 @@ class ServingSequence {
   void note_logprobs(std::span<const float> logits, TokenId token);
   ServingEvent event(ServingEvent::Kind kind) const;
   bool tell(const ServingEvent& event);
-  void finish(FinishReason reason, std::string_view text);
+  void finish(FinishReason reason, const AnswerText::Step& rest);
 
   RequestId id_;
   ServingRequest request_;
@@ -67,6 +67,7 @@ class ServingSequence {
   Sampler sampler_;
   std::optional<AnswerText> answer_;  // none without a tokenizer
   int64_t generated_ = 0;
+  int64_t reasoning_tokens_ = 0;
   End end_ = End::kNone;
   bool spoilt_ = false;
 

@@ -11,11 +11,6 @@ namespace {
 
 constexpr int kClientLeft = 499;  // nginx's
 
-std::string_view reason_text(FinishReason reason) {
-  const bool full = reason == FinishReason::kMaxTokens || reason == FinishReason::kContextFull;
-  return full ? "length" : "stop";
-}
-
 }  // namespace
 
 Answer::Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Exchange> exchange,
@@ -35,8 +30,8 @@ Answer::Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Excha
 void Answer::start(std::vector<ServingRequest> requests) {
   choices_.resize(requests.size());
   for (size_t i = 0; i < choices_.size(); ++i) {
-    if (options_.tools != ToolFormat::kNone) {
-      choices_[i].tools.emplace(options_.tools, options_.tool_names);
+    if (options_.tool_form != nullptr) {
+      choices_[i].tools.emplace(*options_.tool_form, *options_.tools);
     }
   }
   // On the thread that is told of it. The exchange keeps this answer until one of the two has gone.
@@ -75,11 +70,13 @@ void Answer::on_event(size_t choice, const ServingEvent& event) {
              .at = Clock::now(),
              .piece = {.token = event.token, .logprob = event.logprob, .top = {}},
              .text = std::string(event.text),
+             .reasoning = std::string(event.reasoning),
              .reason = event.reason,
              .error = {},
              .usage = {.prompt_tokens = event.prompt_tokens,
                        .cached_tokens = event.reused_tokens,
-                       .completion_tokens = event.generated_tokens}};
+                       .completion_tokens = event.generated_tokens,
+                       .reasoning_tokens = event.reasoning_tokens}};
   if (options_.logprobs) kept.piece.top.assign(event.top.begin(), event.top.end());
   if (event.error != nullptr) kept.error = std::make_unique<ApiError>(api_error(*event.error));
   {
@@ -166,51 +163,109 @@ void Answer::token(Event& event) {
   }
   choice.last_token = event.at;
   if (options_.logprobs) choice.unshown.push_back(std::move(event.piece));
-  if (!choice.tools) return show(event.choice, event.text, {});
-  ToolCallParser::Step step = choice.tools->push(event.text);
-  show(event.choice, step.text, std::move(step.calls));
+  if (!choice.tools) return show(event.choice, event.reasoning, event.text, {});
+  show(event.choice, event.reasoning, {}, choice.tools->push(event.text));
 }
 
-void Answer::show(size_t index, std::string_view text, std::vector<ToolCall> calls) {
+// Reasoning first, then text, or what the text was divided into.
+void Answer::show(size_t index, std::string_view reasoning, std::string_view text,
+                  std::vector<ToolEvent> events) {
   Choice& choice = choices_[index];
-  if (!options_.parallel_tools && !calls.empty()) {
-    // One call was wanted and is there.
-    calls.resize(1);
-    choice.cut_off = true;
-    std::optional<RequestId> id;
-    {
-      const std::lock_guard lock(mutex_);
-      if (index < ids_.size()) id = ids_[index];
+  if (options_.stream) begin(index);
+  if (events.empty()) return show_text(index, reasoning, text);
+  if (!reasoning.empty()) show_text(index, reasoning, {});
+  for (ToolEvent& event : events) {
+    if (event.kind == ToolEvent::Kind::kText) {
+      show_text(index, {}, event.text);
+    } else {
+      show_call(index, event);
     }
-    if (id) generator_.cancel(*id);
+    if (choice.cut_off) break;
   }
+}
+
+void Answer::begin(size_t index) {
+  Choice& choice = choices_[index];
+  if (choice.begun) return;
+  choice.begun = true;
+  const int number = static_cast<int>(index);
+  writer_.role(out_, number);
+  const auto prompt = index / static_cast<size_t>(options_.per_prompt);
+  if (prompt < options_.echo.size()) {
+    writer_.text(out_, number, options_.echo[prompt], {}, 0, nullptr);
+    choice.text_chars = characters(options_.echo[prompt]);
+  }
+}
+
+void Answer::show_text(size_t index, std::string_view reasoning, std::string_view text) {
+  Choice& choice = choices_[index];
   if (!options_.stream) {
     choice.answer.text += text;
-    std::ranges::move(calls, std::back_inserter(choice.answer.calls));
+    choice.answer.reasoning += reasoning;
     std::ranges::move(choice.unshown, std::back_inserter(choice.answer.pieces));
     choice.unshown.clear();
-    choice.calls = choice.answer.calls.size();
     return;
   }
   const int number = static_cast<int>(index);
-  if (!choice.begun) {
-    choice.begun = true;
-    writer_.role(out_, number);
-    const auto prompt = index / static_cast<size_t>(options_.per_prompt);
-    if (prompt < options_.echo.size()) {
-      writer_.text(out_, number, options_.echo[prompt], {}, 0, nullptr);
-      choice.text_chars = characters(options_.echo[prompt]);
-    }
-  }
-  if (!text.empty() || !choice.unshown.empty()) {
-    const Usage usage = options_.continuous_usage ? total_usage() : Usage();
-    writer_.text(out_, number, text, choice.unshown, choice.text_chars,
-                 options_.continuous_usage ? &usage : nullptr);
+  const Usage usage = options_.continuous_usage ? total_usage() : Usage();
+  const Usage* so_far = options_.continuous_usage ? &usage : nullptr;
+  if (!reasoning.empty()) {
+    writer_.reasoning(out_, number, reasoning, choice.unshown, so_far);
     choice.unshown.clear();
-    choice.text_chars += characters(text);
   }
-  writer_.calls(out_, number, calls, choice.calls);
-  choice.calls += calls.size();
+  if (text.empty() && choice.unshown.empty()) return;
+  writer_.text(out_, number, text, choice.unshown, choice.text_chars, so_far);
+  choice.unshown.clear();
+  choice.text_chars += characters(text);
+}
+
+void Answer::show_call(size_t index, ToolEvent& event) {
+  Choice& choice = choices_[index];
+  const int number = static_cast<int>(index);
+  if (!choice.unshown.empty()) show_text(index, {}, {});  // the call's tokens
+  switch (event.kind) {
+    case ToolEvent::Kind::kText:
+      break;
+    case ToolEvent::Kind::kCall: {
+      ToolCall call{.id = random_id("call_"), .name = std::move(event.text), .arguments = {}};
+      if (options_.stream) {
+        writer_.call(out_, number, choice.calls, call);
+      } else {
+        choice.answer.calls.push_back(std::move(call));
+      }
+      ++choice.calls;
+      break;
+    }
+    case ToolEvent::Kind::kArguments:
+      if (options_.stream) {
+        writer_.arguments(out_, number, choice.calls - 1, event.text);
+      } else {
+        choice.answer.calls.back().arguments += event.text;
+      }
+      break;
+    case ToolEvent::Kind::kEnd:
+      if (!options_.parallel_tools) cut_off(index);
+      break;
+  }
+}
+
+// One call was wanted and is there.
+void Answer::cut_off(size_t index) {
+  choices_[index].cut_off = true;
+  std::optional<RequestId> id;
+  {
+    const std::lock_guard lock(mutex_);
+    if (index < ids_.size()) id = ids_[index];
+  }
+  if (id) generator_.cancel(*id);
+}
+
+// Calls are what the answer ended for only where all that was begun is there: an answer that was
+// cut off may have been about to call more. `inside`: a call was not whole.
+std::string_view Answer::reason_of(const Choice& choice, FinishReason reason, bool inside) const {
+  if (choice.cut_off) return "tool_calls";
+  if (reason == FinishReason::kMaxTokens || reason == FinishReason::kContextFull) return "length";
+  return choice.calls > 0 && !inside ? "tool_calls" : "stop";
 }
 
 void Answer::finish(Event& event) {
@@ -219,17 +274,18 @@ void Answer::finish(Event& event) {
     return fail(ApiError(503, "the request was cancelled", {}, "cancelled"));
   }
   if (options_.stream && !streaming_) begin_stream();
-  if (!choice.cut_off) {
-    if (choice.tools) {
-      ToolCallParser::Step step = choice.tools->push(event.text);
-      ToolCallParser::Step rest = choice.tools->finish();
-      std::ranges::move(rest.calls, std::back_inserter(step.calls));
-      show(event.choice, step.text + rest.text, std::move(step.calls));
-    } else {
-      show(event.choice, event.text, {});
-    }
+  bool inside = false;
+  if (!choice.cut_off && choice.tools) {
+    const bool cut = event.reason != FinishReason::kEos;
+    std::vector<ToolEvent> events = choice.tools->push(event.text);
+    inside = cut && choice.tools->inside();
+    std::ranges::move(choice.tools->finish(cut), std::back_inserter(events));
+    inside = inside || choice.tools->inside();
+    show(event.choice, event.reasoning, {}, std::move(events));
+  } else if (!choice.cut_off) {
+    show(event.choice, event.reasoning, event.text, {});
   }
-  choice.answer.reason = choice.calls > 0 ? "tool_calls" : reason_text(event.reason);
+  choice.answer.reason = reason_of(choice, event.reason, inside);
   if (options_.stream) writer_.end(out_, static_cast<int>(event.choice), choice.answer.reason);
   choice.finished = true;
   if (++finished_ == choices_.size()) complete();
@@ -239,6 +295,7 @@ Usage Answer::total_usage() const {
   Usage usage;
   for (size_t i = 0; i < choices_.size(); ++i) {
     usage.completion_tokens += choices_[i].usage.completion_tokens;
+    usage.reasoning_tokens += choices_[i].usage.reasoning_tokens;
     if (i % static_cast<size_t>(options_.per_prompt) != 0) continue;  // the prompt counts once
     usage.prompt_tokens += choices_[i].usage.prompt_tokens;
     usage.cached_tokens += choices_[i].usage.cached_tokens;

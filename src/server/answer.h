@@ -14,6 +14,7 @@
 #include "server/metrics.h"
 #include "server/openai_answer.h"
 #include "server/openai_request.h"
+#include "server/tools/tool_parser.h"
 
 namespace dak {
 
@@ -24,8 +25,8 @@ struct AnswerOptions {
   bool continuous_usage = false;
   bool logprobs = false;
   bool parallel_tools = true;
-  ToolFormat tools = ToolFormat::kNone;
-  std::vector<std::string> tool_names;
+  const ToolForm* tool_form = nullptr;  // null: calls are not looked for
+  std::shared_ptr<const ToolSignatures> tools;
   std::vector<std::string> echo;  // by prompt: what its answers begin with
   int per_prompt = 1;             // answers to each prompt, neighbours in the list of requests
   std::vector<std::pair<std::string, std::string>> headers;
@@ -61,6 +62,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
     Clock::time_point at;
     TokenPiece piece;
     std::string text;
+    std::string reasoning;
     FinishReason reason{};
     std::unique_ptr<const ApiError> error;
     Usage usage;
@@ -71,9 +73,9 @@ class Answer : public std::enable_shared_from_this<Answer> {
     Usage usage;
     std::vector<TokenPiece> unshown;  // pieces whose text is still held back
     size_t text_chars = 0;            // shown so far
-    size_t calls = 0;
-    bool begun = false;    // its role has been written
-    bool cut_off = false;  // ended by us: one call was wanted
+    size_t calls = 0;                 // begun
+    bool begun = false;               // its role has been written
+    bool cut_off = false;             // ended by us: one call was wanted
     bool finished = false;
     Clock::time_point last_token;
   };
@@ -85,7 +87,13 @@ class Answer : public std::enable_shared_from_this<Answer> {
   void drain();
   void handle(Event& event);
   void token(Event& event);
-  void show(size_t index, std::string_view text, std::vector<ToolCall> calls);
+  void show(size_t index, std::string_view reasoning, std::string_view text,
+            std::vector<ToolEvent> events);
+  void show_text(size_t index, std::string_view reasoning, std::string_view text);
+  void show_call(size_t index, ToolEvent& event);
+  void begin(size_t index);
+  void cut_off(size_t index);
+  std::string_view reason_of(const Choice& choice, FinishReason reason, bool inside) const;
   void finish(Event& event);
   void begin_stream();
   void fail(const ApiError& error);

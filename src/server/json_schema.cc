@@ -131,41 +131,4 @@ JsonGrammar JsonGrammar::of_schema(const OrderedJson& schema, std::string_view p
   return grammar;
 }
 
-JsonGrammar JsonGrammar::of_calls(const OrderedJson& tools, std::string_view name,
-                                  const CallForm& form, std::string_view param) {
-  JsonGrammar grammar;
-  std::vector<NodeId> calls;
-  const bool alone = form.most == 0;
-  for (const OrderedJson& tool : tools) {
-    const OrderedJson& function = tool.at("function");
-    if (!name.empty() && function.at("name") != name) continue;
-    const OrderedJson any{{"type", "object"}};
-    const OrderedJson& parameters = function.contains("parameters") ? function["parameters"] : any;
-    SchemaReader reader(grammar, parameters, param);
-    std::vector<NodeId> parts;
-    parts.push_back(
-        reader.literal(fmt::format("{}{{\"name\": {}, \"{}\": ", alone ? form.before : "",
-                                   function.at("name").dump(), form.key)));
-    parts.push_back(reader.read_object());
-    parts.push_back(reader.literal(fmt::format("}}{}", alone ? form.after : "")));
-    calls.push_back(reader.sequence(std::move(parts)));
-  }
-  SchemaReader reader(grammar, tools, param);
-  grammar.root_ = reader.one_of(std::move(calls));
-  if (alone) return grammar;
-  const NodeId list = reader.add(
-      {.kind = JsonNode::Kind::kArray, .children = {grammar.root_}, .least = 1, .most = form.most});
-  std::vector<NodeId> ways;
-  for (const char* space : {"", " "}) {
-    std::vector<NodeId> parts;
-    const std::string before = fmt::format("{}{}", form.before, space);
-    if (!before.empty()) parts.push_back(reader.literal(before));
-    parts.push_back(list);
-    if (!form.after.empty()) parts.push_back(reader.literal(std::string(form.after)));
-    ways.push_back(reader.sequence(std::move(parts)));
-  }
-  grammar.root_ = reader.one_of(std::move(ways));
-  return grammar;
-}
-
 }  // namespace dak

@@ -43,23 +43,12 @@ struct JsonNode {
   void sort_names();
 };
 
-// How a model writes calls of tools.
-struct CallForm {
-  std::string_view key;  // of a call's arguments
-  std::string_view before;
-  std::string_view after;
-  int64_t most = 0;  // 0: one call alone; else a list of 1 to so many, after a space or not
-};
-
 class JsonGrammar {
  public:
   // Any JSON object.
   static JsonGrammar object();
   // Throws ApiError (400) naming `param` and the part of the schema that it cannot express.
   static JsonGrammar of_schema(const OrderedJson& schema, std::string_view param);
-  // Calls of one of `tools` (all, or the one named), each {"name": ..., KEY: {...}}.
-  static JsonGrammar of_calls(const OrderedJson& tools, std::string_view name, const CallForm& form,
-                              std::string_view param);
 
   const JsonNode& node(NodeId id) const { return nodes_[id]; }
   // nullptr where `node` has no rule.
@@ -73,6 +62,7 @@ class JsonGrammar {
 
  private:
   friend class SchemaReader;
+  friend class CallGrammar;
 
   JsonGrammar();
 

@@ -24,7 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-[[noreturn]] void fail(const LoadOptions& options, const std::string& problem) {
+[[noreturn]] void fail(const ServeLoad& options, const std::string& problem) {
   throw Error(ErrorCode::kIo, {.where = fmt::format("{}:{}", options.host, options.port),
                                .field = {},
                                .value = {},
@@ -34,7 +34,7 @@ using Clock = std::chrono::steady_clock;
 
 // An address that a name stands for.
 struct Endpoint {
-  explicit Endpoint(const LoadOptions& options) {
+  explicit Endpoint(const ServeLoad& options) {
     addrinfo wanted{};
     wanted.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
@@ -50,14 +50,14 @@ struct Endpoint {
   std::vector<char> address;
 };
 
-std::string head_text(const LoadOptions& options, std::string_view method, std::string_view path) {
+std::string head_text(const ServeLoad& options, std::string_view method, std::string_view path) {
   const std::string key =
       options.key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", options.key);
   return fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\n{}Connection: close\r\n", method, path,
                      options.host, options.port, key);
 }
 
-std::string post_text(const LoadOptions& options, std::string_view path, std::string_view body) {
+std::string post_text(const ServeLoad& options, std::string_view path, std::string_view body) {
   return head_text(options, "POST", path) +
          fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", body.size(),
                      body);
@@ -145,7 +145,7 @@ struct Flight {
 // The requests and what came of them, of all threads.
 class Load {
  public:
-  Load(const LoadOptions& options, const LoadHooks& hooks)
+  Load(const ServeLoad& options, const LoadHooks& hooks)
       : options_(options), hooks_(hooks), endpoint_(options), random_(options.seed) {
     if (options.vocabulary.empty()) throw_invalid("load", "vocabulary", {}, "is empty");
     for (int64_t i = 0; i < options.shared_prefix; ++i) prefix_.push_back(draw_token());
@@ -182,7 +182,7 @@ class Load {
         model, fmt::join(prompt, ","), draw(options_.output_tokens));
   }
 
-  const LoadOptions& options_;
+  const ServeLoad& options_;
   const LoadHooks& hooks_;
   Endpoint endpoint_;
   std::mt19937_64 random_;
@@ -366,7 +366,7 @@ class LoadThread {
   }
 
   Load& load_;
-  const LoadOptions& options_;
+  const ServeLoad& options_;
   std::vector<LoadResult>& results_;
   int64_t places_;
   size_t own_next_;
@@ -408,7 +408,7 @@ void check_range(CountRange range, std::string_view field) {
 
 }  // namespace
 
-std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHooks& hooks) {
+std::vector<LoadResult> generate_load(const ServeLoad& options, const LoadHooks& hooks) {
   check_range(options.prompt_tokens, "prompt tokens");
   check_range(options.output_tokens, "output tokens");
   if (options.requests < 1)
@@ -426,7 +426,7 @@ std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHook
 namespace {
 
 // Body of the answer to a request; throws where its status is not 200.
-std::string ask(const LoadOptions& options, std::string_view path, const std::string& request) {
+std::string ask(const ServeLoad& options, std::string_view path, const std::string& request) {
   const Endpoint endpoint(options);
   const int fd = socket(endpoint.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connect(fd, reinterpret_cast<const sockaddr*>(endpoint.address.data()),
@@ -450,11 +450,11 @@ std::string ask(const LoadOptions& options, std::string_view path, const std::st
 
 }  // namespace
 
-std::string ask_text(const LoadOptions& options, std::string_view path) {
+std::string ask_text(const ServeLoad& options, std::string_view path) {
   return ask(options, path, head_text(options, "GET", path) + "\r\n");
 }
 
-std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& text) {
+std::vector<int32_t> ask_tokens(const ServeLoad& options, const std::string& text) {
   constexpr std::string_view kPath = "/tokenize";
   const std::string body =
       ask(options, kPath,

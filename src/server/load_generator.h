@@ -18,7 +18,7 @@ struct CountRange {
   int64_t high = 1;
 };
 
-struct LoadOptions {
+struct ServeLoad {
   std::string host = "127.0.0.1";  // a name or an address
   uint16_t port = 8000;
   std::string key;    // API key; empty: none
@@ -52,11 +52,11 @@ struct LoadHooks {
 
 // One result for each request, in order of arrival. Throws kIo where the server cannot be reached,
 // and kInvalidArgument.
-std::vector<LoadResult> generate_load(const LoadOptions& options, const LoadHooks& hooks = {});
+std::vector<LoadResult> generate_load(const ServeLoad& options, const LoadHooks& hooks = {});
 
 // The body of a GET's answer; throws where its status is not 200.
-std::string ask_text(const LoadOptions& options, std::string_view path);
+std::string ask_text(const ServeLoad& options, std::string_view path);
 // Token ids of a text, as the server's /tokenize gives them; throws where it has none.
-std::vector<int32_t> ask_tokens(const LoadOptions& options, const std::string& text);
+std::vector<int32_t> ask_tokens(const ServeLoad& options, const std::string& text);
 
 }  // namespace dak

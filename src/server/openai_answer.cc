@@ -53,9 +53,9 @@ std::string random_id(std::string_view prefix) {
 
 std::string usage_json(const Usage& usage) {
   return fmt::format(
-      R"({{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{}}}}})",
+      R"({{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{}}},"completion_tokens_details":{{"reasoning_tokens":{}}}}})",
       usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
-      usage.cached_tokens);
+      usage.cached_tokens, usage.reasoning_tokens);
 }
 
 AnswerWriter::AnswerWriter(Kind kind, std::string model,
@@ -173,6 +173,19 @@ void AnswerWriter::text(std::string& out, int choice, std::string_view text,
   open(out, choice);
   out += kind_ == Kind::kChat ? R"("delta":{"content":)" : R"("text":)";
   append_json_string(out, text);
+  delta_end(out, pieces, text_at, so_far);
+}
+
+void AnswerWriter::reasoning(std::string& out, int choice, std::string_view text,
+                             std::span<const TokenPiece> pieces, const Usage* so_far) const {
+  open(out, choice);
+  out += R"("delta":{"reasoning_content":)";
+  append_json_string(out, text);
+  delta_end(out, pieces, 0, so_far);
+}
+
+void AnswerWriter::delta_end(std::string& out, std::span<const TokenPiece> pieces, size_t text_at,
+                             const Usage* so_far) const {
   if (!logprobs_ && so_far == nullptr) {
     out += text_end_;
     return;
@@ -189,21 +202,23 @@ void AnswerWriter::text(std::string& out, int choice, std::string_view text,
   close(out, {}, so_far);
 }
 
-void AnswerWriter::call(std::string& out, const ToolCall& call) const {
-  fmt::format_to(std::back_inserter(out),
-                 R"("id":"{}","type":"function","function":{{"name":{},"arguments":{}}}}})",
-                 random_id("call_"), json_string(call.name), json_string(call.arguments));
+void AnswerWriter::call(std::string& out, int choice, size_t number, const ToolCall& call) const {
+  open(out, choice);
+  fmt::format_to(
+      std::back_inserter(out),
+      R"("delta":{{"tool_calls":[{{"index":{},"id":"{}","type":"function","function":{{"name":{},"arguments":""}}}}]}},"logprobs":null,)",
+      number, call.id, json_string(call.name));
+  close(out, {}, nullptr);
 }
 
-void AnswerWriter::calls(std::string& out, int choice, std::span<const ToolCall> calls,
-                         size_t first) const {
-  for (size_t i = 0; i < calls.size(); ++i) {
-    open(out, choice);
-    fmt::format_to(std::back_inserter(out), R"("delta":{{"tool_calls":[{{"index":{},)", first + i);
-    call(out, calls[i]);
-    out += R"(]},"logprobs":null,)";
-    close(out, {}, nullptr);
-  }
+void AnswerWriter::arguments(std::string& out, int choice, size_t number,
+                             std::string_view more) const {
+  open(out, choice);
+  fmt::format_to(std::back_inserter(out),
+                 R"("delta":{{"tool_calls":[{{"index":{},"function":{{"arguments":)", number);
+  append_json_string(out, more);
+  out += R"(}}]},"logprobs":null,)";
+  close(out, {}, nullptr);
 }
 
 void AnswerWriter::end(std::string& out, int choice, std::string_view reason) const {
@@ -218,6 +233,24 @@ void AnswerWriter::usage(std::string& out, const Usage& usage) const {
 
 void AnswerWriter::done(std::string& out) { out += "data: [DONE]\n\n"; }
 
+void AnswerWriter::message(std::string& out, const ChoiceText& choice) const {
+  out += R"("message":{"role":"assistant","content":)";
+  out += choice.text.empty() && !choice.calls.empty() ? "null" : json_string(choice.text);
+  out += R"(,"refusal":null)";
+  if (!choice.reasoning.empty()) {
+    out += R"(,"reasoning_content":)";
+    append_json_string(out, choice.reasoning);
+  }
+  for (size_t k = 0; k < choice.calls.size(); ++k) {
+    const ToolCall& call = choice.calls[k];
+    out += k == 0 ? R"(,"tool_calls":[)" : ",";
+    fmt::format_to(std::back_inserter(out),
+                   R"({{"id":"{}","type":"function","function":{{"name":{},"arguments":{}}}}})",
+                   call.id, json_string(call.name), json_string(call.arguments));
+  }
+  out += choice.calls.empty() ? "}," : "]},";
+}
+
 std::string AnswerWriter::whole(std::span<const ChoiceText> choices, const Usage& usage) const {
   std::string out = head(false);
   for (size_t i = 0; i < choices.size(); ++i) {
@@ -227,15 +260,7 @@ std::string AnswerWriter::whole(std::span<const ChoiceText> choices, const Usage
     if (kind_ == Kind::kCompletion) {
       out += "\"text\":" + json_string(choice.text) + ",";
     } else {
-      out += R"("message":{"role":"assistant","content":)";
-      out += choice.text.empty() && !choice.calls.empty() ? "null" : json_string(choice.text);
-      out += R"(,"refusal":null)";
-      for (size_t k = 0; k < choice.calls.size(); ++k) {
-        out += k == 0 ? R"(,"tool_calls":[{)" : ",{";
-        call(out, choice.calls[k]);
-        if (k + 1 == choice.calls.size()) out += ']';
-      }
-      out += "},";
+      message(out, choice);
     }
     if (!logprobs_) {
       out += R"("logprobs":null,)";

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "scheduler/scheduler.h"
-#include "server/tool_calls.h"
 
 namespace dak {
 
@@ -16,6 +15,7 @@ struct Usage {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // of the prompt
   int64_t completion_tokens = 0;
+  int64_t reasoning_tokens = 0;  // among these
 };
 std::string usage_json(const Usage& usage);
 
@@ -26,9 +26,16 @@ struct TokenPiece {
   std::vector<TokenLogprob> top;
 };
 
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // JSON text; of a call that was cut off its beginning
+};
+
 // One answer of several.
 struct ChoiceText {
   std::string text;  // echo included
+  std::string reasoning;
   std::vector<TokenPiece> pieces;
   std::vector<ToolCall> calls;
   std::string reason;  // stop, length, tool_calls
@@ -51,7 +58,11 @@ class AnswerWriter {
   void role(std::string& out, int choice) const;
   void text(std::string& out, int choice, std::string_view text, std::span<const TokenPiece> pieces,
             size_t text_at, const Usage* so_far) const;
-  void calls(std::string& out, int choice, std::span<const ToolCall> calls, size_t first) const;
+  void reasoning(std::string& out, int choice, std::string_view text,
+                 std::span<const TokenPiece> pieces, const Usage* so_far) const;
+  // A call's beginning, without arguments, and then these as they come.
+  void call(std::string& out, int choice, size_t number, const ToolCall& call) const;
+  void arguments(std::string& out, int choice, size_t number, std::string_view more) const;
   void end(std::string& out, int choice, std::string_view reason) const;
   void usage(std::string& out, const Usage& usage) const;
   static void done(std::string& out);
@@ -67,7 +78,9 @@ class AnswerWriter {
   void chat_logprobs(std::string& out, std::span<const TokenPiece> pieces) const;
   void completion_logprobs(std::string& out, std::span<const TokenPiece> pieces,
                            size_t text_at) const;
-  void call(std::string& out, const ToolCall& call) const;
+  void message(std::string& out, const ChoiceText& choice) const;
+  void delta_end(std::string& out, std::span<const TokenPiece> pieces, size_t text_at,
+                 const Usage* so_far) const;
   std::string_view bytes_of(TokenId token) const;
 
   Kind kind_;

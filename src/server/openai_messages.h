@@ -1,15 +1,15 @@
-// Messages and tools of a chat, as its template wants them.
+// Messages of a chat, as its template wants them.
 #pragma once
 
 #include "base/json_field.h"
 #include "server/openai_request.h"
+#include "server/request_body.h"
 
 namespace dak {
 
-// Contents of several text parts become one text, arguments of tool calls become objects.
-OrderedJson messages_of(const JsonField& messages, int64_t most);
-
-// tools, tool_choice and parallel_tool_calls. `ordered`: the whole body, if it has tools.
-void read_tools(const JsonField& body, const OrderedJson& ordered, ChatRequest& request);
+// What histories bring back is taken: contents of several parts become one text, arguments of tool
+// calls become objects whose numbers keep their digits, and marks of other servers are left out.
+// `exact`: the whole body that `messages` is in.
+OrderedJson messages_of(const JsonField& messages, ExactBody& exact, int64_t most);
 
 }  // namespace dak

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "server/openai_messages.h"
+#include "server/openai_tools.h"
 #include "server/request_body.h"
 
 namespace dak {
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 31;
 constexpr int64_t kMostLogprobs = 20;
+constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
 
 float number_or(const JsonField& body, std::string_view key, double low, double high,
                 float otherwise) {
@@ -122,16 +124,13 @@ void expect_known(const JsonField& body, std::initializer_list<std::string_view>
 // Where the order of members matters, or there is nothing of the kind.
 OrderedJson ordered_body(const JsonField& body, std::string_view text) {
   const auto is_given = [&body](std::string_view key) { return body.find(key).has_value(); };
-  constexpr std::string_view kOwn[] = {"tools", "chat_template_kwargs"};
-  const bool matters =
-      std::ranges::any_of(kOwn, is_given) || std::ranges::any_of(format_fields(), is_given);
-  return matters ? parse_ordered(text) : OrderedJson();
+  return std::ranges::any_of(format_fields(), is_given) ? parse_ordered(text) : OrderedJson();
 }
 
 ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestLimits& limits) {
   expect_known(body, {"messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice",
                       "parallel_tool_calls", "chat_template_kwargs", "modalities", "functions",
-                      "function_call", "reasoning_effort", "verbosity"});
+                      "function_call", "reasoning_effort", "enable_thinking", "verbosity"});
   ChatRequest request;
   request.fields = generation_of(body, limits);
   if (const auto tokens = body.find("max_completion_tokens")) {
@@ -144,7 +143,12 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
   chat_logprobs(body, request.fields);
   expect_absent(body, "functions", "use tools");
   expect_absent(body, "function_call", "use tool_choice");
-  expect_absent(body, "reasoning_effort", "the model's template may take chat_template_kwargs");
+  if (const auto effort = body.find("reasoning_effort")) {
+    request.reasoning_effort = effort->string();
+    if (std::ranges::find(kEfforts, request.reasoning_effort) == std::end(kEfforts)) {
+      effort->corrupt(fmt::format("is none of {}", fmt::join(kEfforts, ", ")));
+    }
+  }
   expect_absent(body, "verbosity", "say it in a message");
   if (const auto modalities = body.find("modalities")) {
     for (const JsonField& one : modalities->items()) {
@@ -153,16 +157,21 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
   }
   const OrderedJson ordered = ordered_body(body, text);
   request.format = response_format_of(body, ordered);
-  request.input.messages = messages_of(body.at("messages"), limits.messages);
+  ExactBody exact(text);
+  request.input.messages = messages_of(body.at("messages"), exact, limits.messages);
   if (const auto extra = body.find("chat_template_kwargs")) {
     if (!extra->value().is_object()) extra->corrupt("must be an object");
     for (const std::string_view own :
          {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "documents"}) {
       if (const auto taken = extra->find(own)) taken->corrupt("is set by the server");
     }
-    request.input.extra = ordered.at("chat_template_kwargs");
+    request.input.extra = exact.get().at("chat_template_kwargs");
   }
-  read_tools(body, ordered, request);
+  if (const auto thinking = body.find("enable_thinking")) {
+    if (request.input.extra.contains("enable_thinking")) thinking->corrupt("is given twice");
+    request.input.extra["enable_thinking"] = thinking->boolean();
+  }
+  read_tools(body, exact, request);
   return request;
 }
 
@@ -245,7 +254,8 @@ TokenizeRequest parse_tokenize_request(std::string_view body, const RequestLimit
     request.add_special_tokens = field.boolean_or("add_special_tokens", true);
     const auto messages = field.find("messages");
     if (messages) {
-      request.input.messages = messages_of(*messages, limits.messages);
+      ExactBody exact(body);
+      request.input.messages = messages_of(*messages, exact, limits.messages);
     } else {
       request.text = field.at("prompt").string();
     }

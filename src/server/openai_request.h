@@ -48,8 +48,9 @@ struct ChatRequest {
   ChatInput input;
   ResponseFormat format;
   ToolChoice tool_choice = ToolChoice::kAuto;
-  std::string tool_name;       // kRequired: this one; empty: any
-  bool parallel_tools = true;  // more than one call in an answer
+  std::string tool_name;         // kRequired: this one; empty: any
+  bool parallel_tools = true;    // more than one call in an answer
+  std::string reasoning_effort;  // empty: not given
 };
 
 struct CompletionRequest {

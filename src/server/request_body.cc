@@ -1,11 +1,6 @@
 #include "server/request_body.h"
 
 namespace dak {
-namespace {
-
-constexpr int64_t kMostMembers = 1000;
-
-}  // namespace
 
 Json parse_body(std::string_view body) {
   try {

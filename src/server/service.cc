@@ -6,6 +6,9 @@
 #include <random>
 
 #include "server/json_text.h"
+#include "server/reasoning/after_reasoning.h"
+#include "server/tools/tool_grammar.h"
+#include "text/exact_json.h"
 #include "text/token_bytes.h"
 
 namespace dak {
@@ -25,14 +28,6 @@ AnswerOptions options_of(const GenerationFields& fields, std::string route) {
           .per_prompt = fields.n};
 }
 
-std::vector<std::string> names_of(const OrderedJson& tools) {
-  std::vector<std::string> names;
-  for (const OrderedJson& tool : tools) {
-    names.push_back(tool.at("function").at("name").get<std::string>());
-  }
-  return names;
-}
-
 }  // namespace
 
 Service::Service(const Engine& engine, Generator& generator, ServiceOptions options)
@@ -40,10 +35,10 @@ Service::Service(const Engine& engine, Generator& generator, ServiceOptions opti
       generator_(generator),
       options_(std::move(options)),
       longest_prompt_(engine.context() - 1),
-      token_texts_(token_bytes(engine.tokenizer())) {
+      token_texts_(token_bytes(engine.tokenizer())),
+      forms_(engine, options_.name) {
   const int64_t most = options_.limits.prompt_tokens;
   if (most > 0) longest_prompt_ = std::min(longest_prompt_, most);
-  if (engine.chat_template() != nullptr) tools_ = tool_format_of(*engine.chat_template());
 }
 
 void Service::check_model(const std::string& model) const {
@@ -72,116 +67,94 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
   }
 }
 
-std::vector<TokenId> Service::chat_tokens(const ChatInput& input) const {
+std::string Service::chat_text(const ChatInput& input) const {
   if (engine_.chat_template() == nullptr) {
     throw ApiError(
         400, fmt::format("the model '{}' has no chat template: use /v1/completions", options_.name),
         "messages", "unsupported");
   }
   try {
-    return engine_.chat_prompt(input);
+    return engine_.chat_text(input);
   } catch (const Error& error) {
     throw ApiError(400, "the model's chat template refuses this: " + error.info().problem,
                    "messages");
   }
 }
 
-void Service::check_tools(const ChatRequest& request) const {
-  if (request.input.tools.is_null() || tools_ != ToolFormat::kNone) return;
-  throw ApiError(400,
-                 fmt::format("the chat template of '{}' takes no tools, or shows calls in a form "
-                             "that dak does not read",
-                             options_.name),
-                 "tools", "unsupported");
-}
-
 const TokenTexts& Service::constraint_texts() const {
   std::call_once(constrained_, [this] {
     std::vector<bool> special(token_texts_.size());
     std::vector<TokenId> ends;
+    std::vector<std::string> texts = token_texts_;
     for (size_t id = 0; id < special.size(); ++id) {
       const auto token = static_cast<TokenId>(id);
       special[id] = engine_.tokenizer().is_special(token);
       if (engine_.is_end_token(token)) ends.push_back(token);
     }
-    constraint_texts_ = std::make_unique<const TokenTexts>(token_texts_, special, std::move(ends));
+    const SpecialMarks& marks = forms_.marks();
+    for (size_t i = 0; i < marks.tokens().size(); ++i) {
+      const auto id = static_cast<size_t>(marks.tokens()[i]);
+      texts.at(id) = marks.code(i);
+      special.at(id) = false;
+    }
+    constraint_texts_ = std::make_unique<const TokenTexts>(texts, special, std::move(ends));
   });
   return *constraint_texts_;
 }
 
-Service::Hold Service::hold_of(const ResponseFormat& format) const {
+Service::Grammar Service::grammar_of(const ResponseFormat& format) const {
   switch (format.kind) {
     case ResponseFormat::Kind::kText:
       break;
     case ResponseFormat::Kind::kJsonObject:
-      return {.grammar = std::make_shared<JsonGrammar>(JsonGrammar::object()), .opening = {}};
+      return std::make_shared<JsonGrammar>(JsonGrammar::object());
     case ResponseFormat::Kind::kJsonSchema:
-      return {.grammar = std::make_shared<JsonGrammar>(
-                  JsonGrammar::of_schema(format.schema, format.param)),
-              .opening = {}};
+      return std::make_shared<JsonGrammar>(JsonGrammar::of_schema(format.schema, format.param));
   }
-  return {};
+  return nullptr;
 }
 
-Service::Hold Service::hold_of(const ChatRequest& request) const {
+Service::Grammar Service::grammar_of(const ChatRequest& request) const {
   if (!request.input.tools.is_null() && request.format.kind != ResponseFormat::Kind::kText) {
     throw ApiError(400, "an answer in this format has no room for tool calls; use one of the two",
                    "response_format", "unsupported");
   }
-  const bool required = request.tool_choice == ToolChoice::kRequired;
-  return required ? call_of(request) : hold_of(request.format);
+  if (request.tool_choice != ToolChoice::kRequired) return grammar_of(request.format);
+  // A function that is named is to be called once.
+  const ToolSupport& tools = forms_.tools();
+  const bool several = request.parallel_tools && tools.several && request.tool_name.empty();
+  return std::make_shared<JsonGrammar>(
+      grammar_of_calls(*tools.form, without_digits(request.input.tools),
+                       {.name = request.tool_name, .several = several}, forms_.marks()));
 }
 
-// `check_tools` has passed.
-Service::Hold Service::call_of(const ChatRequest& request) const {
-  CallForm form{.key = "arguments", .before = {}, .after = {}};
-  Hold hold;
-  switch (tools_) {
-    case ToolFormat::kHermes:
-      form.before = "<tool_call>\n";
-      form.after = "\n</tool_call>";
-      break;
-    case ToolFormat::kLlama:
-      form.key = "parameters";
-      break;
-    case ToolFormat::kMistral: {
-      // A function that is named is to be called once.
-      const bool one = !request.parallel_tools || !request.tool_name.empty();
-      form.most = one ? 1 : INT64_MAX;
-      const std::optional<TokenId> token = engine_.tokenizer().token_id(kMistralOpening);
-      if (token && engine_.tokenizer().is_special(*token)) {
-        hold.opening = token;
-      } else {
-        form.before = kMistralOpening;
-      }
-      break;
-    }
-    case ToolFormat::kNone:
-      require(false, "a call in no form");
-  }
-  hold.grammar = std::make_shared<JsonGrammar>(
-      JsonGrammar::of_calls(request.input.tools, request.tool_name, form, "tools"));
-  return hold;
+// What an answer is held to; behind its reasoning, if there may be any.
+std::shared_ptr<TokenConstraint> Service::constraint_of(const Grammar& grammar,
+                                                        const ServingRequest& request) const {
+  if (!grammar) return nullptr;
+  const TokenTexts& texts = constraint_texts();
+  const auto make = [grammar, &texts] { return std::make_shared<JsonConstraint>(grammar, texts); };
+  if (!request.reasoning) return make();
+  ReasoningTags tags = *request.reasoning;
+  tags.open = forms_.marks().coded(tags.open);
+  tags.close = forms_.marks().coded(tags.close);
+  return std::make_shared<AfterReasoning>(std::move(tags), texts, make);
 }
 
-void Service::add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                           const Caller& caller, const Hold& hold, PreparedAnswer& answer) const {
-  ServingRequest request{.prompt = prompt,
-                         .sampling = fields.sampling,
-                         .max_tokens = fields.max_tokens,
-                         .stop = fields.stop,
-                         .ignore_eos = fields.ignore_eos,
-                         .top_logprobs = fields.top_logprobs,
-                         .constraint = nullptr,
-                         .client = caller.client,
-                         .prefix_scope = caller.prefix_scope};
+void Service::add_requests(const GenerationFields& fields, ServingRequest request,
+                           const Caller& caller, const Grammar& grammar,
+                           PreparedAnswer& answer) const {
+  request.sampling = fields.sampling;
+  request.max_tokens = fields.max_tokens;
+  request.stop = fields.stop;
+  request.ignore_eos = fields.ignore_eos;
+  request.top_logprobs = fields.top_logprobs;
+  request.client = caller.client;
+  request.prefix_scope = caller.prefix_scope;
   if (!fields.seed_given) request.sampling.seed = random_seed();
   if (options_.timeout.count() > 0) request.deadline = caller.received + options_.timeout;
   for (int i = 0; i < fields.n; ++i) {
-    if (hold.grammar) {
-      request.constraint =
-          std::make_shared<JsonConstraint>(hold.grammar, constraint_texts(), hold.opening);
-    }
+    request.constraint = constraint_of(grammar, request);
     answer.requests.push_back(request);
     ++request.sampling.seed;
   }
@@ -190,18 +163,26 @@ void Service::add_requests(const GenerationFields& fields, const std::vector<Tok
 PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const {
   const ChatRequest request = parse_chat_request(body, options_.limits);
   check_model(request.fields.model);
-  check_tools(request);
-  const std::vector<TokenId> prompt = chat_tokens(request.input);
-  check_prompt(prompt, "messages");
+  const bool tools = !request.input.tools.is_null();
+  const std::string text = chat_text(forms_.input(request));
+  ServingRequest asked{.prompt = engine_.chat_tokens(text)};
+  check_prompt(asked.prompt, "messages");
+  const ReasoningForm* reasoning = forms_.reasoning(tools);
+  if (reasoning != nullptr) {
+    asked.shown = forms_.marks().tokens();
+    if (options_.split_reasoning) asked.reasoning = reasoning_tags(*reasoning, text);
+  }
   PreparedAnswer answer{
       .writer = AnswerWriter(AnswerWriter::Kind::kChat, options_.name, token_texts_),
       .options = options_of(request.fields, "/v1/chat/completions")};
-  if (!request.input.tools.is_null()) {
-    answer.options.tools = tools_;
-    answer.options.tool_names = names_of(request.input.tools);
+  if (tools) {
+    asked.shown = forms_.marks().tokens();
+    answer.options.tool_form = forms_.tools().form;
+    answer.options.tools =
+        std::make_shared<const ToolSignatures>(without_digits(request.input.tools));
     answer.options.parallel_tools = request.parallel_tools;
   }
-  add_requests(request.fields, prompt, caller, hold_of(request), answer);
+  add_requests(request.fields, std::move(asked), caller, grammar_of(request), answer);
   return answer;
 }
 
@@ -211,7 +192,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
   PreparedAnswer answer{
       .writer = AnswerWriter(AnswerWriter::Kind::kCompletion, options_.name, token_texts_),
       .options = options_of(request.fields, "/v1/completions")};
-  const Hold hold = hold_of(request.format);
+  const Grammar grammar = grammar_of(request.format);
   for (const auto& one : request.prompts) {
     const std::string* text = std::get_if<std::string>(&one);
     const std::vector<TokenId> prompt =
@@ -220,7 +201,7 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
     if (request.echo) {
       answer.options.echo.push_back(text != nullptr ? *text : engine_.tokenizer().decode(prompt));
     }
-    add_requests(request.fields, prompt, caller, hold, answer);
+    add_requests(request.fields, {.prompt = prompt}, caller, grammar, answer);
   }
   return answer;
 }
@@ -231,7 +212,7 @@ std::string Service::tokenize(std::string_view body) const {
       request.input.messages.empty()
           ? engine_.tokenizer().encode(request.text,
                                        {.add_special_tokens = request.add_special_tokens})
-          : chat_tokens(request.input);
+          : engine_.chat_tokens(chat_text(forms_.input({.input = request.input})));
   return fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}]}})", tokens.size(),
                      engine_.context(), fmt::join(tokens, ","));
 }

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "server/answer.h"
+#include "server/chat_forms.h"
 #include "server/generator.h"
 #include "server/json_constraint.h"
 #include "server/openai_request.h"
@@ -34,6 +35,8 @@ struct ServiceOptions {
   // Seconds that a decode step is predicted to take with so many sequences of so many tokens each;
   // unset: there is no prediction.
   std::function<double(int64_t, int64_t)> predict = {};
+  // Reasoning is a field of its own; else it is text, with its tags.
+  bool split_reasoning = true;
 };
 
 class Service {
@@ -45,7 +48,7 @@ class Service {
   const ServiceOptions& options() const { return options_; }
   const Engine& engine() const { return engine_; }
   Generator& generator() const { return generator_; }
-  ToolFormat tools() const { return tools_; }
+  const ChatForms& forms() const { return forms_; }
 
   // Any thread; throw ApiError.
   PreparedAnswer chat(std::string_view body, const Caller& caller) const;
@@ -54,20 +57,17 @@ class Service {
   std::string detokenize(std::string_view body) const;  // likewise
 
  private:
-  std::vector<TokenId> chat_tokens(const ChatInput& input) const;
+  std::string chat_text(const ChatInput& input) const;
   void check_model(const std::string& model) const;
   void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
-  void check_tools(const ChatRequest& request) const;
-  // What the answer is held to; without a grammar: nothing.
-  struct Hold {
-    std::shared_ptr<const JsonGrammar> grammar;
-    std::optional<TokenId> opening;  // a token before it
-  };
-  Hold hold_of(const ResponseFormat& format) const;
-  Hold hold_of(const ChatRequest& request) const;
-  Hold call_of(const ChatRequest& request) const;
-  void add_requests(const GenerationFields& fields, const std::vector<TokenId>& prompt,
-                    const Caller& caller, const Hold& hold, PreparedAnswer& answer) const;
+  using Grammar = std::shared_ptr<const JsonGrammar>;  // null: an answer is held to nothing
+  Grammar grammar_of(const ResponseFormat& format) const;
+  Grammar grammar_of(const ChatRequest& request) const;
+  std::shared_ptr<TokenConstraint> constraint_of(const Grammar& grammar,
+                                                 const ServingRequest& request) const;
+  // `request` has its prompt, and what is to be made of the answer's special tokens.
+  void add_requests(const GenerationFields& fields, ServingRequest request, const Caller& caller,
+                    const Grammar& grammar, PreparedAnswer& answer) const;
   const TokenTexts& constraint_texts() const;
 
   const Engine& engine_;
@@ -75,7 +75,7 @@ class Service {
   ServiceOptions options_;
   int64_t longest_prompt_;
   std::vector<std::string> token_texts_;
-  ToolFormat tools_ = ToolFormat::kNone;
+  ChatForms forms_;
   mutable std::once_flag constrained_;
   mutable std::unique_ptr<const TokenTexts> constraint_texts_;  // made when first needed
 };

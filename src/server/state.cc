@@ -82,10 +82,11 @@ std::string StateWatch::json(const Service& service, const Metrics& metrics, boo
   for (size_t i = 0; i < plan->tiers.size(); ++i) {
     tiers.push_back(tier_json(*plan, stats, i, per_second_.read_bytes[i]));
   }
+  const ToolForm* form = service.forms().tools().form;
   const OrderedJson json{{"model", service.name()},
                          {"status", draining ? "draining" : "ready"},
                          {"context", service.engine().context()},
-                         {"tools", name(service.tools())},
+                         {"tools", std::string(form == nullptr ? "none" : form->name)},
                          {"tiers", std::move(tiers)},
                          {"queued", stats.queued},
                          {"running", stats.running},

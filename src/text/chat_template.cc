@@ -1,6 +1,10 @@
 #include "text/chat_template.h"
 
+#include <functional>
 #include <limits>
+#include <memory>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "text/jinja/interpreter.h"
@@ -12,6 +16,12 @@ namespace {
 
 using jinja::Interpreter;
 using jinja::Value;
+
+Value digits(std::string text) {
+  const bool whole = text.find_first_of(".eE") == std::string::npos;
+  return jinja::Digits{.text = std::make_shared<const std::string>(std::move(text)),
+                       .whole = whole};
+}
 
 Value to_value(Interpreter& in, const OrderedJson& json, int depth = 0) {
   if (depth >= jinja::kMaxDepth) {
@@ -25,12 +35,16 @@ Value to_value(Interpreter& in, const OrderedJson& json, int depth = 0) {
     case OrderedJson::value_t::number_unsigned: {
       const auto number = json.get<uint64_t>();
       if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-        jinja::fail(fmt::format("the integer {} does not fit 64 bits", number));
+        return digits(std::to_string(number));
       }
       return static_cast<int64_t>(number);
     }
     case OrderedJson::value_t::number_float:
       return json.get<double>();
+    case OrderedJson::value_t::binary: {
+      const auto& bytes = json.get_binary();
+      return digits(std::string(bytes.begin(), bytes.end()));
+    }
     case OrderedJson::value_t::string:
       return in.text(json.get_ref<const std::string&>());
     case OrderedJson::value_t::array: {
@@ -80,13 +94,32 @@ std::string one_line(std::string text) {
 struct ChatTemplate::Impl {
   std::string where;
   jinja::Block block;
+  std::set<std::string, std::less<>> variables;
+  std::set<std::string, std::less<>> words;
+
+  void note_words(std::string_view source) {
+    bool attribute = false;
+    for (const jinja::Token& token : jinja::tokenize(source, where)) {
+      const bool is_name = token.kind == jinja::TokenKind::kName;
+      if (is_name && !attribute) variables.insert(token.text);
+      if (is_name || token.kind == jinja::TokenKind::kString) words.insert(token.text);
+      attribute = token.kind == jinja::TokenKind::kOperator && token.text == ".";
+    }
+  }
 };
 
 ChatTemplate::ChatTemplate(std::string_view source, std::string where)
     : impl_(std::make_unique<Impl>()) {
   impl_->block = jinja::parse_template(source, where);
   impl_->where = std::move(where);
+  impl_->note_words(source);
 }
+
+bool ChatTemplate::reads(std::string_view variable) const {
+  return impl_->variables.contains(variable);
+}
+
+bool ChatTemplate::mentions(std::string_view word) const { return impl_->words.contains(word); }
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;

@@ -12,6 +12,7 @@ namespace dak {
 using OrderedJson = nlohmann::ordered_json;
 
 struct ChatInput {
+  // Numbers that lose digits as 64 bits or a double may be parse_exact_json's.
   OrderedJson messages = OrderedJson::array();  // [{"role": ..., "content": ..., ...}, ...]
   OrderedJson tools;                            // null: none given
   bool add_generation_prompt = true;
@@ -32,6 +33,10 @@ class ChatTemplate {
   // line for anything the template does wrong at run time. Bounded: output beyond 64 MiB, more than
   // 10 million steps or recursion deeper than 200 is an error.
   std::string render(const ChatInput& input) const;
+  // Whether its source has a variable of this name: one that it does not have changes nothing.
+  bool reads(std::string_view variable) const;
+  // Whether its source has the word as a name, an attribute's or a string.
+  bool mentions(std::string_view word) const;
 
  private:
   struct Impl;

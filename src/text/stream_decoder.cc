@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "text/decoder.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_impl.h"
@@ -7,12 +9,14 @@ namespace dak {
 struct StreamDecoder::State {
   const Tokenizer::Impl& tokenizer;
   bool skip_special_tokens;
+  std::vector<TokenId> shown;
   DecoderChain chain;
 };
 
-StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
-    : state_(std::make_unique<State>(
-          State{tokenizer.impl(), skip_special_tokens, DecoderChain(tokenizer.impl().decoder)})) {}
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens,
+                             std::vector<TokenId> shown)
+    : state_(std::make_unique<State>(State{tokenizer.impl(), skip_special_tokens, std::move(shown),
+                                           DecoderChain(tokenizer.impl().decoder)})) {}
 
 StreamDecoder::~StreamDecoder() = default;
 
@@ -20,7 +24,10 @@ std::string StreamDecoder::push(TokenId token) {
   std::string text;
   const std::string* token_text = state_->tokenizer.decoded_text(token);
   if (token_text == nullptr) return text;  // as `tokenizers`: an unknown id is no text
-  if (state_->skip_special_tokens && state_->tokenizer.is_special(token)) return text;
+  if (state_->skip_special_tokens && state_->tokenizer.is_special(token) &&
+      std::ranges::find(state_->shown, token) == state_->shown.end()) {
+    return text;
+  }
   state_->chain.push(*token_text, text);
   return text;
 }

@@ -66,10 +66,12 @@ Tokenizer parse_tokenizer_json(std::string_view tokenizer_json, std::string_view
 Tokenizer load_gguf_tokenizer(const GgufMetadata& metadata);
 
 // Turns a stream of tokens into text, holding back bytes until they are whole characters. The
-// concatenation of all pieces equals Tokenizer::decode of all tokens.
+// concatenation of all pieces equals Tokenizer::decode of all tokens, but for the special tokens
+// in `shown`, which are text although others are skipped.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true,
+                         std::vector<TokenId> shown = {});
   ~StreamDecoder();
   std::string push(TokenId token);  // the text that became certain; may be empty
   std::string finish();             // what is left

@@ -1,13 +1,13 @@
 // The input is a request's body, read as each of the API's requests; what a response_format or
-// tools hold becomes a grammar, which the body itself is then followed through, and is searched for
-// tool calls.
+// tools hold becomes a grammar, which the body itself is then followed through.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 #include "server/json_automaton.h"
 #include "server/openai_request.h"
-#include "server/tool_calls.h"
+#include "server/tools/tool_grammar.h"
+#include "text/exact_json.h"
 
 namespace {
 
@@ -38,8 +38,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   attempt([&] {
     const dak::ChatRequest request = dak::parse_chat_request(body, {});
     if (!request.input.tools.is_null()) {
-      follow(dak::JsonGrammar::of_calls(request.input.tools, "", {"arguments", "", ""}, "tools"),
-             body);
+      for (const dak::ToolForm& form : dak::tool_forms()) {
+        follow(dak::grammar_of_calls(form, dak::without_digits(request.input.tools),
+                                     {.name = {}, .several = true}, {}),
+               body);
+      }
     }
     if (!request.format.schema.is_null()) {
       follow(dak::JsonGrammar::of_schema(request.format.schema, "response_format"), body);
@@ -49,12 +52,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   attempt([&] { dak::parse_tokenize_request(body, {}); });
   attempt([&] { dak::parse_detokenize_request(body); });
   attempt([&] { follow(dak::JsonGrammar::object(), body); });
-  for (const dak::ToolFormat format :
-       {dak::ToolFormat::kHermes, dak::ToolFormat::kLlama, dak::ToolFormat::kMistral}) {
-    dak::ToolCallParser parser(format, {"f"});
-    parser.push(body.substr(0, size / 2));
-    parser.push(body.substr(size / 2));
-    parser.finish();
-  }
   return 0;
 }

@@ -270,10 +270,16 @@ TEST_F(AppTest, ErrorsHaveTheirStatusAndField) {
 
 TEST_F(AppTest, TemplatesMayRefuse) {
   start();
-  // This one adds texts up; names and tools mean nothing to it.
-  const HttpAnswer answer = post("/v1/chat/completions",
-                                 R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1,
-                                     "chat_template_kwargs":{"unused":{"z":1}}})");
+  // This one adds texts up; what it has no variable for would change nothing.
+  const std::string x = R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1,)";
+  const auto refusal = [&](const std::string& fields) {
+    return refused(post("/v1/chat/completions", x + fields + "}"), 400);
+  };
+  EXPECT_EQ(refusal(R"("chat_template_kwargs":{"unused":{"z":1}})").second,
+            "chat_template_kwargs.unused");
+  EXPECT_EQ(refusal(R"("enable_thinking":false)").second, "chat_template_kwargs.enable_thinking");
+  EXPECT_EQ(refusal(R"("reasoning_effort":"low")").second, "reasoning_effort");
+  const HttpAnswer answer = post("/v1/chat/completions", x + R"("reasoning_effort":"none"})");
   EXPECT_EQ(answer.status, 200) << answer.body;
 }
 
@@ -595,7 +601,7 @@ TEST_F(AppTest, ALoadIsAnsweredAndTimed) {
   AppOptions with_key;
   with_key.keys.add("k", "test");
   start(std::move(with_key));
-  LoadOptions load{.port = server_->port(), .key = "k", .requests = 30, .concurrency = 4};
+  ServeLoad load{.port = server_->port(), .key = "k", .requests = 30, .concurrency = 4};
   load.prompt_tokens = {.low = 5, .high = 9};
   load.output_tokens = {.low = 2, .high = 6};
   load.vocabulary = ask_tokens(load, "hello you");
@@ -644,23 +650,29 @@ TEST_F(AppTest, ToolCallsWholeAndStreamed) {
   EXPECT_EQ(message["content"], "Let me look.");
   ASSERT_EQ(message["tool_calls"].size(), 2U);
   EXPECT_EQ(message["tool_calls"][1]["function"]["name"], "f");
-  EXPECT_EQ(message["tool_calls"][1]["function"]["arguments"], R"({"x":1})");
+  EXPECT_EQ(message["tool_calls"][1]["function"]["arguments"], R"({"x": 1})");
   EXPECT_EQ(whole["choices"][0]["finish_reason"], "tool_calls");
   EXPECT_EQ(generator_->last_request.constraint, nullptr);
 
   std::string text, reason;
-  std::vector<int> indices;
+  std::vector<std::string> calls;  // by their numbers
   for (const Json& event :
        events_of(post("/v1/chat/completions", "{" + fields + R"(,"stream":true})").body)) {
     const Json& choice = event["choices"][0];
     text += choice["delta"].value("content", "");
     if (choice["delta"].contains("tool_calls")) {
-      indices.push_back(choice["delta"]["tool_calls"][0]["index"]);
+      const Json& call_delta = choice["delta"]["tool_calls"][0];
+      const auto number = call_delta["index"].get<size_t>();
+      if (number == calls.size()) {
+        calls.push_back(call_delta["function"]["name"].get<std::string>() + " ");
+        EXPECT_TRUE(call_delta.contains("id"));
+      }
+      calls.at(number) += call_delta["function"]["arguments"].get<std::string>();
     }
     if (!choice["finish_reason"].is_null()) reason = choice["finish_reason"];
   }
   EXPECT_EQ(text, "Let me look.");
-  EXPECT_EQ(indices, (std::vector<int>{0, 1}));
+  EXPECT_EQ(calls, (std::vector<std::string>(2, R"(f {"x": 1})")));
   EXPECT_EQ(reason, "tool_calls");
 
   const Json one = Json::parse(
@@ -673,6 +685,83 @@ TEST_F(AppTest, ToolCallsWholeAndStreamed) {
   refused(
       post("/v1/chat/completions", "{" + fields + R"(,"response_format":{"type":"json_object"}})"),
       400);
+}
+
+// A call that is cut off is no text, what had come of its arguments is there, and the answer says
+// that it was cut off, whole and streamed.
+TEST_F(AppTest, CallsThatAreCutOff) {
+  start({}, {}, milliseconds(1), true, tiny_tool_engine());
+  const std::string call = R"(<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>)";
+  generator_->say({call.substr(0, 10), call.substr(10, 30), call.substr(40), "<tool_call>{\"na",
+                   R"(me": "f", "argu)", R"(ments": {"x": 1)", "}}</tool_call>"});
+  const std::pair<int, std::vector<std::string>> kCuts[] = {
+      {1, {}},
+      {2, {R"({")"}},
+      {3, {R"({"x": 1})"}},
+      {4, {R"({"x": 1})"}},
+      {6, {R"({"x": 1})", R"({"x": 1)"}},
+      {7, {R"({"x": 1})", R"({"x": 1})"}},
+  };
+  for (const auto& [tokens, wanted] : kCuts) {
+    SCOPED_TRACE(tokens);
+    const std::string fields =
+        kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}}],"max_tokens":)" +
+        std::to_string(tokens);
+    const Json whole = Json::parse(post("/v1/chat/completions", "{" + fields + "}").body);
+    const Json& choice = whole["choices"][0];
+    std::vector<std::string> arguments;
+    for (const Json& one : choice["message"].value("tool_calls", Json::array())) {
+      arguments.push_back(one["function"]["arguments"]);
+    }
+    EXPECT_EQ(arguments, wanted);
+    EXPECT_EQ(choice["message"]["content"], wanted.empty() ? Json("") : Json(nullptr));
+    const std::string reason = tokens == 7 ? "tool_calls" : "length";
+    EXPECT_EQ(choice["finish_reason"], reason);
+    std::string streamed, end;
+    for (const Json& event :
+         events_of(post("/v1/chat/completions", "{" + fields + R"(,"stream":true})").body)) {
+      const Json& delta = event["choices"][0]["delta"];
+      EXPECT_EQ(delta.value("content", ""), "");
+      if (delta.contains("tool_calls")) {
+        streamed += delta["tool_calls"][0]["function"]["arguments"];
+      }
+      if (!event["choices"][0]["finish_reason"].is_null()) {
+        end = event["choices"][0]["finish_reason"];
+      }
+    }
+    EXPECT_EQ(streamed, fmt::format("{}", fmt::join(wanted, "")));
+    EXPECT_EQ(end, reason);
+  }
+}
+
+TEST_F(AppTest, ReasoningIsAFieldOfItsOwn) {
+  start({}, {}, milliseconds(1), true, tiny_tool_engine());
+  generator_->say({"<th", "ink>\n", "One and ", "one.\n</thi", "nk>\n\n", "Two", "."});
+  const Json whole = Json::parse(post("/v1/chat/completions", "{" + kHi + "}").body);
+  const Json& message = whole["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "Two.");
+  EXPECT_EQ(message["reasoning_content"], "One and one.");
+  EXPECT_EQ(whole["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(whole["usage"]["completion_tokens"], 7);
+  EXPECT_EQ(whole["usage"]["completion_tokens_details"]["reasoning_tokens"], 4);
+  std::string text, reasoning;
+  for (const Json& event :
+       events_of(post("/v1/chat/completions", "{" + kHi + R"(,"stream":true})").body)) {
+    const Json& delta = event["choices"][0]["delta"];
+    if (delta.contains("reasoning_content")) {
+      EXPECT_EQ(text, "");
+    }
+    text += delta.value("content", "");
+    reasoning += delta.value("reasoning_content", "");
+  }
+  EXPECT_EQ(text, "Two.");
+  EXPECT_EQ(reasoning, "One and one.");
+  // Without an end it is reasoning.
+  const Json cut =
+      Json::parse(post("/v1/chat/completions", "{" + kHi + R"(,"max_tokens":3})").body);
+  EXPECT_EQ(cut["choices"][0]["message"]["content"], "");
+  EXPECT_EQ(cut["choices"][0]["message"]["reasoning_content"], "One and");
+  EXPECT_EQ(cut["choices"][0]["finish_reason"], "length");
 }
 
 // Follows a constraint along a text, taking at each step the longest token that it allows; says
@@ -699,6 +788,31 @@ std::string followed(TokenConstraint& constraint, const Engine& engine, std::str
   return out;
 }
 
+// Schemas and tool_choice hold what follows the reasoning, which may be left out.
+TEST_F(AppTest, ConstraintsBeginBehindReasoning) {
+  start({}, {}, milliseconds(1), true, tiny_tool_engine());
+  const auto held = [&](const std::string& fields, const std::string& answer) {
+    const HttpAnswer said = post("/v1/chat/completions", "{" + kHi + fields + "}");
+    EXPECT_EQ(said.status, 200) << said.body;
+    TokenConstraint* constraint = generator_->last_request.constraint.get();
+    EXPECT_NE(constraint, nullptr) << fields;
+    return constraint == nullptr ? "" : followed(*constraint, tiny_tool_engine(), answer);
+  };
+  const std::string object = R"(,"response_format":{"type":"json_object"})";
+  const std::string tools = R"(,"tools":[{"type":"function","function":{"name":"f"}}],)"
+                            R"("tool_choice":"required")";
+  const std::string thought = "<think>\nNot {yet}: <tool_call>.\n</think>\n\n";
+  const std::string call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
+  for (const std::string& before : {std::string(), thought}) {
+    EXPECT_EQ(held(object, before + R"({"a": 1})"), before + R"({"a": 1})");
+    EXPECT_EQ(held(object, before + "Hello"), before);
+    EXPECT_EQ(held(tools, before + call), before + call);
+    EXPECT_EQ(held(tools, before + "<tool_call>\nf"), before + "<tool_call>\n");
+  }
+  const std::string off = R"(,"chat_template_kwargs":{"enable_thinking":false})";
+  EXPECT_EQ(held(object + off, R"({"a": 1})"), R"({"a": 1})");
+}
+
 TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
   const std::string tools = kHi + R"(,"tools":[{"type":"function","function":{"name":"f"}},
                          {"type":"function","function":{"name":"g"}}])";
@@ -706,8 +820,7 @@ TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
   const std::string g = R"({"name": "g", "arguments": {}})";
   for (const bool special : {true, false}) {
     SCOPED_TRACE(special ? "a special token opens" : "text opens");
-    const Engine engine =
-        tool_engine("calls_listed.jinja", special ? std::string(kMistralOpening) : "");
+    const Engine engine = tool_engine("calls_listed.jinja", special ? "[TOOL_CALLS]" : "");
     start({}, {}, milliseconds(1), true, engine);
     const auto holds_to = [&](const std::string& fields, const std::string& answer) {
       const HttpAnswer said = post("/v1/chat/completions", "{" + tools + fields + "}");
@@ -726,8 +839,9 @@ TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
     EXPECT_EQ(holds_to(named, "[" + g), R"([TOOL_CALLS][{"name": ")");
     EXPECT_EQ(holds_to(named, "Hello"), "[TOOL_CALLS]");
 
-    // Two calls, of which one was wanted; a special token is in no answer's text.
-    generator_->say({special ? "" : "[TOOL_CALLS]", " " + both.substr(0, 20), both.substr(20)});
+    // Two calls, of which one was wanted; the special token is text where calls are read.
+    EXPECT_EQ(generator_->last_request.shown.size(), special ? 1U : 0U);
+    generator_->say({"[TOOL_CALLS]", " " + both.substr(0, 20), both.substr(20)});
     for (const bool parallel : {true, false}) {
       const Json whole =
           Json::parse(post("/v1/chat/completions",
@@ -735,7 +849,7 @@ TEST_F(AppTest, MistralsCallsAreHeldToTheirForm) {
                           .body);
       const Json& choice = whole["choices"][0];
       ASSERT_EQ(choice["message"]["tool_calls"].size(), parallel ? 2U : 1U);
-      EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["arguments"], R"({"x":1})");
+      EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["arguments"], R"({"x": 1})");
       EXPECT_EQ(choice["finish_reason"], "tool_calls");
     }
     TearDown();

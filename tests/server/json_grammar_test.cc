@@ -61,47 +61,6 @@ TEST(JsonGrammarTest, WhatIsNestedTooDeeplyIsRefused) {
   }
 }
 
-TEST(JsonGrammarTest, CallsOfTools) {
-  const OrderedJson tools = OrderedJson::parse(
-      R"([{"function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"integer"}},
-          "required":["x"]}}},{"function":{"name":"g"}}])");
-  const JsonGrammar any =
-      JsonGrammar::of_calls(tools, "", {"arguments", "<tool_call>\n", "\n</tool_call>"}, "tools");
-  const std::string f = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
-  const std::string g = "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
-  EXPECT_EQ(verdict(any, f), Verdict::kComplete);
-  EXPECT_EQ(verdict(any, g), Verdict::kComplete);
-  EXPECT_EQ(verdict(any, f + g), Verdict::kRefused);
-  const JsonGrammar only = JsonGrammar::of_calls(tools, "g", {"parameters", "", ""}, "tools");
-  EXPECT_EQ(verdict(only, R"({"name": "g", "parameters": {}})"), Verdict::kComplete);
-  EXPECT_EQ(verdict(only, R"({"name": "f)"), Verdict::kRefused);
-}
-
-TEST(JsonGrammarTest, ListsOfCalls) {
-  const OrderedJson tools =
-      OrderedJson::parse(R"([{"function":{"name":"f"}},{"function":{"name":"g"}}])");
-  const std::string f = R"({"name": "f", "arguments": {"x": [1]}})";
-  const std::string g = R"({"name": "g", "arguments": {}})";
-  const CallForm list{.key = "arguments", .before = {}, .after = {}, .most = INT64_MAX};
-  const JsonGrammar any = JsonGrammar::of_calls(tools, "", list, "tools");
-  for (const std::string& calls :
-       {"[" + f + "]", " [" + g + ", " + f + "]", "[" + f + "," + g + "]"}) {
-    EXPECT_EQ(verdict(any, calls), Verdict::kComplete) << calls;
-  }
-  for (const std::string& text : {std::string("[]"), std::string("  ["), f,
-                                  std::string(R"([{"name": "h)"), std::string("[TOOL_CALLS]")}) {
-    EXPECT_EQ(verdict(any, text), Verdict::kRefused) << text;
-  }
-  EXPECT_EQ(verdict(any, "[" + f + "] "), Verdict::kRefused);
-  const CallForm one{.key = "arguments", .before = "[TOOL_CALLS]", .after = {}, .most = 1};
-  const JsonGrammar only = JsonGrammar::of_calls(tools, "g", one, "tools");
-  EXPECT_EQ(verdict(only, "[TOOL_CALLS] [" + g + "]"), Verdict::kComplete);
-  EXPECT_EQ(verdict(only, "[TOOL_CALLS][" + g + "]"), Verdict::kComplete);
-  EXPECT_EQ(verdict(only, "[TOOL_CALLS][" + g + ","), Verdict::kRefused);
-  EXPECT_EQ(verdict(only, "[TOOL_CALLS][{\"name\": \"f"), Verdict::kRefused);
-  EXPECT_EQ(verdict(only, "[" + g + "]"), Verdict::kRefused);
-}
-
 // Random walks through grammars: each that ends is JSON.
 TEST(JsonGrammarTest, WhatItProducesIsJson) {
   std::mt19937_64 random(7);

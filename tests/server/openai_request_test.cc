@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "text/exact_json.h"
+
 namespace dak {
 namespace {
 
@@ -127,7 +129,8 @@ TEST(ChatRequestTest, WrongValuesNameTheirField) {
            {R"("guided_json":"{")", "guided_json"},
            {R"("structured_outputs":{"choice":["a"]})", "structured_outputs.choice"},
            {R"("json_schema":{},"response_format":{"type":"json_object"})", "json_schema"},
-           {R"("reasoning_effort":"high")", "reasoning_effort"},
+           {R"("reasoning_effort":"much")", "reasoning_effort"},
+           {R"("enable_thinking":1)", "enable_thinking"},
            {R"("tool_choice":"required")", "tool_choice"},
            {R"("tools":[{"type":"web"}])", "tools[0].type"},
            {R"("tools":[{"type":"function","function":{"name":"a b"}}])", "tools[0].function.name"},
@@ -207,6 +210,54 @@ TEST(MessagesTest, PartsBecomeOneText) {
   EXPECT_EQ(messages[3]["tool_call_id"], "1");
 }
 
+// What servers answered and clients kept.
+TEST(MessagesTest, HistoriesAreTaken) {
+  const auto message = [](const std::string& members) {
+    const std::string body = R"({"messages":[{"role":"assistant",)" + members + "}]}";
+    return parse_chat_request(body, {}).input.messages[0];
+  };
+  const auto arguments = [&](const std::string& members) {
+    const OrderedJson one = message(R"("tool_calls":[{"id":"c","type":"function","index":0,
+        "extra_content":{"x":{}},"function":{"name":"f")" +
+                                    members + "}}]");
+    return exact_json_text(one.at("tool_calls")[0]["function"]["arguments"]);
+  };
+  for (const char* none : {"", R"(,"arguments":null)", R"(,"arguments":"")", R"(,"arguments":" ")",
+                           R"(,"arguments":"null")", R"(,"arguments":{})"}) {
+    EXPECT_EQ(arguments(none), "{}") << none;
+  }
+  for (const char* some : {R"(,"arguments":{"b":100000000000000000000,"a":[1]})",
+                           R"(,"arguments":"{\"b\":100000000000000000000,\"a\":[1]}")"}) {
+    EXPECT_EQ(arguments(some), R"({"b": 100000000000000000000, "a": [1]})");
+  }
+  EXPECT_EQ(arguments(R"(,"arguments":"no JSON")"), R"("no JSON")");
+
+  EXPECT_EQ(message(R"("content":null,"refusal":null,"annotations":[],"audio":null,
+      "function_call":null,"tool_calls":null,"name":null,"unknown":null)")
+                .dump(),
+            R"({"role":"assistant","content":""})");
+  EXPECT_EQ(message(R"("provider_specific_fields":{"a":1},"cache_control":{"type":"x"},"id":"m",
+      "reasoning_details":[{}],"thinking_blocks":[],"refusal":"No.")")["content"],
+            "No.");
+  for (const char* reasoning :
+       {R"("content":"a","reasoning_content":"r")", R"("content":"a","reasoning":"r")",
+        R"("content":"a","reasoning":"r","reasoning_content":"r")",
+        R"("content":[{"type":"thinking","thinking":"r"},{"type":"text","text":"a"}])"}) {
+    const OrderedJson one = message(reasoning);
+    EXPECT_EQ(one["reasoning_content"], "r") << reasoning;
+    EXPECT_EQ(one["content"], "a") << reasoning;
+  }
+  const ChatRequest old = parse_chat_request(
+      R"({"messages":[{"role":"assistant","content":null,
+          "function_call":{"name":"f","arguments":"{\"a\":1}"}},
+          {"role":"function","name":"f","content":[{"type":"text","text":"r"}]},
+          {"role":"tool","tool_call_id":"c","content":null}]})",
+      {});
+  EXPECT_EQ(old.input.messages[0]["tool_calls"][0]["function"]["arguments"].dump(), R"({"a":1})");
+  EXPECT_EQ(old.input.messages[1].dump(), R"({"role":"tool","content":"r","name":"f"})");
+  EXPECT_EQ(old.input.messages[2]["content"], "");
+}
+
 TEST(MessagesTest, WrongOnesNameTheirField) {
   for (const auto& [message, field] : std::vector<std::pair<std::string, std::string>>{
            {R"({"content":"x"})", "messages[0].role"},
@@ -216,6 +267,11 @@ TEST(MessagesTest, WrongOnesNameTheirField) {
            {R"({"role":"user","content":[{"type":"image_url"}]})", "messages[0].content[0].type"},
            {R"({"role":"user","content":"x","tool_calls":[]})", "messages[0].tool_calls"},
            {R"({"role":"user","content":"x","colour":1})", "messages[0].colour"},
+           {R"({"role":"assistant","audio":{"id":"a"}})", "messages[0].audio"},
+           {R"({"role":"assistant","tool_calls":[{"type":"custom"}]})",
+            "messages[0].tool_calls[0].type"},
+           {R"({"role":"assistant","tool_calls":[{"function":{}}]})",
+            "messages[0].tool_calls[0].function.name"},
            {R"("hi")", "messages[0]"}}) {
     const std::string body = R"({"messages":[)" + message + "]}";
     EXPECT_EQ(refused([&] { parse_chat_request(body, {}); }), field) << message;

@@ -34,7 +34,9 @@ class ScriptedGenerator final : public Generator {
     }
     last_request = request;
     last_request.on_event = nullptr;
-    running_[++last_id_] = {.request = std::move(request)};
+    std::shared_ptr<ReasoningText> reasoning;
+    if (request.reasoning) reasoning = std::make_shared<ReasoningText>(*request.reasoning);
+    running_[++last_id_] = {.request = std::move(request), .reasoning = std::move(reasoning)};
     return last_id_;
   }
   void cancel(RequestId id) override {
@@ -88,7 +90,9 @@ class ScriptedGenerator final : public Generator {
  private:
   struct Running {
     ServingRequest request;
-    int64_t told = -1;  // tokens; -1: not started
+    int64_t told = -1;                         // tokens; -1: not started
+    std::shared_ptr<ReasoningText> reasoning;  // null: all is text
+    int64_t reasoning_tokens = 0;
     bool cancelled = false;
   };
 
@@ -106,6 +110,7 @@ class ScriptedGenerator final : public Generator {
           running_.erase(id);
         } else {
           running_[id].told = one.told;
+          running_[id].reasoning_tokens = one.reasoning_tokens;
         }
       }
       std::this_thread::sleep_for(pace_);
@@ -116,7 +121,8 @@ class ScriptedGenerator final : public Generator {
   bool step(RequestId id, Running& one) {
     ServingEvent event{.request = id,
                        .prompt_tokens = std::ssize(one.request.prompt),
-                       .generated_tokens = std::max<int64_t>(one.told, 0)};
+                       .generated_tokens = std::max<int64_t>(one.told, 0),
+                       .reasoning_tokens = one.reasoning_tokens};
     const auto tell = [&](ServingEvent::Kind kind) {
       event.kind = kind;
       one.request.on_event(event);
@@ -138,16 +144,30 @@ class ScriptedGenerator final : public Generator {
       return true;
     }
     const auto scripted = std::ssize(pieces_);
-    const int64_t end = scripted > 0 ? scripted : one.request.max_tokens;
+    int64_t end = scripted > 0 ? scripted : one.request.max_tokens;
+    if (one.request.max_tokens > 0) end = std::min(end, one.request.max_tokens);
     if (one.told == end) {
-      event.reason = scripted > 0 ? FinishReason::kEos : FinishReason::kMaxTokens;
+      const bool full = scripted == 0 || end < scripted;
+      event.reason = full ? FinishReason::kMaxTokens : FinishReason::kEos;
+      ReasoningText::Step rest;
+      if (one.reasoning) rest = one.reasoning->finish();
+      event.text = rest.text;
+      event.reasoning = rest.reasoning;
       tell(ServingEvent::Kind::kFinished);
       return true;
     }
     const std::string text = scripted > 0 ? pieces_[static_cast<size_t>(one.told)]
                                           : text_of(one.request.prompt, one.told);
     const TokenLogprob top[] = {{.token = 5, .logprob = -0.5f}, {.token = 6, .logprob = -1.0f}};
-    event.text = text;
+    ReasoningText::Step parts{.reasoning = {}, .text = text};
+    if (one.reasoning) {
+      const bool before = one.reasoning->inside();
+      parts = one.reasoning->push(text);
+      if (before || one.reasoning->inside()) ++one.reasoning_tokens;
+    }
+    event.text = parts.text;
+    event.reasoning = parts.reasoning;
+    event.reasoning_tokens = one.reasoning_tokens;
     event.token = 5;
     event.logprob = -0.5f;
     event.top = {top, one.request.top_logprobs > 0 ? size_t{2} : size_t{0}};

@@ -90,6 +90,7 @@ Value to_int(Interpreter&, const Value& input, const Args& args) {
   int64_t number = 0;
   if (input.is<Undefined>()) fail_undefined(input);
   if (as_int(input, &number)) return number;
+  if (const auto* digits = input.get<Digits>(); digits != nullptr && digits->whole) return input;
   std::optional<double> real;
   if (const double* value = input.get<double>()) {
     if (std::isinf(*value)) fail("infinity is not an integer");

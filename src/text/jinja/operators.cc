@@ -171,12 +171,19 @@ std::optional<Value> concatenate(Interpreter& in, const Value& a, const Value& b
   return std::nullopt;
 }
 
+// Python would compute with all digits.
+bool is_large(const Value& value) {
+  const auto* digits = value.get<Digits>();
+  return digits != nullptr && digits->whole;
+}
+
 }  // namespace
 
 Value binary(Interpreter& in, BinaryOp op, const Value& a, const Value& b) {
   int64_t int_a = 0;
   int64_t int_b = 0;
   if (as_int(a, &int_a) && as_int(b, &int_b)) return int_binary(op, int_a, int_b);
+  if (is_large(a) || is_large(b)) fail_overflow();
   double real_a = 0;
   double real_b = 0;
   if (as_number(a, &real_a) && as_number(b, &real_b)) return float_binary(op, real_a, real_b);

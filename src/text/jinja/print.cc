@@ -99,6 +99,8 @@ class ReprWriter {
       out_ += std::to_string(*number);
     } else if (const double* real = value.get<double>()) {
       out_ += format_float(*real);
+    } else if (const auto* digits = value.get<Digits>()) {
+      out_ += *digits->text;
     } else if (const auto* range = value.get<RangeRef>()) {
       out_ += fmt::format("range({}, {}", (*range)->start, (*range)->stop);
       if ((*range)->step != 1) out_ += fmt::format(", {}", (*range)->step);
@@ -145,6 +147,7 @@ class JsonWriter {
       if (std::isinf(*real)) return *real > 0 ? "Infinity" : "-Infinity";
       return format_float(*real);
     }
+    if (const auto* digits = value.get<Digits>()) return *digits->text;
     fail(fmt::format("a value of type {} cannot be written as JSON", type_name(value)));
   }
 

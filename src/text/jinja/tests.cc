@@ -15,10 +15,16 @@ bool is_none(Interpreter&, const Value& input, const Args&) { return input.is<No
 bool is_string(Interpreter&, const Value& input, const Args&) { return input.is<TextRef>(); }
 bool is_mapping(Interpreter&, const Value& input, const Args&) { return input.is<DictRef>(); }
 bool is_boolean(Interpreter&, const Value& input, const Args&) { return input.is<bool>(); }
-bool is_integer(Interpreter&, const Value& input, const Args&) { return input.is<int64_t>(); }
-bool is_float(Interpreter&, const Value& input, const Args&) { return input.is<double>(); }
+bool is_integer(Interpreter&, const Value& input, const Args&) {
+  const auto* digits = input.get<Digits>();
+  return input.is<int64_t>() || (digits != nullptr && digits->whole);
+}
+bool is_float(Interpreter&, const Value& input, const Args&) {
+  const auto* digits = input.get<Digits>();
+  return input.is<double>() || (digits != nullptr && !digits->whole);
+}
 bool is_number(Interpreter&, const Value& input, const Args&) {
-  return input.is<bool>() || input.is<int64_t>() || input.is<double>();
+  return input.is<bool>() || input.is<int64_t>() || input.is<double>() || input.is<Digits>();
 }
 bool is_true(Interpreter&, const Value& input, const Args&) {
   return input.is<bool>() && *input.get<bool>();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "text/jinja/text.h"
 
@@ -32,7 +33,13 @@ bool equal_numbers(const Value& a, const Value& b, bool* result) {
   double a_number = 0;
   double b_number = 0;
   if (!as_number(a, &a_number) || !as_number(b, &b_number)) return false;
-  *result = as_int(a, &int_a) && as_int(b, &int_b) ? int_a == int_b : a_number == b_number;
+  const auto* digits_a = a.get<Digits>();
+  const auto* digits_b = b.get<Digits>();
+  if (digits_a != nullptr && digits_b != nullptr) {
+    *result = *digits_a->text == *digits_b->text;
+  } else {
+    *result = as_int(a, &int_a) && as_int(b, &int_b) ? int_a == int_b : a_number == b_number;
+  }
   return true;
 }
 
@@ -140,8 +147,9 @@ int depth_of(const Value& value) {
 
 std::string_view type_name(const Value& value) {
   static constexpr std::string_view kNames[] = {
-      "Undefined", "NoneType", "bool",      "int",      "float",     "str",   "list",       "dict",
-      "dict view", "range",    "generator", "function", "Namespace", "Macro", "LoopContext"};
+      "Undefined", "NoneType", "bool",      "int",      "float",     "str",   "list",        "dict",
+      "dict view", "range",    "generator", "function", "Namespace", "Macro", "LoopContext", "int"};
+  if (const auto* digits = value.get<Digits>(); digits != nullptr && !digits->whole) return "float";
   if (const auto* list = value.get<ListRef>(); list != nullptr && (*list)->tuple) return "tuple";
   return kNames[value.data().index()];
 }
@@ -150,7 +158,8 @@ bool truthy(const Value& value) {
   if (value.is<Undefined>() || value.is<None>()) return false;
   if (const bool* flag = value.get<bool>()) return *flag;
   if (const int64_t* number = value.get<int64_t>()) return *number != 0;
-  if (const double* number = value.get<double>()) return *number != 0;
+  double real = 0;
+  if (as_number(value, &real)) return real != 0;
   if (const auto* text = value.get<TextRef>()) return !(*text)->bytes.empty();
   if (const auto* list = value.get<ListRef>()) return !(*list)->items.empty();
   if (const auto* dict = value.get<DictRef>()) return !(*dict)->entries.empty();
@@ -188,6 +197,8 @@ bool as_number(const Value& value, double* out) {
   int64_t number = 0;
   if (const double* real = value.get<double>()) {
     *out = *real;
+  } else if (const auto* digits = value.get<Digits>()) {
+    *out = std::strtod(digits->text->c_str(), nullptr);
   } else if (as_int(value, &number)) {
     *out = static_cast<double>(number);
   } else {

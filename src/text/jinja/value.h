@@ -89,6 +89,11 @@ struct Undefined {
   std::shared_ptr<const std::string> why;  // the message if it is used; may be null
 };
 struct None {};
+// A number of JSON that neither 64 bits nor a double hold: printed as it was written.
+struct Digits {
+  std::shared_ptr<const std::string> text;
+  bool whole = false;  // an int, else a float
+};
 
 using TextRef = std::shared_ptr<const Text>;
 using ListRef = std::shared_ptr<const List>;
@@ -102,7 +107,7 @@ class Value {
  public:
   using Variant =
       std::variant<Undefined, None, bool, int64_t, double, TextRef, ListRef, DictRef, ViewRef,
-                   RangeRef, GeneratorRef, NativeRef, Namespace*, Macro*, Loop*>;
+                   RangeRef, GeneratorRef, NativeRef, Namespace*, Macro*, Loop*, Digits>;
 
   Value() = default;  // undefined
   template <class T>
