@@ -1,9 +1,11 @@
 // Rules of schemas, alone and beside each other: what answers they allow.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "server/json_verdict.h"
+#include "server/tools/tool_grammar.h"
 
 namespace dak {
 namespace {
@@ -390,11 +392,17 @@ TEST(SchemaTest, ArgumentsOfToolsAreObjects) {
   const OrderedJson tools = OrderedJson::parse(
       R"([{"function":{"name":"f","parameters":{}}},
           {"function":{"name":"g","parameters":{"anyOf":[{"required":["a"]},{"type":"string"}]}}}])");
-  const JsonGrammar calls = JsonGrammar::of_calls(tools, "", {"arguments", "", ""}, "tools");
-  EXPECT_EQ(verdict(calls, R"({"name": "f", "arguments": {"x":1}})"), Verdict::kComplete);
-  EXPECT_EQ(verdict(calls, R"({"name": "f", "arguments": 5)"), Verdict::kRefused);
-  EXPECT_EQ(verdict(calls, R"({"name": "g", "arguments": {"a":1}})"), Verdict::kComplete);
-  EXPECT_EQ(verdict(calls, R"({"name": "g", "arguments": "x")"), Verdict::kRefused);
+  const auto form = std::ranges::find(tool_forms(), "hermes", &ToolForm::name);
+  ASSERT_NE(form, tool_forms().end());
+  const JsonGrammar calls = grammar_of_calls(*form, tools, {}, {});
+  const auto call = [](const char* name, const char* arguments) {
+    return fmt::format(R"(<tool_call>{{"name": "{}", "arguments": {}}}</tool_call>)", name,
+                       arguments);
+  };
+  EXPECT_EQ(verdict(calls, call("f", R"({"x":1})")), Verdict::kComplete);
+  EXPECT_EQ(verdict(calls, call("f", "5")), Verdict::kRefused);
+  EXPECT_EQ(verdict(calls, call("g", R"({"a":1})")), Verdict::kComplete);
+  EXPECT_EQ(verdict(calls, call("g", R"("x")")), Verdict::kRefused);
 }
 
 }  // namespace
