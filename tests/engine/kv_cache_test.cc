@@ -156,6 +156,7 @@ TEST_F(TieredKvCache, PagesLeaveRunByRun) {
   cache.reserve(a, 4 * kPageTokens);
   a.tokens = 4 * kPageTokens;
   write(a, 1);
+  cache.rebalance(0);  // between two passes
   cache.reserve(c, kPageTokens);
   cache.reserve(c, 3 * kPageTokens);
   write(c, 3);

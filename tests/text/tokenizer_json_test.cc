@@ -205,7 +205,7 @@ TEST(TokenizerConfig, BadValuesAreRefused) {
   refused(R"({"bos_token": {}})", "bos_token");
   refused("[]", "must be an object");
   refused("{", "is not valid JSON");
-  refused(R"({"add_bos_token": true})", "add_bos_token: the token itself is not named");
+  refused(R"({"add_bos_token": true})", "add_bos_token 'true': the token itself is not named");
   refused(R"({"bos_token": "<s>", "add_bos_token": "yes"})", "add_bos_token");
 }
 
