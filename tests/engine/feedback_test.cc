@@ -299,8 +299,8 @@ TEST(Prefill, ReadsRemoteWeightsOnceAPassAndThoseOfTheLogitsOnce) {
                   {.threads = 2,
                    .offload_ratio = 1,
                    .context = 128,
-                   .prefill_chunk = 32,
-                   .synthetic_seed = 1},
+                   .synthetic_seed = 1,
+                   .prefill_chunk = 32},
                   cpu_tiers(50e9));
     const PhaseStats stats = DecodeLoop::prefill(engine, 100, 1);
     ASSERT_EQ(stats.steps, 4) << model;
