@@ -26,7 +26,7 @@ struct TypeTotal {
 std::map<std::string, TypeTotal> totals_by_type(const Checkpoint& checkpoint) {
   std::map<std::string, TypeTotal> totals;
   for (const StoredTensor& tensor : checkpoint.tensors()) {
-    TypeTotal& total = totals[std::string(name(tensor.dtype))];
+    TypeTotal& total = totals[std::string(tensor.type_name())];
     total.tensors += 1;
     total.bytes += tensor.size_bytes;
   }
@@ -64,7 +64,7 @@ nlohmann::json to_json(const ModelFiles& files) {
   }
   for (const StoredTensor& tensor : files.checkpoint->tensors()) {
     json["tensors"].push_back({{"name", tensor.name},
-                               {"dtype", name(tensor.dtype)},
+                               {"dtype", tensor.type_name()},
                                {"shape", tensor.shape},
                                {"bytes", tensor.size_bytes},
                                {"file", files.checkpoint->file_of(tensor)},
@@ -96,7 +96,8 @@ void print_text(const ModelFiles& files, bool tensors) {
   }
   if (!tensors) return;
   for (const StoredTensor& tensor : files.checkpoint->tensors()) {
-    print_out("{:<48} {:<6} {:>8} x {:<8} {:>10}\n", printable(tensor.name), name(tensor.dtype),
+    print_out("{:<48} {:<6} {:>8} x {:<8} {:>10}
+", printable(tensor.name), tensor.type_name(),
               tensor.rows(), tensor.cols(), format_bytes(tensor.size_bytes));
   }
 }

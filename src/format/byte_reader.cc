@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -13,7 +14,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "model files are little-endian");
 
 constexpr int64_t kBufferBytes = 64 << 10;
-constexpr std::string_view kDamaged = "the file is truncated or damaged: fetch it again";
+constexpr std::string_view kDamaged = "bytes are missing: fetch the file again";
 
 }  // namespace
 
@@ -50,6 +51,12 @@ void ByteReader::read_bytes(std::span<std::byte> out, std::string_view field) {
     used_ += now;
     out = out.subspan(now);
   }
+}
+
+std::string ByteReader::peek(size_t count) const {
+  std::string bytes(std::min(count, static_cast<size_t>(remaining())), '\0');
+  if (!bytes.empty()) source_(position(), std::as_writable_bytes(std::span(bytes)));
+  return bytes;
 }
 
 int64_t ByteReader::read_count(int64_t item_bytes, int64_t limit, std::string_view field) {

@@ -43,6 +43,9 @@ class ByteReader {
 
   void read_bytes(std::span<std::byte> out, std::string_view field);
 
+  // The next bytes, at most `count`; the next read gives them again.
+  std::string peek(size_t count) const;
+
  private:
   using Source = std::function<void(int64_t offset, std::span<std::byte> out)>;
 

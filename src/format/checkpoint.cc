@@ -12,6 +12,9 @@ namespace {
 // Of stored bytes read at a time; a whole number of blocks of every type fits below it.
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
+constexpr std::string_view kReadableTypes =
+    "F32, F16 or BF16, or as a GGUF file of Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K";
+
 }  // namespace
 
 int64_t StoredTensor::cols() const {
@@ -47,8 +50,16 @@ const std::string& Checkpoint::file_of(const StoredTensor& tensor) const {
   return files_[static_cast<size_t>(tensor.file)].path();
 }
 
+void Checkpoint::check_readable(const StoredTensor& tensor) const {
+  if (tensor.readable()) return;
+  throw_unsupported(file_of(tensor), fmt::format("tensor {} type", printable(tensor.name)),
+                    tensor.unreadable_type, "is a type that dak does not read",
+                    fmt::format("use a model stored as {}", kReadableTypes));
+}
+
 void Checkpoint::read_rows(const StoredTensor& tensor, int64_t first, int64_t count,
                            std::span<float> out) const {
+  check_readable(tensor);
   require(first >= 0 && count >= 0 && first <= tensor.rows() && count <= tensor.rows() - first,
           "read_rows: rows outside the tensor");
   require(static_cast<int64_t>(out.size()) == count * tensor.cols(), "read_rows: size of `out`");

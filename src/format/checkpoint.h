@@ -19,11 +19,18 @@ namespace dak {
 struct StoredTensor {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<int64_t> shape;  // outermost first: [rows, cols], or [n]
+  std::vector<int64_t> shape;  // outermost first: [rows, cols], or [n]; a dimension may be 0
   int file = 0;                // index into the checkpoint's files
   int64_t offset = 0;          // of the first byte, in that file
-  int64_t size_bytes = 0;
+  int64_t size_bytes = 0;      // 0 where dak does not know the type's size
+  // The file's name for a type that dak does not read ("F8_E4M3", "IQ2_XXS", "type 99"), and then
+  // `dtype` means nothing. Only a tensor that the model needs must be readable.
+  std::string unreadable_type = {};
 
+  bool readable() const { return unreadable_type.empty(); }
+  std::string_view type_name() const {
+    return readable() ? dak::name(dtype) : std::string_view(unreadable_type);
+  }
   int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
   int64_t cols() const;  // elements per row
 };
@@ -36,7 +43,11 @@ class Checkpoint {
   const StoredTensor* find(std::string_view name) const;  // nullptr: not there
   const std::string& file_of(const StoredTensor& tensor) const;
 
-  // Rows [first, first + count) dequantised to row-major f32 [count, cols]. Thread-safe.
+  // Throws kUnsupported naming the tensor, its type and those that dak reads.
+  void check_readable(const StoredTensor& tensor) const;
+
+  // Rows [first, first + count) dequantised to row-major f32 [count, cols]. Thread-safe. Throws as
+  // check_readable does.
   void read_rows(const StoredTensor& tensor, int64_t first, int64_t count,
                  std::span<float> out) const;
 

@@ -15,8 +15,13 @@ std::string_view ggml_type_name(uint32_t type);
 // nullopt: dak does not read this type.
 std::optional<DType> dtype_of_ggml_type(uint32_t type);
 
-// Those dak reads, for error messages.
-inline constexpr std::string_view kReadableGgmlTypes =
-    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K";
+// A row of a tensor is a whole number of blocks.
+struct GgmlBlock {
+  int64_t elements;
+  int64_t bytes;
+};
+
+// nullopt: ggml never assigned the number, or withdrew the type.
+std::optional<GgmlBlock> block_of_ggml_type(uint32_t type);
 
 }  // namespace dak

@@ -8,11 +8,13 @@
 
 #include "base/error.h"
 #include "format/ggml_types.h"
+#include "format/model_json.h"
 
 namespace dak {
 namespace {
 
-constexpr std::string_view kDamaged = "the file is truncated or damaged: fetch it again";
+constexpr std::string_view kMissing = "bytes are missing: fetch the file again";
+constexpr std::string_view kMalformed = "its writer broke the format: convert the model anew";
 
 // Far above any real model's, so that a hostile file of many GiB cannot fill the host's memory.
 constexpr int64_t kMaxEntries = int64_t{1} << 20;          // metadata keys, tensors
@@ -48,17 +50,41 @@ enum ValueType : uint32_t {
 // Bytes of a value of the type; for a string, of the shortest.
 constexpr std::array<int64_t, kValueTypes> kValueBytes{1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
 
+// What other files begin with, and what to do with them.
+struct OtherMagic {
+  std::string_view bytes;
+  std::string_view problem;
+  std::string_view fix;
+};
+
+constexpr std::string_view kNoPickles =
+    "dak reads no pickles: give the folder with the model's safetensors";
+
+constexpr OtherMagic kOtherMagics[] = {
+    {"FUGG", "is of a big-endian GGUF file",
+     "convert it to little-endian with gguf_convert_endian.py of llama.cpp"},
+    {"lmgg", "is of a GGML file from before GGUF", "fetch the model as GGUF v2 or v3"},
+    {"fmgg", "is of a GGML file from before GGUF", "fetch the model as GGUF v2 or v3"},
+    {"tjgg", "is of a GGML file from before GGUF", "fetch the model as GGUF v2 or v3"},
+    {"algg", "is of a GGML file from before GGUF", "fetch the model as GGUF v2 or v3"},
+    {"PK\x03\x04", "is of a zip file, as PyTorch writes", kNoPickles},
+    {"\x80\x02", "is of a pickle", kNoPickles},
+    {"\x80\x04", "is of a pickle", kNoPickles},
+};
+
 void check_magic(ByteReader& reader) {
+  const std::string head = reader.peek(64);
+  if (!head.empty()) refuse_stand_in(head, reader.name());
   std::string magic(4, '\0');
   reader.read_bytes(std::as_writable_bytes(std::span(magic)), "magic");
   if (magic == "GGUF") return;
-  if (magic == "FUGG") {
-    throw_unsupported(reader.name(), "magic", magic, "is of a big-endian GGUF file",
-                      "convert it to little-endian with gguf_convert_endian.py of llama.cpp");
+  for (const OtherMagic& other : kOtherMagics) {
+    if (!magic.starts_with(other.bytes)) continue;
+    throw_unsupported(reader.name(), "magic", magic, other.problem, other.fix);
   }
-  if (magic == "lmgg" || magic == "fmgg" || magic == "tjgg" || magic == "algg") {
-    throw_unsupported(reader.name(), "magic", magic, "is of a GGML file from before GGUF",
-                      "fetch the model as GGUF v2 or v3");
+  if (head.size() > 8 && head[8] == '{') {
+    throw_unsupported(reader.name(), "magic", magic, "is of a safetensors file, not of GGUF",
+                      "give the folder that holds it and its config.json");
   }
   throw_corrupt(reader.name(), "magic", magic, "is not that of a GGUF file ('GGUF')",
                 "give a .gguf file or a folder with safetensors");
@@ -80,7 +106,8 @@ int read_version(ByteReader& reader) {
 uint32_t read_value_type(ByteReader& reader, const std::string& field) {
   const auto type = reader.read<uint32_t>(field);
   if (type >= kValueTypes) {
-    throw_corrupt(reader.name(), field, std::to_string(type), "is not a GGUF value type", kDamaged);
+    throw_corrupt(reader.name(), field, std::to_string(type), "is not a GGUF value type",
+                  kMalformed);
   }
   return type;
 }
@@ -107,7 +134,7 @@ int64_t read_integer(ByteReader& reader, uint32_t type, const std::string& field
   const auto value = reader.read<uint64_t>(field);
   if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
     throw_unsupported(reader.name(), field, std::to_string(value), "is larger than 2^63 - 1",
-                      kDamaged);
+                      kMalformed);
   }
   return static_cast<int64_t>(value);
 }
@@ -116,7 +143,7 @@ bool read_bool(ByteReader& reader, const std::string& field) {
   const auto value = reader.read<uint8_t>(field);
   if (value > 1) {
     throw_corrupt(reader.name(), field, std::to_string(value), "is not a boolean (0 or 1)",
-                  kDamaged);
+                  kMalformed);
   }
   return value != 0;
 }
@@ -129,7 +156,7 @@ void check_header_size(const ByteReader& reader) {
   if (reader.position() > kMaxHeaderBytes) {
     throw_corrupt(reader.name(), "header", {},
                   fmt::format("is larger than the {} bytes that dak accepts", kMaxHeaderBytes),
-                  kDamaged);
+                  kMalformed);
   }
 }
 
@@ -189,10 +216,10 @@ std::map<std::string, GgufValue, std::less<>> read_metadata(ByteReader& reader, 
     std::string key = reader.read_string(kMaxNameBytes, fmt::format("metadata key {}", i));
     const std::string field = printable(key);
     if (key.empty()) {
-      throw_corrupt(reader.name(), fmt::format("metadata key {}", i), {}, "is empty", kDamaged);
+      throw_corrupt(reader.name(), fmt::format("metadata key {}", i), {}, "is empty", kMalformed);
     }
     if (values.contains(key)) {
-      throw_corrupt(reader.name(), field, {}, "metadata key appears twice", kDamaged);
+      throw_corrupt(reader.name(), field, {}, "metadata key appears twice", kMalformed);
     }
     GgufValue value = read_value(reader, field);
     values.emplace(std::move(key), std::move(value));
@@ -214,18 +241,60 @@ int64_t alignment_of(const GgufMetadata& metadata) {
   if (alignment < 8 || alignment > kMaxAlignment ||
       !std::has_single_bit(static_cast<uint64_t>(alignment))) {
     throw_corrupt(metadata.file(), "general.alignment", std::to_string(alignment),
-                  fmt::format("is not a power of two from 8 to {}", kMaxAlignment), kDamaged);
+                  fmt::format("is not a power of two from 8 to {}", kMaxAlignment), kMalformed);
   }
   return alignment;
 }
 
-[[noreturn]] void throw_type(const ByteReader& reader, const std::string& field, uint32_t type) {
-  const std::string_view name = ggml_type_name(type);
-  if (name.empty()) {
-    throw_corrupt(reader.name(), field, std::to_string(type), "is not a ggml type", kDamaged);
+// Dimensions, the outermost first; a dimension of zero makes the tensor empty.
+std::vector<int64_t> read_shape(ByteReader& reader, const std::string& field) {
+  const auto rank = reader.read<uint32_t>(field + " rank");
+  if (rank == 0 || rank > kMaxRank) {
+    throw_corrupt(reader.name(), field + " rank", std::to_string(rank),
+                  fmt::format("is not from 1 to {}", kMaxRank), kMalformed);
   }
-  throw_unsupported(reader.name(), field, name, "is a ggml type that dak does not read",
-                    fmt::format("use a model quantised with {}", kReadableGgmlTypes));
+  // A value takes at least a bit, and more than 2^58 elements of any type are no file's.
+  constexpr uint64_t kMaxElements = uint64_t{1} << 58;
+  uint64_t elements = 1;
+  std::vector<int64_t> shape;
+  for (uint32_t i = 0; i < rank; ++i) {
+    const auto dim = reader.read<uint64_t>(field + " dimension");
+    if (dim > kMaxElements / std::max<uint64_t>(elements, 1)) {
+      throw_corrupt(reader.name(), field + " dimension", std::to_string(dim),
+                    "makes more elements than any file holds", kMalformed);
+    }
+    elements *= dim;
+    shape.push_back(static_cast<int64_t>(dim));
+  }
+  std::reverse(shape.begin(), shape.end());  // stored innermost first
+  return shape;
+}
+
+// Sets type and size; a type without a known size keeps 0 bytes.
+void set_type(const ByteReader& reader, const std::string& field, uint32_t number,
+              StoredTensor& tensor) {
+  if (const std::optional<DType> dtype = dtype_of_ggml_type(number)) {
+    tensor.dtype = *dtype;
+  } else {
+    const std::string_view name = ggml_type_name(number);
+    tensor.unreadable_type = name.empty() ? fmt::format("number {}", number) : std::string(name);
+  }
+  const std::optional<GgmlBlock> block = block_of_ggml_type(number);
+  if (!block) return;
+  if (tensor.shape.back() % block->elements != 0) {
+    throw_corrupt(reader.name(), field + " row", std::to_string(tensor.shape.back()),
+                  fmt::format("is not a multiple of the {} elements of a {} block", block->elements,
+                              tensor.type_name()),
+                  kMalformed);
+  }
+  int64_t blocks = 1;
+  for (const int64_t dim : tensor.shape) blocks *= dim;
+  blocks /= block->elements;
+  if (blocks > std::numeric_limits<int64_t>::max() / block->bytes) {
+    throw_corrupt(reader.name(), field + " dimension", {}, "makes more bytes than any file holds",
+                  kMalformed);
+  }
+  tensor.size_bytes = blocks * block->bytes;
 }
 
 // Name, dimensions, type and offset; the offset still counts from the beginning of the data.
@@ -234,44 +303,18 @@ StoredTensor read_tensor_info(ByteReader& reader, int64_t index) {
   tensor.name = reader.read_string(kMaxNameBytes, fmt::format("tensor name {}", index));
   const std::string field = fmt::format("tensor {}", printable(tensor.name));
   if (tensor.name.empty()) {
-    throw_corrupt(reader.name(), fmt::format("tensor name {}", index), {}, "is empty", kDamaged);
+    throw_corrupt(reader.name(), fmt::format("tensor name {}", index), {}, "is empty", kMalformed);
   }
-  const auto rank = reader.read<uint32_t>(field + " rank");
-  if (rank == 0 || rank > kMaxRank) {
-    throw_corrupt(reader.name(), field + " rank", std::to_string(rank),
-                  fmt::format("is not from 1 to {}", kMaxRank), kDamaged);
-  }
-  // A value takes at least 4.5 bits, so more than 2^60 elements are no file's.
-  constexpr uint64_t kMaxElements = uint64_t{1} << 60;
-  uint64_t elements = 1;
-  for (uint32_t i = 0; i < rank; ++i) {
-    const auto dim = reader.read<uint64_t>(field + " dimension");
-    if (dim == 0 || dim > kMaxElements / elements) {
-      throw_corrupt(reader.name(), field + " dimension", std::to_string(dim),
-                    dim == 0 ? "is zero" : "makes more elements than any file holds", kDamaged);
-    }
-    elements *= dim;
-    tensor.shape.push_back(static_cast<int64_t>(dim));
-  }
-  std::reverse(tensor.shape.begin(), tensor.shape.end());  // stored innermost first
+  tensor.shape = read_shape(reader, field);
   const auto type = reader.read<uint32_t>(field + " type");
   const auto offset = reader.read<uint64_t>(field + " offset");
-  const std::optional<DType> dtype = dtype_of_ggml_type(type);
-  if (!dtype) throw_type(reader, field + " type", type);
-  tensor.dtype = *dtype;
-  if (tensor.shape.back() % traits(*dtype).block_elements != 0) {
-    throw_corrupt(reader.name(), field + " row", std::to_string(tensor.shape.back()),
-                  fmt::format("is not a multiple of the {} elements of a {} block",
-                              traits(*dtype).block_elements, name(*dtype)),
-                  kDamaged);
-  }
-  tensor.size_bytes = bytes_of(*dtype, static_cast<int64_t>(elements));
+  set_type(reader, field, type, tensor);
   if (offset > static_cast<uint64_t>(reader.size()) ||
       tensor.size_bytes > reader.size() - static_cast<int64_t>(offset)) {
     throw_corrupt(
         reader.name(), field + " offset", std::to_string(offset),
         fmt::format("its {} bytes end outside the file of {}", tensor.size_bytes, reader.size()),
-        kDamaged);
+        kMissing);
   }
   tensor.offset = static_cast<int64_t>(offset);
   return tensor;
@@ -285,13 +328,13 @@ void place_tensors(const ByteReader& reader, int64_t alignment,
     const std::string field = fmt::format("tensor {} offset", printable(tensor.name));
     if (tensor.offset % alignment != 0) {
       throw_corrupt(reader.name(), field, std::to_string(tensor.offset),
-                    fmt::format("is not a multiple of the alignment {}", alignment), kDamaged);
+                    fmt::format("is not a multiple of the alignment {}", alignment), kMalformed);
     }
     if (tensor.offset > reader.size() - tensor.size_bytes - data_begin) {
       throw_corrupt(
           reader.name(), field, std::to_string(tensor.offset),
           fmt::format("its {} bytes end outside the file of {}", tensor.size_bytes, reader.size()),
-          kDamaged);
+          kMissing);
     }
     tensor.offset += data_begin;
   }
@@ -300,7 +343,9 @@ void place_tensors(const ByteReader& reader, int64_t alignment,
 void check_overlap(const ByteReader& reader, const std::vector<StoredTensor>& tensors) {
   std::vector<const StoredTensor*> by_offset;
   by_offset.reserve(tensors.size());
-  for (const StoredTensor& tensor : tensors) by_offset.push_back(&tensor);
+  for (const StoredTensor& tensor : tensors) {
+    if (tensor.size_bytes > 0) by_offset.push_back(&tensor);  // empty or of an unknown size
+  }
   std::sort(by_offset.begin(), by_offset.end(),
             [](const StoredTensor* a, const StoredTensor* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < by_offset.size(); ++i) {
@@ -309,7 +354,7 @@ void check_overlap(const ByteReader& reader, const std::vector<StoredTensor>& te
     if (tensor.offset < before.offset + before.size_bytes) {
       throw_corrupt(reader.name(), fmt::format("tensor {} offset", printable(tensor.name)),
                     std::to_string(tensor.offset),
-                    fmt::format("lies inside tensor {}", printable(before.name)), kDamaged);
+                    fmt::format("lies inside tensor {}", printable(before.name)), kMalformed);
     }
   }
 }
@@ -325,7 +370,7 @@ GgufHeader parse_gguf_header(ByteReader& reader) {
       tensor_count > static_cast<uint64_t>(kMaxEntries)) {
     throw_corrupt(reader.name(), "tensor count", std::to_string(tensor_count),
                   fmt::format("does not fit in the {} bytes that follow it", reader.remaining()),
-                  kDamaged);
+                  kMissing);
   }
   GgufHeader header{.version = version,
                     .metadata = GgufMetadata(reader.name(), read_metadata(reader, key_count)),

@@ -1,11 +1,13 @@
 #include "format/safetensors.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <utility>
 
 #include "base/error.h"
+#include "format/model_json.h"
 #include "format/safetensors_header.h"
 
 namespace dak {
@@ -29,7 +31,7 @@ bool stays_inside(const std::filesystem::path& shard) {
 }
 
 Shards read_index(const std::filesystem::path& path) {
-  const std::string text = read_text_file(path);
+  const std::string text = read_model_text(path);
   const std::string where = path.string();
   const Json index = parse_json_unique_keys(text, where);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
@@ -73,7 +75,7 @@ class Builder {
   static void check_expected(const SafetensorsHeader& header,
                              const std::vector<std::string>& expected, const std::string& file,
                              const std::string& index) {
-    std::unordered_set<std::string_view> there(header.skipped.begin(), header.skipped.end());
+    std::unordered_set<std::string_view> there;
     for (const StoredTensor& tensor : header.tensors) there.insert(tensor.name);
     for (const std::string& name : expected) {
       if (there.contains(name)) continue;
@@ -91,16 +93,51 @@ bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, ignored);
 }
 
+// What a folder may hold instead of safetensors, the likeliest first.
+struct OtherWeights {
+  std::string_view ending;
+  std::string_view fix;
+};
+
+constexpr OtherWeights kOtherWeights[] = {
+    {"consolidated.safetensors",
+     "it has Mistral's own names: fetch the model.safetensors of the same model"},
+    {".gguf", "give that file itself"},
+    {"adapter_model.safetensors",
+     "merge the adapter into its model (merge_and_unload of peft does)"},
+    {".safetensors", "dak reads model.safetensors or the shards that its index names"},
+    {".bin", "dak reads no pickles: convert it to safetensors (save_pretrained does)"},
+    {".pth", "dak reads no pickles: convert it to safetensors (save_pretrained does)"},
+    {".pt", "dak reads no pickles: convert it to safetensors (save_pretrained does)"},
+    {".ckpt", "dak reads no pickles: convert it to safetensors (save_pretrained does)"},
+    {".h5", "fetch the safetensors of the same model"},
+    {".msgpack", "fetch the safetensors of the same model"},
+    {".onnx", "fetch the safetensors of the same model"},
+};
+
 [[noreturn]] void throw_no_model(const std::filesystem::path& folder) {
-  const bool torch =
-      is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json");
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  std::string found;
+  std::string_view fix = "give the folder of a Hugging Face model or a .gguf file";
+  for (const OtherWeights& other : kOtherWeights) {
+    const auto name = std::find_if(names.begin(), names.end(),
+                                   [&](const std::string& n) { return n.ends_with(other.ending); });
+    if (name == names.end()) continue;
+    found = fmt::format(", but {}", printable(*name));
+    fix = other.fix;
+    break;
+  }
   throw Error(ErrorCode::kNotFound,
               {.where = folder.string(),
                .field = {},
                .value = {},
-               .problem = fmt::format("holds neither {} nor {}", kSingleFile, kIndexFile),
-               .fix = torch ? "convert its pytorch_model.bin to safetensors (save_pretrained does)"
-                            : "give the folder of a Hugging Face model or a .gguf file"});
+               .problem = fmt::format("holds neither {} nor {}{}", kSingleFile, kIndexFile, found),
+               .fix = std::string(fix)});
 }
 
 }  // namespace

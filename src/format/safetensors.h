@@ -7,9 +7,9 @@
 
 namespace dak {
 
-// A folder with model.safetensors, or with model.safetensors.index.json and its shards. dtypes F32,
-// F16 and BF16; any other dtype is kUnsupported when the tensor is listed with that dtype, naming
-// the tensor. Throws dak::Error naming file, field and value.
+// A folder with model.safetensors, or with model.safetensors.index.json and its shards. Tensors of
+// dtypes F32, F16 and BF16 can be read; those of any other are listed and unreadable. Throws
+// dak::Error naming file, field and value.
 Checkpoint open_safetensors(const std::filesystem::path& folder);
 
 }  // namespace dak

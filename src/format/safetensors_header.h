@@ -14,8 +14,6 @@ namespace dak {
 
 struct SafetensorsHeader {
   std::vector<StoredTensor> tensors;  // offsets from the beginning of the file; sorted by offset
-  // Integer and boolean tensors: masks and position ids, which no model here loads.
-  std::vector<std::string> skipped;
 };
 
 // `reader` stands at the first byte of the file. Throws dak::Error naming reader.name(), field and

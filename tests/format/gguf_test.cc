@@ -119,6 +119,25 @@ TEST(Gguf, TensorsOfBothVersions) {
   }
 }
 
+// Known types that dak does not read have their size; a later one's is not known.
+TEST(Gguf, TensorsOfOtherTypesAreListedAndRefusedWhenRead) {
+  GgufImage image;
+  image.tensors = {gguf_tensor("iq", {256}, 16, 0), gguf_tensor("later", {8}, 1000, 96),
+                   gguf_tensor("a", {8}, 0, 96), gguf_tensor("none", {4, 0}, 0, 128)};
+  image.data = std::string(128, '\0');
+  const TemporaryFolder folder;
+  const GgufFile file = open_gguf(folder.write("model.gguf", image.bytes()));
+  const Checkpoint& checkpoint = file.checkpoint;
+  EXPECT_EQ(checkpoint.find("iq")->size_bytes, 66);
+  EXPECT_EQ(checkpoint.find("none")->size_bytes, 0);
+  std::vector<float> out(8);
+  checkpoint.read_rows(*checkpoint.find("a"), 0, 1, out);
+  expect_error([&] { checkpoint.read_rows(*checkpoint.find("later"), 0, 1, out); },
+               ErrorCode::kUnsupported, {"tensor later", "number 1000", "does not read"});
+  expect_error([&] { checkpoint.check_readable(*checkpoint.find("iq")); }, ErrorCode::kUnsupported,
+               {"tensor iq", "IQ2_XXS", "Q4_K"});
+}
+
 TEST(Gguf, OtherAlignment) {
   GgufImage image;
   image.alignment = 256;
