@@ -676,6 +676,23 @@ TEMPLATES = [
     "{%- set x -%}  a  {%- endset -%}  [{{ x }}]",
     "{{ '%}' }}{{ \"{{\" }}{# {{ #}x",
     "{{ l is iterable and l is not string and l is not mapping }}",
+    "{% for x in [1, [2, [3, 4]], 5] recursive %}{% if x is iterable %}({{ loop(x) }}){% else %}{{ loop.depth }}{{ x }}{% endif %}{% endfor %}",
+    "{% for x in [[1, 2], [], [3]] recursive %}{% if x is iterable %}[{{ loop(x) }}]{% else %}{{ loop.depth0 }}:{{ loop.index }} {% endif %}{% else %}none{% endfor %}",
+    "{% set q = 'q' %}{% for x in [[1], 2] recursive %}{% set q = 'in' %}{{ q }}{% if x is iterable %}{{ loop(x) | length }}{% endif %}{% endfor %}{{ q }}",
+    "{% for x in l if x > 1 recursive %}{{ x }}{% if x == 3 %}<{{ loop([0, 2, 5]) }}>{% endif %}{% endfor %}",
+    "{% for x in l %}{{ loop(l) }}{% endfor %}",
+    "{% for m in people recursive %}{{ m.name }}{% if m.addr is defined and loop.first and loop.depth < 3 %}{{ loop([m]) }}{% endif %}{% endfor %}",
+    "{% set c = cycler('a', 'b', 'c') %}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.next() }}{{ c.reset() }}{{ c.current }}",
+    "{% set c = cycler(*l) %}{% for x in words %}{{ c.next() }}{{ x }}{% endfor %}",
+    "{{ cycler() }}",
+    "{% set j = joiner() %}{% for x in words %}{{ j() }}{{ x }}{% endfor %}",
+    "{% set j = joiner(' | ') %}{{ j() }}a{{ j() }}b",
+    "{% block title %}{{ s }}{% endblock %}",
+    "{% set q = 1 %}{% block a scoped %}{{ q }}{% set q = 2 %}{{ q }}{% endblock a %}{{ q }}",
+    "{{ l | slice(2) | list }}{{ words | slice(3, 'x') | list }}{{ [] | slice(2) | list }}",
+    "{{ range(10) | slice(3) | list }}{{ l | slice(0) | list }}",
+    "{{ 'a b/c?d=é&~._-' | urlencode }}{{ {'a b': 1, 'c/d': 'é '} | urlencode }}{{ [('x', 'y z'), ('q', none)] | urlencode }}",
+    "{{ n | urlencode }}",
 ]
 
 

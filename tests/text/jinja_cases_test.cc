@@ -58,14 +58,15 @@ TEST(JinjaCases, ErrorsNameTheLineAndTheKind) {
       {"\n{% include 'x' %}", ErrorCode::kUnsupported, "chat template line 2"},
       {"{% extends 'x' %}", ErrorCode::kUnsupported, "chat template line 1"},
       {"\n\n{{ x | urlize }}", ErrorCode::kUnsupported, "chat template line 3"},
-      {"{% for x in y recursive %}{% endfor %}", ErrorCode::kUnsupported, "chat template line 1"},
+      {"{% for x in y %}{% block a %}{% endblock %}{% endfor %}", ErrorCode::kUnsupported,
+       "chat template line 1"},
       {"\n{{ 99999999999999999999 }}", ErrorCode::kUnsupported, "chat template line 2"},
       {"{{ 1 +\n }}", ErrorCode::kCorrupt, "chat template line 2"},
       {"{% if x %}\n", ErrorCode::kCorrupt, "chat template line 1"},
       {"\n{{ x.y }}", ErrorCode::kInvalidArgument, "chat template line 2"},
       {"\n\n{{ 9223372036854775807 + 1 }}", ErrorCode::kInvalidArgument, "chat template line 3"},
       {"{{ 2 ** 64 }}", ErrorCode::kInvalidArgument, "chat template line 1"},
-      {"{{ cycler('a') }}", ErrorCode::kUnsupported, "chat template line 1"},
+      {"{{ lipsum('a') }}", ErrorCode::kUnsupported, "chat template line 1"},
   };
   for (const Problem& problem : problems) {
     try {
@@ -75,6 +76,9 @@ TEST(JinjaCases, ErrorsNameTheLineAndTheKind) {
       EXPECT_EQ(error.code(), problem.code) << problem.source << ": " << error.what();
       EXPECT_EQ(error.info().field, problem.line) << problem.source;
       EXPECT_EQ(error.info().where, "case");
+      // A whole sentence, also where it is all that a client sees.
+      const bool unsupported = problem.code == ErrorCode::kUnsupported;
+      EXPECT_EQ(error.info().problem.ends_with("is not supported"), unsupported) << error.what();
     }
   }
 }

@@ -107,6 +107,7 @@ struct Stmt {
   int line = 1;
   Value text;
   Target target;
+  bool recursive = false;  // kFor: `loop` can be called with items of its own
   std::vector<Target> targets;
   std::vector<ExprPtr> exprs;
   std::vector<Block> blocks;

@@ -1,6 +1,7 @@
 // Expressions, calls and macros. Statements are in jinja_interpreter.cc.
 #include <algorithm>
 
+#include "text/jinja/args.h"
 #include "text/jinja/depth.h"
 #include "text/jinja/filters.h"
 #include "text/jinja/interpreter.h"
@@ -213,8 +214,27 @@ Value Interpreter::call(const Value& callee, Args& args) {
     return (*native)->function(*this, (*native)->self, args);
   }
   if (const auto* macro = callee.get<Macro*>()) return call_macro(**macro, args);
+  if (const auto* loop = callee.get<Loop*>()) return call_loop(**loop, args);
   if (callee.is<Undefined>()) fail_undefined(callee);
   fail(fmt::format("a {} is not callable", type_name(callee)));
+}
+
+// {{ loop(items) }} in a recursive loop: what the whole statement writes for these items.
+Value Interpreter::call_loop(const Loop& loop, const Args& args) {
+  if (loop.recursive == nullptr) fail("only the loop of a running recursive statement is callable");
+  const Bound bound("loop", args, {"iterable"}, 1);
+  const Depth depth(macro_depth_);
+  if (macro_depth_ > kMaxDepth) {
+    fail_exhausted(fmt::format("loops nest deeper than {}", kMaxDepth));
+  }
+  std::string out;
+  Scope* outer_scope = std::exchange(scope_, loop.outer);
+  std::string* outer_out = std::exchange(out_, &out);
+  run_for(*loop.recursive, bound[0], loop.depth0 + 1);
+  open_bytes_ -= out.size();
+  scope_ = outer_scope;
+  out_ = outer_out;
+  return text(std::move(out));
 }
 
 Value Interpreter::call_macro(const Macro& macro, Args& args) {

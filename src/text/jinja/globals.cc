@@ -94,6 +94,65 @@ Value strftime_now(Interpreter& in, const Value&, Args& args) {
   return in.text(std::string(buffer.data() + 1, size - 1));
 }
 
+// A namespace holds what cycler and joiner remember.
+Value& attribute_of(const Value& state, std::string_view name) {
+  return *(*state.get<Namespace*>())->find(name);
+}
+
+Value bound_function(std::string_view name, NativeFunction function, const Value& state) {
+  return std::make_shared<const Native>(Native{name, function, state});
+}
+
+void show_current(Interpreter& in, const Value& state) {
+  const std::vector<Value> items = in.iterate(attribute_of(state, "items"));
+  const int64_t at = *attribute_of(state, "pos").get<int64_t>();
+  attribute_of(state, "current") = items[static_cast<size_t>(at)];
+}
+
+Value cycler_next(Interpreter& in, const Value& state, Args& args) {
+  const Bound bound("next", args, {});
+  const Value item = attribute_of(state, "current");
+  const auto count = static_cast<int64_t>(in.iterate(attribute_of(state, "items")).size());
+  Value& at = attribute_of(state, "pos");
+  at = (*at.get<int64_t>() + 1) % count;
+  show_current(in, state);
+  return item;
+}
+
+Value cycler_reset(Interpreter& in, const Value& state, Args& args) {
+  const Bound bound("reset", args, {});
+  attribute_of(state, "pos") = int64_t{0};
+  show_current(in, state);
+  return None{};
+}
+
+Value make_cycler(Interpreter& in, const Value&, Args& args) {
+  if (args.positional.empty() || !args.keyword.empty()) fail("cycler() needs items");
+  Value state = in.make_namespace({{"items", in.list(args.positional)},
+                                   {"pos", int64_t{0}},
+                                   {"current", args.positional[0]},
+                                   {"next", None{}},
+                                   {"reset", None{}}});
+  attribute_of(state, "next") = bound_function("next", cycler_next, state);
+  attribute_of(state, "reset") = bound_function("reset", cycler_reset, state);
+  return state;
+}
+
+Value joiner_next(Interpreter& in, const Value& state, Args& args) {
+  const Bound bound("joiner", args, {});
+  Value& used = attribute_of(state, "used");
+  if (truthy(used)) return attribute_of(state, "sep");
+  used = true;
+  return in.text("");
+}
+
+Value make_joiner(Interpreter& in, const Value&, Args& args) {
+  const Bound bound("joiner", args, {"sep"});
+  const Value state =
+      in.make_namespace({{"sep", bound.has(0) ? bound[0] : in.text(", ")}, {"used", false}});
+  return bound_function("joiner", joiner_next, state);
+}
+
 Value not_supported(Interpreter&, const Value& self, Args&) {
   const std::string* name = as_string(self);
   fail_unsupported(fmt::format("the function '{}'", name != nullptr ? *name : ""));
@@ -113,10 +172,9 @@ void add_globals(Scope& scope) {
   add(scope, "namespace", make_namespace);
   add(scope, "raise_exception", raise_exception);
   add(scope, "strftime_now", strftime_now);
-  for (const std::string_view name : {"cycler", "joiner", "lipsum"}) {
-    add(scope, name, not_supported,
-        Value(std::make_shared<const Text>(std::string(name), nullptr)));
-  }
+  add(scope, "cycler", make_cycler);
+  add(scope, "joiner", make_joiner);
+  add(scope, "lipsum", not_supported, Value(std::make_shared<const Text>("lipsum", nullptr)));
 }
 
 }  // namespace dak::jinja

@@ -184,9 +184,9 @@ Flow Interpreter::execute_if(const Stmt& stmt) {
   return Flow::kNext;
 }
 
-std::unique_ptr<Loop> Interpreter::make_loop(const Stmt& stmt) {
+std::unique_ptr<Loop> Interpreter::make_loop(const Stmt& stmt, const Value& items) {
   auto loop = std::make_unique<Loop>();
-  loop->items = iterate(evaluate(*stmt.exprs[0]));
+  loop->items = iterate(items);
   budget_.step(1 + loop->items.size() / 4);
   if (const Expr* condition = stmt.exprs[1].get()) {
     Scope* outer = scope_;
@@ -204,11 +204,21 @@ std::unique_ptr<Loop> Interpreter::make_loop(const Stmt& stmt) {
 }
 
 Flow Interpreter::execute_for(const Stmt& stmt) {
-  std::unique_ptr<Loop> loop = make_loop(stmt);
+  return run_for(stmt, evaluate(*stmt.exprs[0]), 0);
+}
+
+Flow Interpreter::run_for(const Stmt& stmt, const Value& items, int64_t depth0) {
+  std::unique_ptr<Loop> loop = make_loop(stmt, items);
+  loop->depth0 = depth0;
+  if (stmt.recursive) {
+    loop->recursive = &stmt;
+    loop->outer = scope_;
+  }
   const Charge charge(&budget_, sizeof(Loop) + loop->items.size() * sizeof(Value));
   bool ran = false;
   run_loop(stmt, *loop, &ran);
   loop->accepts = nullptr;  // it refers to this statement
+  loop->recursive = nullptr;
   if (loop->escaped) {
     budget_.charge(sizeof(Loop) + loop->items.size() * sizeof(Value));
     kept_loops_.push_back(std::move(loop));

@@ -50,6 +50,10 @@ struct Loop {
   std::optional<Value> after;  // looked at already, next to come
   std::optional<std::vector<Value>> last_changed;
   bool escaped = false;  // held by more than its own statement
+  // Of a recursive statement while it runs: what calling the loop runs, and where.
+  const Stmt* recursive = nullptr;
+  Scope* outer = nullptr;
+  int64_t depth0 = 0;
 
  private:
   std::optional<Value> pull();
@@ -96,7 +100,9 @@ class Interpreter {
   Flow execute(const Stmt& stmt);
   Flow execute_if(const Stmt& stmt);
   Flow execute_for(const Stmt& stmt);
+  Flow run_for(const Stmt& stmt, const Value& items, int64_t depth0);
   Flow run_loop(const Stmt& stmt, Loop& loop, bool* ran);
+  Value call_loop(const Loop& loop, const Args& args);
   Flow execute_set_block(const Stmt& stmt);
   Flow execute_filter_block(const Stmt& stmt);
   Flow execute_with(const Stmt& stmt);
@@ -104,7 +110,7 @@ class Interpreter {
   Flow execute_scoped(const Block& block, std::string* captured);
   void assign(const Target& target, const Value& value);
   Value make_macro(const MacroDef& definition);
-  std::unique_ptr<Loop> make_loop(const Stmt& stmt);
+  std::unique_ptr<Loop> make_loop(const Stmt& stmt, const Value& items);
 
   // Expressions.
   Value evaluate(const Expr& expr);

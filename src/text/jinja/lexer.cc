@@ -295,7 +295,7 @@ class Lexer {
     const auto result = std::from_chars(text.data(), text.data() + text.size(), value, base);
     if (result.ec != std::errc{}) {
       throw_template_error(ErrorCode::kUnsupported, where_, line_,
-                           fmt::format("the integer {} does not fit 64 bits", printable(text)));
+                           fmt::format("the integer {}, of more than 64 bits,", printable(text)));
     }
     add(TokenKind::kInteger).integer = value;
   }
@@ -398,7 +398,8 @@ void throw_template_error(ErrorCode code, std::string_view where, int line,
   throw Error(code, {.where = std::string(where),
                      .field = fmt::format("chat template line {}", line),
                      .value = {},
-                     .problem = std::string(problem),
+                     .problem = std::string(problem) +
+                                (code == ErrorCode::kUnsupported ? " is not supported" : ""),
                      .fix = {}});
 }
 

@@ -196,8 +196,8 @@ Value loop_attribute(Interpreter& in, Loop& loop, std::string_view name) {
   if (name == "length") return loop.length();
   if (name == "revindex") return loop.length() - loop.index0;
   if (name == "revindex0") return loop.length() - loop.index0 - 1;
-  if (name == "depth") return int64_t{1};
-  if (name == "depth0") return int64_t{0};
+  if (name == "depth") return loop.depth0 + 1;
+  if (name == "depth0") return loop.depth0;
   if (name == "previtem") {
     return loop.index0 == 0 ? undefined("there is no previous item") : loop.previous;
   }

@@ -56,7 +56,10 @@ class Parser {
   Block parse_body(const EndTags& ends) {
     tokens_.skip_operator(":");
     tokens_.expect(TokenKind::kBlockEnd, "'%}'");
-    return parse_block(ends);
+    ++open_tags_;
+    Block body = parse_block(ends);
+    --open_tags_;
+    return body;
   }
 
   Block parse_body_to(std::string_view end) {
@@ -83,9 +86,10 @@ class Parser {
     if (name == "with") return parse_with();
     if (name == "print") return parse_print();
     if (name == "generation") return parse_generation();
+    if (name == "block") return parse_named_block();
     if (name == "break" || name == "continue") return parse_loop_control();
     for (const std::string_view known :
-         {"block", "extends", "include", "import", "from", "autoescape", "trans", "do"}) {
+         {"extends", "include", "import", "from", "autoescape", "trans", "do"}) {
       if (name == known) tokens_.unsupported(fmt::format("the tag '{}'", name));
     }
     tokens_.error(fmt::format("unknown tag '{}'", printable(name)));
@@ -114,7 +118,7 @@ class Parser {
     stmt->exprs.push_back(expressions_.parse_tuple(false));
     const bool filtered = tokens_.skip_name("if");
     stmt->exprs.push_back(filtered ? expressions_.parse_expression() : nullptr);
-    if (tokens_.at_name("recursive")) tokens_.unsupported("a recursive loop");
+    stmt->recursive = tokens_.skip_name("recursive");
     ++loop_depth_;
     stmt->blocks.push_back(parse_body({"endfor", "else"}));
     --loop_depth_;
@@ -290,6 +294,21 @@ class Parser {
     return stmt;
   }
 
+  // A block that nothing can override, for there is no inheritance: its body, which sees what the
+  // top level has. Inside of other tags it would see less than its surroundings.
+  std::unique_ptr<Stmt> parse_named_block() {
+    auto stmt = make(StmtKind::kScope);
+    tokens_.expect_keyword("block");
+    if (open_tags_ > 0) tokens_.unsupported("a block inside of another tag");
+    if (!tokens_.at(TokenKind::kName)) tokens_.fail_expected("the name of a block");
+    tokens_.take();
+    tokens_.skip_name("scoped");
+    tokens_.skip_name("required");
+    stmt->blocks.push_back(parse_body_to("endblock"));
+    if (tokens_.at(TokenKind::kName)) tokens_.take();  // the name again
+    return stmt;
+  }
+
   std::unique_ptr<Stmt> parse_loop_control() {
     auto stmt = make(tokens_.at_name("break") ? StmtKind::kBreak : StmtKind::kContinue);
     if (loop_depth_ == 0) {
@@ -302,6 +321,7 @@ class Parser {
   TokenStream tokens_;
   ExpressionParser expressions_;
   int loop_depth_ = 0;
+  int open_tags_ = 0;  // whose bodies are being parsed
 };
 
 }  // namespace

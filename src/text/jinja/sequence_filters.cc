@@ -253,6 +253,27 @@ Value batch(Interpreter& in, const Value& input, const Args& args) {
   return in.generator(std::move(out));
 }
 
+// `slices` lists of nearly the same length, the longer ones first.
+Value slice(Interpreter& in, const Value& input, const Args& args) {
+  const Bound bound("slice", args, {"slices", "fill_with"}, 1);
+  const std::vector<Value> items = in.iterate(input);
+  const int64_t slices = bound.integer(0);
+  if (slices == 0) fail("slice() into 0 parts");
+  if (slices > 100'000) fail_exhausted("slice() into more than 100000");
+  const auto count = static_cast<int64_t>(items.size());
+  std::vector<Value> out;
+  int64_t begin = 0;
+  for (int64_t n = 0; n < slices; ++n) {
+    const bool longer = n < count % slices;
+    const int64_t end = begin + count / slices + (longer ? 1 : 0);
+    std::vector<Value> part(items.begin() + begin, items.begin() + end);
+    if (bound.given(1) && !longer) part.push_back(bound[1]);
+    out.push_back(in.list(std::move(part)));
+    begin = end;
+  }
+  return in.generator(std::move(out));
+}
+
 Value groupby(Interpreter& in, const Value& input, const Args& args) {
   const Bound bound("groupby", args, {"attribute", "default", "case_sensitive"}, 1);
   const bool case_sensitive = bound.flag(2, false);
@@ -316,6 +337,7 @@ const std::vector<NamedFilter>& sequence_filters() {
       {"max", max},
       {"sum", sum},
       {"batch", batch},
+      {"slice", slice},
       {"groupby", groupby},
       {"attr", attr},
   };

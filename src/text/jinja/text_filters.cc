@@ -207,6 +207,50 @@ Value format(Interpreter& in, const Value& input, const Args& args) {
   return binary(in, BinaryOp::kMod, string(in, input, {}), in.tuple(args.positional));
 }
 
+// Percent-encoding as Python's urllib quotes: in a query a space is '+', and '/' is encoded.
+std::string quoted(std::string_view text, bool in_query) {
+  std::string out;
+  for (const char c : text) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (letter || c == '_' || c == '.' || c == '-' || c == '~' || (c == '/' && !in_query)) {
+      out += c;
+    } else if (c == ' ' && in_query) {
+      out += '+';
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+// A text, or the pairs of a mapping or of a sequence as a query.
+Value urlencode(Interpreter& in, const Value& input, const Args& args) {
+  const Bound bound("urlencode", args, {});
+  const auto* dict = input.get<DictRef>();
+  const bool sequence = input.is<ListRef>() || input.is<GeneratorRef>();
+  if (dict == nullptr && !sequence) {
+    const std::string text = in.str(input);
+    in.budget().work(text.size() * 3);
+    return in.text(quoted(text, false));
+  }
+  std::string out;
+  const auto add = [&](const Value& key, const Value& value) {
+    if (!out.empty()) out += '&';
+    out += quoted(in.str(key), true) + "=" + quoted(in.str(value), true);
+    in.budget().work(out.size() + 1);
+  };
+  if (dict != nullptr) {
+    for (const auto& [key, value] : (*dict)->entries) add(key, value);
+  } else {
+    for (const Value& pair : in.iterate(input)) {
+      const std::vector<Value> both = in.iterate(pair);
+      if (both.size() != 2) fail("urlencode() needs pairs");
+      add(both[0], both[1]);
+    }
+  }
+  return in.text(std::move(out));
+}
+
 }  // namespace
 
 Value item_at_path(Interpreter& in, const Value& value, const Value& path) {
@@ -244,6 +288,7 @@ const std::vector<NamedFilter>& text_filters() {
       {"center", center},
       {"wordcount", wordcount},
       {"truncate", truncate},
+      {"urlencode", urlencode},
       {"format", format},
   };
   return kFilters;
