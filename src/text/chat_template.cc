@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -96,6 +97,7 @@ struct ChatTemplate::Impl {
   jinja::Block block;
   std::set<std::string, std::less<>> variables;
   std::set<std::string, std::less<>> words;
+  std::optional<Error> fault;
 
   void note_words(std::string_view source) {
     bool attribute = false;
@@ -110,6 +112,10 @@ struct ChatTemplate::Impl {
 
 ChatTemplate::ChatTemplate(std::string_view source, std::string where)
     : impl_(std::make_unique<Impl>()) {
+  if (source.find_first_not_of(" \t\r\n") == source.npos) {
+    throw_corrupt(where, {}, {}, "the chat template is empty",
+                  "give a raw prompt, or a model that has a template");
+  }
   impl_->block = jinja::parse_template(source, where);
   impl_->where = std::move(where);
   impl_->note_words(source);
@@ -121,11 +127,18 @@ bool ChatTemplate::reads(std::string_view variable) const {
 
 bool ChatTemplate::mentions(std::string_view word) const { return impl_->words.contains(word); }
 
+ChatTemplate::ChatTemplate(const Error& reason) : impl_(std::make_unique<Impl>()) {
+  impl_->fault = reason;
+}
+
+const Error* ChatTemplate::fault() const { return impl_->fault ? &*impl_->fault : nullptr; }
+
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 std::string ChatTemplate::render(const ChatInput& input) const {
+  if (impl_->fault) throw Error(*impl_->fault);
   Interpreter interpreter;
   try {
     set_variables(interpreter, input);

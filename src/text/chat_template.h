@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace dak {
 
 // Insertion order matters to templates that print tools with `tojson`.
@@ -23,8 +25,11 @@ struct ChatInput {
 
 class ChatTemplate {
  public:
-  // Parses once; throws dak::Error naming `where`, the line and what is wrong.
+  // Parses once; throws dak::Error naming `where`, the line and what is wrong, or that `source` is
+  // empty.
   ChatTemplate(std::string_view source, std::string where);
+  // One that cannot be used: render throws `reason`.
+  explicit ChatTemplate(const Error& reason);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
@@ -37,6 +42,9 @@ class ChatTemplate {
   bool reads(std::string_view variable) const;
   // Whether its source has the word as a name, an attribute's or a string.
   bool mentions(std::string_view word) const;
+
+  // Why render cannot work whatever the input; nullptr: it can.
+  const Error* fault() const;
 
  private:
   struct Impl;

@@ -54,8 +54,9 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
-// `folder` holds tokenizer.json and perhaps tokenizer_config.json (bos_token, eos_token,
-// add_bos_token). Throws dak::Error naming file, field and value.
+// `folder` holds tokenizer.json and perhaps tokenizer_config.json, special_tokens_map.json and
+// added_tokens.json, whose tokens count as in transformers. Throws dak::Error naming file, field
+// and value.
 Tokenizer load_tokenizer_json(const std::filesystem::path& folder);
 
 // From the bytes of a tokenizer.json and, when not empty, of a tokenizer_config.json.

@@ -2,10 +2,11 @@
 #include <set>
 #include <utility>
 
-#include "base/file.h"
 #include "base/json_field.h"
+#include "format/model_json.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_impl.h"
+#include "text/tokenizer_json_added.h"
 #include "text/tokenizer_json_steps.h"
 
 namespace dak {
@@ -145,19 +146,6 @@ std::vector<AddedToken> parse_added_tokens(const JsonField& field, const Vocabul
   return tokens;
 }
 
-// "<s>" or {"content": "<s>", ...}
-std::optional<TokenId> parse_named_token(const JsonField& config, std::string_view key,
-                                         const Tokenizer::Impl& impl) {
-  const auto field = config.find(key);
-  if (!field) return std::nullopt;
-  const JsonField content = field->value().is_object() ? field->at("content") : *field;
-  const std::string text = content.string();
-  if (const AddedToken* added = impl.added->find(text)) return added->id;
-  const auto token = impl.vocabulary->find(text);
-  if (!token) content.corrupt("is not a token of tokenizer.json");
-  return token;
-}
-
 // add_bos_token and add_eos_token, where given, overrule the post-processor, as in transformers.
 void apply_flag(const JsonField& config, std::string_view key, std::optional<TokenId> token,
                 std::vector<TokenId>& tokens) {
@@ -173,19 +161,7 @@ void apply_flag(const JsonField& config, std::string_view key, std::optional<Tok
   if (!wanted) std::erase(tokens, *token);
 }
 
-void apply_config(std::string_view config_json, const std::string& where, Tokenizer::Impl& impl) {
-  const Json json = parse_json(config_json, where);
-  const JsonField config(json, "", where);
-  if (!json.is_object()) config.corrupt("must be an object");
-  impl.bos = parse_named_token(config, "bos_token", impl);
-  impl.eos = parse_named_token(config, "eos_token", impl);
-  apply_flag(config, "add_bos_token", impl.bos, impl.before);
-  apply_flag(config, "add_eos_token", impl.eos, impl.after);
-}
-
-Tokenizer build(std::string_view tokenizer_json, std::string_view config_json,
-                std::string_view where, const std::string& config_where) {
-  const Json json = parse_json(tokenizer_json, where);
+Tokenizer build(const Json& json, std::string_view where, const TokenizerSides& sides) {
   const JsonField root(json, "", where);
   // truncation and padding are about batches of bounded length; transformers resets them as well.
   root.expect_only({"version", "truncation", "padding", "added_tokens", "normalizer",
@@ -200,11 +176,19 @@ Tokenizer build(std::string_view tokenizer_json, std::string_view config_json,
   if (const auto field = root.find("added_tokens")) {
     added = parse_added_tokens(*field, *impl->vocabulary);
   }
-  impl->added = std::make_unique<const AddedTokens>(std::move(added), impl->normalizer.get());
+  NamedTokens tokens = add_side_tokens(std::move(added), *impl->vocabulary, sides);
+  impl->added =
+      std::make_unique<const AddedTokens>(std::move(tokens.added), impl->normalizer.get());
+  const auto named = [&tokens](const char* name) {
+    const auto found = tokens.named.find(name);
+    return found == tokens.named.end() ? std::nullopt : std::optional(found->second);
+  };
+  impl->bos = named("bos_token");
+  impl->eos = named("eos_token");
   if (const auto field = root.find("post_processor")) {
-    SurroundingTokens tokens = parse_post_processor(*field);
-    impl->before = std::move(tokens.before);
-    impl->after = std::move(tokens.after);
+    SurroundingTokens around = parse_post_processor(*field);
+    impl->before = std::move(around.before);
+    impl->after = std::move(around.after);
     for (const std::vector<TokenId>* side : {&impl->before, &impl->after}) {
       for (const TokenId token : *side) {
         if (impl->decoded_text(token) == nullptr) {
@@ -218,24 +202,41 @@ Tokenizer build(std::string_view tokenizer_json, std::string_view config_json,
   } else {
     impl->decoder.push_back(make_join_with_spaces_decoder());
   }
-  if (!config_json.empty()) apply_config(config_json, config_where, *impl);
+  if (sides.config.json.is_object()) {
+    const JsonField config(sides.config.json, "", sides.config.where);
+    apply_flag(config, "add_bos_token", impl->bos, impl->before);
+    apply_flag(config, "add_eos_token", impl->eos, impl->after);
+  }
   return Tokenizer(std::move(impl));
+}
+
+TokenizerSide parse_side(std::string_view text, std::string where) {
+  if (text.empty()) return {.json = nullptr, .where = std::move(where)};
+  Json json = parse_python_json(text, where);
+  return {.json = std::move(json), .where = std::move(where)};
+}
+
+TokenizerSide read_side(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return {.json = nullptr, .where = file.string()};
+  return {.json = read_model_json(file), .where = file.string()};
 }
 
 }  // namespace
 
 Tokenizer parse_tokenizer_json(std::string_view tokenizer_json, std::string_view config_json,
                                std::string_view where) {
-  return build(tokenizer_json, config_json, where, fmt::format("{} (tokenizer_config)", where));
+  return build(parse_python_json(tokenizer_json, where), where,
+               {.config = parse_side(config_json, fmt::format("{} (tokenizer_config)", where)),
+                .special_tokens_map = {},
+                .added_tokens = {}});
 }
 
 Tokenizer load_tokenizer_json(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "tokenizer.json";
-  const std::filesystem::path config_file = folder / "tokenizer_config.json";
-  const std::string text = read_text_file(file);
-  std::string config;
-  if (std::filesystem::exists(config_file)) config = read_text_file(config_file);
-  return build(text, config, file.string(), config_file.string());
+  return build(read_model_json(file), file.string(),
+               {.config = read_side(folder / "tokenizer_config.json"),
+                .special_tokens_map = read_side(folder / "special_tokens_map.json"),
+                .added_tokens = read_side(folder / "added_tokens.json")});
 }
 
 }  // namespace dak
