@@ -139,7 +139,7 @@ StoredTensor read_entry(const Entry& entry, int64_t data_bytes) {
   if (end - begin != expected) {
     entry.corrupt(
         "data_offsets", shown,
-        fmt::format("spans {} bytes where dtype and shape make {}", end - begin, expected));
+        fmt::format("spans {} bytes where {} and shape make {}", end - begin, type_name, expected));
   }
   return tensor;
 }

@@ -44,9 +44,7 @@ void validate(const ModelConfig& config, std::string_view where) {
     throw_invalid(where, "rope dimensions", std::to_string(rope.rotary_dims),
                   fmt::format("must be even and at most head_dim {}", config.head_size));
   }
-  if (!(rope.theta > 0) || !(rope.factor > 0)) {
-    throw_invalid(where, "rope_theta", fmt::format("{}", rope.theta), "must be positive");
-  }
+  require(rope.theta > 0 && rope.factor > 0, "RoPE was read without a check");
   if (!(config.norm_epsilon >= 0) || config.norm_epsilon > 1) {
     throw_invalid(where, "norm epsilon", fmt::format("{}", config.norm_epsilon),
                   "is outside 0 to 1");

@@ -122,10 +122,11 @@ WeightSpecs gated_decoder_weights(const ModelConfig& c, Naming naming) {
     return WeightPart{named(tensor, layer, kind), rows, paired ? heads : 0};
   };
   WeightSpecs specs;
-  specs.matrices.push_back({.name = "embedding",
-                            .use = c.tied_embeddings ? OperandUse::kMatmul : OperandUse::kLookup,
-                            .cols = c.hidden,
-                            .parts = {part(kEmbedding, 0, ".weight", c.vocabulary)}});
+  specs.matrices.push_back(
+      {.name = "embedding",
+       .use = c.tied_embeddings ? OperandUse::kMatmul : OperandUse::kLookup,
+       .cols = c.hidden,
+       .parts = {part(c.embedding_as_lm_head ? kLmHead : kEmbedding, 0, ".weight", c.vocabulary)}});
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string prefix = fmt::format("layers.{}.", i);
     const auto qkv = [&](std::string_view kind) {

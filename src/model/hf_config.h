@@ -1,75 +1,52 @@
-// Typed access to config.json with errors that name the file and the field.
+// Typed access to config.json with errors that name the file and the field. A missing field means
+// what its row in the family's table says, which is what transformers' class means.
 #pragma once
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
-#include "base/error.h"
+#include "model/config_keys.h"
 
 namespace dak {
 
 class HfConfig {
  public:
-  HfConfig(const nlohmann::json& json, std::string_view where) : json_(json), where_(where) {
-    if (!json.is_object()) throw_corrupt(where, {}, {}, "is not a JSON object");
-  }
+  // `prefix` is what errors put before a field: "rope_parameters.". `keys` must outlive the object.
+  HfConfig(const Json& json, std::span<const ConfigKey> keys, std::string_view where,
+           std::string prefix = {});
 
   const std::string& where() const { return where_; }
-  bool has(const char* field) const { return find(field) != nullptr; }
+  std::string path(std::string_view field) const { return prefix_ + std::string(field); }
+  // Whether the file has the field, null or not.
+  bool has(std::string_view field) const { return json_.contains(field); }
 
-  int64_t integer(const char* field) const {
-    const nlohmann::json* value = find(field);
-    if (value == nullptr) throw_corrupt(where_, field, {}, "is missing");
-    return integer_of(*value, field);
-  }
-  int64_t integer_or(const char* field, int64_t fallback) const {
-    const nlohmann::json* value = find(field);
-    return value == nullptr ? fallback : integer_of(*value, field);
-  }
-  double number_or(const char* field, double fallback) const {
-    const nlohmann::json* value = find(field);
-    if (value == nullptr) return fallback;
-    if (!value->is_number()) wrong_type(*value, field, "a number");
-    return value->get<double>();
-  }
-  bool flag_or(const char* field, bool fallback) const {
-    const nlohmann::json* value = find(field);
-    if (value == nullptr) return fallback;
-    if (!value->is_boolean()) wrong_type(*value, field, "true or false");
-    return value->get<bool>();
-  }
-  std::string text_or(const char* field, std::string_view fallback) const {
-    const nlohmann::json* value = find(field);
-    if (value == nullptr) return std::string(fallback);
-    if (!value->is_string()) wrong_type(*value, field, "a string");
-    return value->get<std::string>();
-  }
-  // nullptr where the field is missing or null.
-  const nlohmann::json* find(const char* field) const {
-    const auto found = json_.find(field);
-    return found == json_.end() || found->is_null() ? nullptr : &*found;
-  }
+  // kCorrupt where the value has another type, or is null or missing where that is no value.
+  int64_t integer(std::string_view field) const;
+  double number(std::string_view field) const;  // finite
+  bool flag(std::string_view field) const;
+  std::string text(std::string_view field) const;
+  // nullopt for null, which the table must allow.
+  std::optional<int64_t> optional_integer(std::string_view field) const;
+  std::optional<double> optional_number(std::string_view field) const;
+  std::optional<std::string> optional_text(std::string_view field) const;
+
+  // The value; a missing field's is the table's.
+  const Json& value(std::string_view field) const;
+
+  [[noreturn]] void wrong(std::string_view field, std::string_view problem) const;
+  [[noreturn]] void unsupported(std::string_view field, std::string_view problem,
+                                std::string_view fix = {}) const;
 
  private:
-  int64_t integer_of(const nlohmann::json& value, const char* field) const {
-    if (!value.is_number_integer()) wrong_type(value, field, "an integer");
-    if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) {
-      wrong_type(value, field, "an integer of at most 63 bits");
-    }
-    return value.get<int64_t>();
-  }
-  [[noreturn]] void wrong_type(const nlohmann::json& value, const char* field,
-                               std::string_view expected) const {
-    throw_corrupt(where_, field,
-                  value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
-                  fmt::format("must be {}", expected));
-  }
-
-  const nlohmann::json& json_;
+  const Json& json_;
+  std::span<const ConfigKey> keys_;
   std::string where_;
+  std::string prefix_;
+  Json missing_ = Json::object();  // what missing fields mean
 };
 
 }  // namespace dak

@@ -16,16 +16,6 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-// Some checkpoints (older OPT ones) were saved without the outermost "model." scope.
-const StoredTensor* find_tensor(const Checkpoint& checkpoint, std::string_view name) {
-  constexpr std::string_view kScope = "model.";
-  const StoredTensor* found = checkpoint.find(name);
-  if (found == nullptr && name.starts_with(kScope)) {
-    found = checkpoint.find(name.substr(kScope.size()));
-  }
-  return found;
-}
-
 const StoredTensor& tensor_of(const Checkpoint& checkpoint, const WeightPart& part) {
   const StoredTensor* found = find_tensor(checkpoint, part.tensor);
   require(found != nullptr, "check_checkpoint was not called");
@@ -40,13 +30,15 @@ void check_part(const Checkpoint& checkpoint, std::string_view where, const Weig
                                        .field = "tensor",
                                        .value = part.tensor,
                                        .problem = "is missing",
-                                       .fix = "the download is incomplete or of another model"});
+                                       .fix = "the files are of another model than their "
+                                              "configuration, or a part of it was left out"});
   }
   if (tensor->shape != expected) {
     throw_corrupt(checkpoint.file_of(*tensor), part.tensor, shape_text(tensor->shape),
                   fmt::format("should be {} by the configuration", shape_text(expected)),
                   "weights and configuration are of different models");
   }
+  checkpoint.check_readable(*tensor);
 }
 
 void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int64_t row,
@@ -57,7 +49,7 @@ void check_values(const Checkpoint& checkpoint, const StoredTensor& tensor, int6
                   fmt::format("is not finite (row {}, column {})",
                               row + static_cast<int64_t>(i) / tensor.cols(),
                               static_cast<int64_t>(i) % tensor.cols()),
-                  "the weights are damaged: fetch them again");
+                  "the weights were saved with it");
   }
 }
 
@@ -160,6 +152,15 @@ class Loader {
 };
 
 }  // namespace
+
+const StoredTensor* find_tensor(const Checkpoint& checkpoint, std::string_view name) {
+  constexpr std::string_view kScope = "model.";
+  const StoredTensor* found = checkpoint.find(name);
+  if (found == nullptr && name.starts_with(kScope)) {
+    found = checkpoint.find(name.substr(kScope.size()));
+  }
+  return found;
+}
 
 DType held_dtype(std::span<const DType> parts) {
   if (std::ranges::any_of(parts, is_quantised)) return DType::kBF16;

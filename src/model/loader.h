@@ -33,8 +33,13 @@ std::vector<Operand> operands_of(const WeightSpecs& specs, std::optional<DType> 
 // Bytes of norms and biases in tier 0, with the arena's rounding.
 int64_t vector_bytes_of(const WeightSpecs& specs);
 
-// Checks that every tensor the specs name is there with the shape they expect; throws kNotFound or
-// kCorrupt naming file, tensor and both shapes. Cheap: nothing is read.
+// nullptr: not there. Some checkpoints (older OPT ones) were saved without the outermost "model."
+// scope of `name`.
+const StoredTensor* find_tensor(const Checkpoint& checkpoint, std::string_view name);
+
+// Checks that every tensor the specs name is there with the shape they expect and of a type that
+// dak reads; throws kNotFound, kCorrupt or kUnsupported naming file, tensor and both shapes or the
+// type. Cheap: nothing is read.
 void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
                       std::string_view where);
 

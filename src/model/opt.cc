@@ -118,7 +118,9 @@ WeightSpecs weights(const ModelConfig& c, Naming) {
     vector(name + "_bias", {{tensor + ".bias", c.hidden}});
   };
 
-  matrix("embedding", c.hidden, {{root + "embed_tokens.weight", c.vocabulary}},
+  const std::string embedding =
+      c.embedding_as_lm_head ? "lm_head.weight" : root + "embed_tokens.weight";
+  matrix("embedding", c.hidden, {{embedding, c.vocabulary}},
          c.tied_embeddings ? OperandUse::kMatmul : OperandUse::kLookup);
   matrix("positions", c.hidden,
          {{root + "embed_positions.weight", c.context_length + kPositionOffset}},
@@ -149,24 +151,40 @@ WeightSpecs weights(const ModelConfig& c, Naming) {
   return specs;
 }
 
+// OPTConfig.
+const ConfigKeys& hf_keys() {
+  using enum KeyUse;
+  constexpr std::string_view kVariant = "this variant of OPT is not supported";
+  static const ConfigKeys keys{
+      {"vocab_size", kUsed, "50272", "tokens"},
+      {"hidden_size", kUsed, "768", "the size of a hidden state"},
+      {"num_hidden_layers", kUsed, "12", "layers"},
+      {"ffn_dim", kUsed, "3072", "the width of the MLP"},
+      {"max_position_embeddings", kUsed, "2048", "positions the model was made for"},
+      {"num_attention_heads", kUsed, "12", "heads"},
+      {"activation_function", kUsed, "\"relu\"", "the activation of the MLP"},
+      {"do_layer_norm_before", kUsed, "true", "norms before each part, or after it"},
+      {"tie_word_embeddings", kUsed, "true", "the output projection is the embedding table"},
+      {"bos_token_id", kUsed, "2", "null: none", true},
+      {"eos_token_id", kUsed, "2", "the tokens that end an answer; null: none", true},
+      {"word_embed_proj_dim", kUsed, "null", "must be hidden_size, which null means", true},
+      {"_remove_final_layer_norm", kMustBe, "[false]", kVariant},
+      {"enable_bias", kMustBe, "[true]", kVariant},
+      {"layer_norm_elementwise_affine", kMustBe, "[true]", kVariant},
+      {"layerdrop", kIgnored, {}, "of training"},
+  };
+  return keys;
+}
+
 void read_hf(const HfConfig& json, ModelConfig& config) {
   config.intermediate = json.integer("ffn_dim");
-  config.norm_before = json.flag_or("do_layer_norm_before", true);
-  config.tied_embeddings = json.flag_or("tie_word_embeddings", true);
-  config.activation =
-      json.text_or("activation_function", "relu") == "relu" ? Activation::kRelu : config.activation;
+  config.norm_before = json.flag("do_layer_norm_before");
   config.qkv_bias = config.output_bias = config.mlp_bias = true;
   config.rope.rotary_dims = 0;
-  const auto refuse = [&json](const char* field, const std::string& value) {
-    throw_unsupported(json.where(), field, value, "this variant of OPT is not supported");
-  };
-  if (!json.flag_or("enable_bias", true)) refuse("enable_bias", "false");
-  if (!json.flag_or("layer_norm_elementwise_affine", true)) {
-    refuse("layer_norm_elementwise_affine", "false");
+  const auto projection = json.optional_integer("word_embed_proj_dim");
+  if (projection.value_or(config.hidden) != config.hidden) {
+    json.unsupported("word_embed_proj_dim", "this variant of OPT is not supported");
   }
-  if (json.flag_or("_remove_final_layer_norm", false)) refuse("_remove_final_layer_norm", "true");
-  const int64_t projection = json.integer_or("word_embed_proj_dim", config.hidden);
-  if (projection != config.hidden) refuse("word_embed_proj_dim", std::to_string(projection));
 }
 
 std::unique_ptr<Model> make(const ModelConfig& config, const Weights& loaded) {
@@ -178,6 +196,9 @@ std::unique_ptr<Model> make(const ModelConfig& config, const Weights& loaded) {
 const Family kOpt{.name = "opt",
                   .hf_architecture = "OPTForCausalLM",
                   .gguf_architecture = "",  // GGUF has no OPT
+                  .hf_keys = hf_keys,
+                  .hf_model_type = "opt",
+                  .hf_activation = "activation_function",
                   .read_hf = read_hf,
                   .read_gguf = nullptr,
                   .weights = weights,

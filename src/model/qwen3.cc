@@ -2,23 +2,38 @@
 // own.
 #include "model/families.h"
 #include "model/gated_decoder.h"
+#include "model/gated_keys.h"
 
 namespace dak {
 namespace {
 
-constexpr int64_t kDefaultHeadSize = 128;  // Qwen3Config
+// Qwen3Config.
+const ConfigKeys& hf_keys() {
+  using enum KeyUse;
+  static const ConfigKeys keys = with_gated_keys({
+      {"vocab_size", kUsed, "151936", "tokens"},
+      {"intermediate_size", kUsed, "22016", "the width of the MLP"},
+      {"num_key_value_heads", kUsed, "32", "null: num_attention_heads", true},
+      {"head_dim", kUsed, "128", "the size of a head"},
+      {"max_position_embeddings", kUsed, "32768", "positions the model was made for"},
+      {"bos_token_id", kUsed, "null", "null: none", true},
+      {"eos_token_id", kUsed, "null", "the tokens that end an answer; null: none", true},
+      {"use_sliding_window", kUsed, "false", "without it no layer has a window"},
+      {"sliding_window", kUsed, "4096", "tokens that a layer attends to; null: all", true},
+      {"max_window_layers", kUsed, "28", "without layer_types: the first layer with the window"},
+      {"layer_types", kUsed, "null", "layers with the window; null: by max_window_layers", true},
+      {"attention_bias", kUsed, "false", "biases of q, k, v and the output"},
+      {"mlp_bias", kMustBe, "[false]", "the class of this family does not read it"},
+  });
+  return keys;
+}
 
 void read_hf(const HfConfig& json, ModelConfig& config) {
-  config.intermediate = json.integer("intermediate_size");
-  config.head_size = json.integer_or("head_dim", kDefaultHeadSize);
-  config.rope.rotary_dims = config.head_size;
-  config.qkv_bias = json.flag_or("attention_bias", false);
+  read_gated_hf(json, config);
+  config.qkv_bias = json.flag("attention_bias");
   config.output_bias = config.qkv_bias;
   config.qk_norm = true;
-  if (json.flag_or("use_sliding_window", false)) {
-    config.sliding_window = json.integer_or("sliding_window", 0);
-    config.first_window_layer = json.integer_or("max_window_layers", 28);
-  }
+  read_qwen_windows(json, config);
 }
 
 void read_gguf(const GgufMetadata&, ModelConfig& config) { config.qk_norm = true; }
@@ -28,6 +43,9 @@ void read_gguf(const GgufMetadata&, ModelConfig& config) { config.qk_norm = true
 const Family kQwen3{.name = "qwen3",
                     .hf_architecture = "Qwen3ForCausalLM",
                     .gguf_architecture = "qwen3",
+                    .hf_keys = hf_keys,
+                    .hf_model_type = "qwen3",
+                    .hf_activation = "hidden_act",
                     .read_hf = read_hf,
                     .read_gguf = read_gguf,
                     .weights = gated_decoder_weights,

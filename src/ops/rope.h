@@ -11,7 +11,7 @@
 
 namespace dak {
 
-enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn, kFactors };
+enum class RopeScaling : uint8_t { kNone, kLinear, kLlama3, kYarn };
 
 struct RopeConfig {
   double theta = 10000.0;
@@ -23,10 +23,15 @@ struct RopeConfig {
   double original_context = 8192.0;  // kLlama3, kYarn
   double beta_fast = 32.0;           // kYarn
   double beta_slow = 1.0;            // kYarn
-  double attention_factor = 0.0;     // kYarn: 0 = 0.1 ln(factor) + 1
-  std::vector<float> frequency_divisors =
-      {};  // kFactors: GGUF's rope_freqs.weight, [rotary_dims / 2]
+  bool truncate = true;              // kYarn: the ramp begins and ends at whole dimensions
+  double attention_factor = 0.0;     // on cos and sin; 0: 1, and kYarn's yarn_magnitude(factor)
+  // GGUF's rope_freqs.weight, [rotary_dims / 2]: divides the frequencies before any scaling.
+  std::vector<float> frequency_divisors = {};
 };
+
+// YaRN's factor on cos and sin (Peng et al. 2023, section 3.4): 0.1 mscale ln(factor) + 1, and 1
+// for factors up to 1.
+double yarn_magnitude(double factor, double mscale = 1.0);
 
 // Inverse frequencies [rotary_dims / 2] after scaling, and the factor on cos and sin. Formulas as
 // in transformers' modeling_rope_utils.

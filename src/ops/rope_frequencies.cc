@@ -41,9 +41,14 @@ double yarn_dimension(const RopeConfig& config, double rotations) {
 }
 
 void apply_yarn(const RopeConfig& config, RopeFrequencies& result) {
-  const double low = std::max(std::floor(yarn_dimension(config, config.beta_fast)), 0.0);
-  double high = std::min(std::ceil(yarn_dimension(config, config.beta_slow)),
-                         static_cast<double>(config.rotary_dims - 1));
+  double low = yarn_dimension(config, config.beta_fast);
+  double high = yarn_dimension(config, config.beta_slow);
+  if (config.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(config.rotary_dims - 1));
   if (low == high) high += 0.001;  // as transformers does, to avoid 0 / 0
   const auto factor = static_cast<float>(config.factor);
   for (size_t i = 0; i < result.inverse.size(); ++i) {
@@ -53,12 +58,13 @@ void apply_yarn(const RopeConfig& config, RopeFrequencies& result) {
     const float frequency = result.inverse[i];
     result.inverse[i] = frequency / factor * (1.0f - kept) + frequency * kept;
   }
-  const double automatic = config.factor <= 1.0 ? 1.0 : 0.1 * std::log(config.factor) + 1.0;
-  result.magnitude =
-      static_cast<float>(config.attention_factor > 0 ? config.attention_factor : automatic);
 }
 
 }  // namespace
+
+double yarn_magnitude(double factor, double mscale) {
+  return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
 
 RopeFrequencies rope_frequencies(const RopeConfig& config) {
   require(config.rotary_dims >= 0 && config.rotary_dims % 2 == 0,
@@ -67,6 +73,13 @@ RopeFrequencies rope_frequencies(const RopeConfig& config) {
   RopeFrequencies result;
   for (const float wavelength : base_wavelengths(config)) {
     result.inverse.push_back(1.0f / wavelength);
+  }
+  if (!config.frequency_divisors.empty()) {
+    require(config.frequency_divisors.size() == result.inverse.size(),
+            "rope: one frequency divisor per pair of rotary dimensions");
+    for (size_t i = 0; i < result.inverse.size(); ++i) {
+      result.inverse[i] /= config.frequency_divisors[i];
+    }
   }
   switch (config.scaling) {
     case RopeScaling::kNone:
@@ -80,14 +93,11 @@ RopeFrequencies rope_frequencies(const RopeConfig& config) {
     case RopeScaling::kYarn:
       apply_yarn(config, result);
       break;
-    case RopeScaling::kFactors:
-      require(config.frequency_divisors.size() == result.inverse.size(),
-              "rope: one frequency divisor per pair of rotary dimensions");
-      for (size_t i = 0; i < result.inverse.size(); ++i) {
-        result.inverse[i] /= config.frequency_divisors[i];
-      }
-      break;
   }
+  const bool yarn = config.scaling == RopeScaling::kYarn;
+  const double automatic = yarn ? yarn_magnitude(config.factor) : 1.0;
+  result.magnitude =
+      static_cast<float>(config.attention_factor > 0 ? config.attention_factor : automatic);
   return result;
 }
 

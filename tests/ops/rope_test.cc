@@ -111,10 +111,7 @@ TEST(Rope, CloseToFp64AndLeavesTheRestOfTheHead) {
 }
 
 TEST(Rope, DivisorsOfGguf) {
-  RopeConfig config{.theta = 10000.0,
-                    .rotary_dims = 4,
-                    .scaling = RopeScaling::kFactors,
-                    .frequency_divisors = {1.0f, 8.0f}};
+  RopeConfig config{.theta = 10000.0, .rotary_dims = 4, .frequency_divisors = {1.0f, 8.0f}};
   const RopeFrequencies f = rope_frequencies(config);
   EXPECT_FLOAT_EQ(f.inverse[0], 1.0f);
   EXPECT_FLOAT_EQ(f.inverse[1], 0.01f / 8.0f);
