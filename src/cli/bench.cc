@@ -16,6 +16,7 @@
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/model_argument.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
@@ -75,7 +76,7 @@ void print_misfit(const OrderedRow& rows) {
 int run(const BenchFlags& flags) {
   DecodeBench bench = flags.bench();
   const BenchFormat format = flags.output_format();
-  const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
+  const ModelFiles files = open_model_argument(bench.model, !bench.engine.synthetic_seed);
   settle_context(bench, files.config);
   if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   const InterruptGuard interrupt;

@@ -13,6 +13,7 @@
 #include "cli/bench_flags.h"
 #include "cli/bench_rows.h"
 #include "cli/feedback_report.h"
+#include "cli/model_argument.h"
 #include "cli/output.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
@@ -185,7 +186,7 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
   }
   EngineOptions options = flags.placement.options();
   options.context = *std::ranges::max_element(prompts) + 1;
-  const ModelFiles files = open_model(flags.model, !options.synthetic_seed);
+  const ModelFiles files = open_model_argument(flags.model, !options.synthetic_seed);
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
   OrderedRow document{{"format", "dak bench prefill 1"}};

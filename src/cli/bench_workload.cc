@@ -12,6 +12,7 @@
 #include "cli/bench_flags.h"
 #include "cli/bench_stats.h"
 #include "cli/feedback_report.h"
+#include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "engine/decode_loop.h"
@@ -226,7 +227,7 @@ WorkloadBench BenchWorkloadFlags::bench() const {
 
 int run(const BenchWorkloadFlags& flags) {
   WorkloadBench bench = flags.bench();
-  const ModelFiles files = open_model(bench.model, !bench.engine.synthetic_seed);
+  const ModelFiles files = open_model_argument(bench.model, !bench.engine.synthetic_seed);
   if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   const InterruptGuard interrupt;
   const std::vector<Tier> tiers = probe_tiers(bench.engine);

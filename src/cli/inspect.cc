@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/key_tables.h"
 #include "cli/output.h"
 #include "engine/model_files.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 struct InspectFlags {
   std::string model;
+  std::string keys;
   bool json = false;
   bool tensors = false;
 };
@@ -96,8 +98,7 @@ void print_text(const ModelFiles& files, bool tensors) {
   }
   if (!tensors) return;
   for (const StoredTensor& tensor : files.checkpoint->tensors()) {
-    print_out("{:<48} {:<6} {:>8} x {:<8} {:>10}
-", printable(tensor.name), tensor.type_name(),
+    print_out("{:<48} {:<6} {:>8} x {:<8} {:>10}\n", printable(tensor.name), tensor.type_name(),
               tensor.rows(), tensor.cols(), format_bytes(tensor.size_bytes));
   }
 }
@@ -107,10 +108,24 @@ void print_text(const ModelFiles& files, bool tensors) {
 Command add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model file or folder holds");
-  command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json")->required();
+  CLI::Option* model =
+      command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json");
+  command
+      ->add_option(
+          "--keys", flags->keys,
+          "List what becomes of each key: of config.json of a family (llama, mistral, qwen2, "
+          "qwen3, opt), or of generation_config, tokenizer_config, gguf")
+      ->excludes(model);
   command->add_flag("--tensors", flags->tensors, "List every tensor");
   command->add_flag("--json", flags->json, "Print JSON, every tensor included");
   return [flags] {
+    if (!flags->keys.empty()) {
+      print_keys(flags->keys, flags->json);
+      return 0;
+    }
+    if (flags->model.empty()) {
+      throw_invalid("MODEL", {}, {}, "is missing", "give a model folder, .gguf or config.json");
+    }
     const ModelFiles files = open_model(flags->model, /*need_weights=*/false);
     if (flags->json) {
       print_out("{}\n",

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/bench_flags.h"
 #include "cli/commands.h"
+#include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/plan_question.h"
@@ -32,11 +33,11 @@ struct PlanFlags {
 
 PlanQuestion question_of(PlanFlags& flags) {
   if (!flags.hardware.empty()) flags.placement.device = "cpu";  // none of this machine is looked at
-  PlanQuestion question{
-      .files = std::make_shared<const ModelFiles>(open_model(flags.model, /*need_weights=*/false)),
-      .options = {},
-      .tiers = {},
-      .hardware_origin = {}};
+  PlanQuestion question{.files = std::make_shared<const ModelFiles>(
+                            open_model_argument(flags.model, /*need_weights=*/false)),
+                        .options = {},
+                        .tiers = {},
+                        .hardware_origin = {}};
   const bool preset = !flags.hardware.empty();
   HardwareProfile hardware;
   if (preset) hardware = hardware_named(flags.hardware);

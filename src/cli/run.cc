@@ -10,6 +10,7 @@
 #include "cli/chat.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/report.h"
@@ -114,7 +115,7 @@ int run(RunFlags& flags) {
     throw_invalid(flags.json ? "--json" : "--raw", {}, {}, "needs a prompt",
                   "give one with -p or on standard input");
   }
-  const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
+  const ModelFiles files = open_model_argument(flags.model, !options.synthetic_seed.has_value());
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
   ProgressBar bar;

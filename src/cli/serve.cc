@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -247,7 +248,7 @@ int serve(ServeFlags& flags) {
   http.on_signal([&shutdown](int number) { shutdown.signal(number); });
   http.start();  // says that it is loading
 
-  const ModelFiles files = open_model(flags.model, !options.synthetic_seed.has_value());
+  const ModelFiles files = open_model_argument(flags.model, !options.synthetic_seed.has_value());
   const std::vector<Tier> tiers = probe_tiers(options);
   add_known_hardware(options, tiers);
   if (options.kv_tokens == 0) {
@@ -257,6 +258,10 @@ int serve(ServeFlags& flags) {
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
+  if (engine.chat_template() != nullptr && engine.chat_template()->fault() != nullptr) {
+    print_err("dak: /v1/chat/completions is refused, completions work: {}\n",
+              engine.chat_template()->fault()->what());
+  }
   warm_up(engine, flags);
   Scheduler scheduler(engine, scheduling);
   SchedulerGenerator generator(scheduler);

@@ -9,6 +9,7 @@
 #include "model/loader.h"
 #include "model/synthetic.h"
 #include "ops/rows.h"
+#include "text/turn_ends.h"
 
 namespace dak {
 namespace {
@@ -33,6 +34,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       context_(options.kv_tokens > 0 ? planned_context(config_, options)
                                      : plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(plan_.fixed.prefill_chunk) {
+  add_ends(files);
   publish_plan();
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();
@@ -78,6 +80,22 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
 
 Engine::~Engine() = default;
 
+// The files' own ends are not always what the template writes: conversions of base models and
+// fine-tunes name <|endoftext|> and end turns with <|im_end|>.
+void Engine::add_ends(const ModelFiles& files) {
+  std::vector<TokenId>& ends = config_.eos_tokens;
+  const auto add = [&ends](const std::vector<TokenId>& more) {
+    ends.insert(ends.end(), more.begin(), more.end());
+  };
+  if (tokenizer_) {
+    if (const auto eos = tokenizer_->eos_token()) ends.push_back(*eos);
+    if (chat_template_) add(turn_ends_of(*chat_template_, *tokenizer_));
+    if (tool_template_) add(turn_ends_of(*tool_template_, *tokenizer_));
+    if (files.metadata) add(ends_by_name(*tokenizer_));
+  }
+  std::ranges::sort(ends);
+}
+
 DType Engine::input_dtype(const EngineOptions& options) const {
   std::vector<Operand> operands;
   for (const OperandPlan& entry : plan_.operands) operands.push_back(entry.operand);
@@ -120,8 +138,7 @@ std::vector<TokenId> Engine::chat_tokens(const std::string& text) const {
 }
 
 bool Engine::is_end_token(TokenId token) const {
-  return std::ranges::find(config_.eos_tokens, token) != config_.eos_tokens.end() ||
-         (tokenizer_ && tokenizer_->eos_token() == token);
+  return std::ranges::binary_search(config_.eos_tokens, token);
 }
 
 std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,

@@ -236,6 +236,7 @@ class Engine {
   void take_revokes();
   std::vector<Revoke> pending_revokes();
   void publish_plan();
+  void add_ends(const ModelFiles& files);
 
   // One forward pass over `tokens` of one sequence; logits of the last when `want_logits`.
   std::span<const float> run(KvHold& hold, std::span<const TokenId> tokens, bool want_logits,

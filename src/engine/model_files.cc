@@ -1,9 +1,12 @@
 #include "engine/model_files.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
-#include "base/json.h"
+#include "base/file.h"
 #include "engine/tool_template.h"
+#include "format/model_json.h"
 #include "format/safetensors.h"
 #include "model/families.h"
 #include "model/loader.h"
@@ -13,27 +16,44 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json read_json(const fs::path& path) { return parse_json(read_text_file(path), path.string()); }
-
 ModelFiles open_config(const fs::path& config_path) {
   ModelFiles files{.path = config_path, .format = "config.json alone", .config = {}};
-  files.config = parse_hf_config(read_json(config_path), config_path.string());
+  files.config = parse_hf_config(read_model_json(config_path), config_path.string());
   const fs::path generation = config_path.parent_path() / "generation_config.json";
   if (fs::exists(generation)) {
-    apply_generation_config(read_json(generation), generation.string(), files.config);
+    apply_generation_config(read_model_json(generation), generation.string(), files.config);
   }
   files.config.name = fs::absolute(config_path).parent_path().filename().string();
   return files;
 }
 
+// A folder with an adapter beside a model, or with nothing but one.
+void refuse_adapter(const fs::path& folder) {
+  const fs::path config = folder / "adapter_config.json";
+  if (!fs::exists(config)) return;
+  const Json json = read_model_json(config);
+  const auto base = json.is_object() ? json.find("base_model_name_or_path") : json.end();
+  const std::string of = json.is_object() && base != json.end() && base->is_string()
+                             ? fmt::format(" of {}", printable(base->get<std::string>()))
+                             : std::string();
+  throw_unsupported(folder.string(), "adapter_config.json", {},
+                    fmt::format("the folder holds an adapter{}, and dak applies none", of),
+                    "merge it into its model (merge_and_unload of peft does)");
+}
+
 ModelFiles open_folder(const fs::path& folder, bool need_weights) {
+  refuse_adapter(folder);
   const fs::path config = folder / "config.json";
   if (!fs::exists(config)) {
+    std::string fix = "give a Hugging Face model folder or a .gguf file";
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (entry.path().extension() == ".gguf") fix = "give the .gguf file in it";
+    }
     throw Error(ErrorCode::kNotFound, {.where = folder.string(),
                                        .field = {},
                                        .value = {},
                                        .problem = "has no config.json",
-                                       .fix = "give a Hugging Face model folder or a .gguf file"});
+                                       .fix = fix});
   }
   ModelFiles files = open_config(config);
   files.path = folder;
@@ -42,6 +62,8 @@ ModelFiles open_folder(const fs::path& folder, bool need_weights) {
   if (has_weights || need_weights) {
     files.checkpoint = open_safetensors(folder);
     files.format = "safetensors";
+    const std::string notice = settle_tied_embeddings(*files.checkpoint, files.config);
+    if (!notice.empty()) files.notices.push_back(notice);
   }
   return files;
 }
@@ -62,11 +84,15 @@ ModelFiles open_gguf_model(const fs::path& path) {
 // meant. Newer folders keep it in chat_template.jinja.
 std::optional<ChatTemplate> folder_chat_template(const fs::path& folder) {
   const fs::path own_file = folder / "chat_template.jinja";
-  if (fs::exists(own_file)) return ChatTemplate(read_text_file(own_file), own_file.string());
+  if (fs::exists(own_file)) {
+    const std::string source = read_text_file(own_file);
+    if (!source.empty()) refuse_stand_in(source, own_file.string());
+    return ChatTemplate(source, own_file.string());
+  }
   const fs::path config_path = folder / "tokenizer_config.json";
   if (!fs::exists(config_path)) return std::nullopt;
-  const Json config = read_json(config_path);
-  const auto found = config.find("chat_template");
+  const Json config = read_model_json(config_path);
+  const auto found = config.is_object() ? config.find("chat_template") : config.end();
   if (found == config.end() || found->is_null()) return std::nullopt;
   const std::string where = config_path.string() + ": chat_template";
   if (found->is_string()) return ChatTemplate(found->get<std::string>(), where);
@@ -78,7 +104,51 @@ std::optional<ChatTemplate> folder_chat_template(const fs::path& folder) {
       }
     }
   }
-  throw_corrupt(config_path.string(), "chat_template", {}, "is neither a string nor a named list");
+  throw_corrupt(config_path.string(), "chat_template", {},
+                "is neither a string nor a list that names a default");
+}
+
+// A template that cannot be read says so when it is used.
+template <typename Load>
+std::optional<ChatTemplate> usable_or_fault(Load load) {
+  try {
+    return load();
+  } catch (const Error& error) {
+    return ChatTemplate(error);
+  }
+}
+
+// That the weights are those of the configuration. Where they are not, a field that config.json
+// leaves to its class is a likely reason.
+void check_weights(const ModelFiles& files) {
+  const Family& family = family_named(files.config.family);
+  const WeightSpecs specs = family.weights(files.config, files.naming);
+  try {
+    check_checkpoint(specs, *files.checkpoint, files.path.string());
+  } catch (const Error& error) {
+    if (files.config.defaulted.empty()) throw;
+    ErrorInfo info = error.info();
+    info.fix += fmt::format("; config.json lacks fields, for which its class has {}",
+                            fmt::join(files.config.defaulted, ", "));
+    throw Error(error.code(), info);
+  }
+}
+
+[[noreturn]] void throw_no_tokenizer(const fs::path& folder) {
+  std::string found;
+  for (const char* other : {"tokenizer.model", "vocab.json", "tekken.json", "tiktoken.model"}) {
+    if (!found.empty() || !fs::exists(folder / other)) continue;
+    found = fmt::format(
+        "; {} is there, which AutoTokenizer.from_pretrained and save_pretrained turn "
+        "into a tokenizer.json",
+        other);
+  }
+  throw Error(ErrorCode::kNotFound,
+              {.where = folder.string(),
+               .field = "tokenizer.json",
+               .value = {},
+               .problem = "is missing: the model has no tokenizer that dak reads" + found,
+               .fix = "fetch tokenizer.json and tokenizer_config.json of the same model"});
 }
 
 }  // namespace
@@ -87,18 +157,22 @@ bool ModelFiles::has_tokenizer() const { return metadata || fs::exists(path / "t
 
 Tokenizer ModelFiles::load_tokenizer() const {
   if (metadata) return load_gguf_tokenizer(*metadata);
+  if (!has_tokenizer()) throw_no_tokenizer(path);
   return load_tokenizer_json(path);
 }
 
 std::optional<ChatTemplate> ModelFiles::load_chat_template() const {
-  if (!metadata) return folder_chat_template(path);
-  const std::string* source = metadata->string("tokenizer.chat_template");
-  if (source == nullptr) return std::nullopt;
-  return ChatTemplate(*source, metadata->file() + ": tokenizer.chat_template");
+  return usable_or_fault([this]() -> std::optional<ChatTemplate> {
+    if (!metadata) return folder_chat_template(path);
+    const std::string* source = metadata->string("tokenizer.chat_template");
+    if (source == nullptr) return std::nullopt;
+    return ChatTemplate(*source, metadata->file() + ": tokenizer.chat_template");
+  });
 }
 
 std::optional<ChatTemplate> ModelFiles::load_tool_template() const {
-  return metadata ? gguf_tool_template(*metadata) : folder_tool_template(path);
+  return usable_or_fault(
+      [this] { return metadata ? gguf_tool_template(*metadata) : folder_tool_template(path); });
 }
 
 ModelFiles open_model(const fs::path& path, bool need_weights) {
@@ -121,8 +195,7 @@ ModelFiles open_model(const fs::path& path, bool need_weights) {
     return open_config(path);
   }();
   if (files.checkpoint) {
-    const Family& family = family_named(files.config.family);
-    check_checkpoint(family.weights(files.config, files.naming), *files.checkpoint, path.string());
+    check_weights(files);
   }
   return files;
 }

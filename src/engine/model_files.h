@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "format/checkpoint.h"
 #include "format/gguf.h"
@@ -22,12 +23,14 @@ struct ModelFiles {
   Naming naming = Naming::kHuggingFace;
   std::optional<Checkpoint> checkpoint = {};  // none: config.json alone
   std::optional<GgufMetadata> metadata = {};  // GGUF only
+  std::vector<std::string> notices = {};      // sentences for the user
 
   // Whether load_tokenizer would find one; a config.json alone needs none.
   bool has_tokenizer() const;
   // Throw kNotFound naming the file that would hold it.
   Tokenizer load_tokenizer() const;
-  // nullopt: the model has none and cannot chat.
+  // nullopt: the model has none and cannot chat. One that cannot be used says why when it renders:
+  // raw prompts need none.
   std::optional<ChatTemplate> load_chat_template() const;
   // Where conversations with tools have one of their own.
   std::optional<ChatTemplate> load_tool_template() const;

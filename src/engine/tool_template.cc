@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "base/json.h"
+#include "format/model_json.h"
 
 namespace dak {
 namespace {
@@ -27,7 +27,8 @@ std::optional<ChatTemplate> folder_tool_template(const fs::path& folder) {
   // Templates in files are instead of those in the configuration.
   const fs::path config_path = folder / "tokenizer_config.json";
   if (fs::exists(folder / "chat_template.jinja") || !fs::exists(config_path)) return std::nullopt;
-  const Json config = parse_json(text_of(config_path), config_path.string());
+  const Json config = read_model_json(config_path);
+  if (!config.is_object()) return std::nullopt;
   const auto named = config.find("chat_template");
   if (named == config.end() || !named->is_array()) return std::nullopt;
   for (const Json& entry : *named) {

@@ -73,6 +73,14 @@ std::string Service::chat_text(const ChatInput& input) const {
         400, fmt::format("the model '{}' has no chat template: use /v1/completions", options_.name),
         "messages", "unsupported");
   }
+  if (const Error* fault = engine_.chat_template()->fault()) {
+    throw ApiError(
+        400,
+        fmt::format("the chat template of '{}' cannot be used: {}; /v1/completions needs "
+                    "none",
+                    options_.name, fault->info().problem),
+        "messages", "unsupported");
+  }
   try {
     return engine_.chat_text(input);
   } catch (const Error& error) {
