@@ -1,5 +1,7 @@
 #include "server/openai_request.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
