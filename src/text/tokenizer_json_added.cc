@@ -12,8 +12,8 @@
 namespace dak {
 namespace {
 
-constexpr std::array<std::string_view, 7> kNames{"bos_token", "eos_token", "unk_token", "sep_token",
-                                                 "pad_token", "cls_token", "mask_token"};
+constexpr std::array<std::string_view, 7> kNamedTokens{
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
 // "<s>", or {"content": "<s>", "lstrip": ...}; without an id yet. `special` overrules the file.
 AddedToken parse_token(const JsonField& field, std::optional<bool> special) {
@@ -132,14 +132,14 @@ void append_field(const JsonField& root, const std::string& key, Fields& fields)
 // names, then the lists'.
 Fields special_fields(const JsonField& root) {
   Fields fields;
-  for (const std::string_view name : kNames) append_field(root, std::string(name), fields);
+  for (const std::string_view name : kNamedTokens) append_field(root, std::string(name), fields);
   const auto extra = root.find("extra_special_tokens");
   const auto list = extra ? extra : root.find("additional_special_tokens");
   if (list && list->value().is_object()) {
     for (const auto& [key, value] : list->value().items()) append_field(*list, key, fields);
   }
   for (const auto& [key, value] : root.value().items()) {
-    const bool named = std::ranges::find(kNames, key) != kNames.end();
+    const bool named = std::ranges::find(kNamedTokens, key) != kNamedTokens.end();
     if (named || !key.ends_with("_token") || !(value.is_string() || value.is_object())) continue;
     append_field(root, key, fields);
   }

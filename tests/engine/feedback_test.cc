@@ -295,13 +295,10 @@ TEST(Prefill, ReadsRemoteWeightsOnceAPassAndThoseOfTheLogitsOnce) {
     const fs::path path = fs::path(DAK_TEST_DATA) / "model/hf" / model;
     const ModelFiles files = open_model(path, /*need_weights=*/false);
     tied += files.config.tied_embeddings ? 1 : 0;
-    Engine engine(files,
-                  {.threads = 2,
-                   .offload_ratio = 1,
-                   .context = 64,
-                   .synthetic_seed = 1,
-                   .prefill_chunk = 16},
-                  cpu_tiers(50e9));
+    Engine engine(
+        files,
+        {.threads = 2, .offload_ratio = 1, .context = 64, .synthetic_seed = 1, .prefill_chunk = 16},
+        cpu_tiers(50e9));
     const PhaseStats stats = DecodeLoop::prefill(engine, 60, 1);
     ASSERT_EQ(stats.steps, 4) << model;
     const int64_t weights =
