@@ -146,6 +146,8 @@ class Comparison {
   }
 
   void explain(const OperationFeedback& operation) {
+    // As short as what timing adds to it: its own time cannot be told from that.
+    if (operation.measured_s < feedback_.timed_gap_s * static_cast<double>(operation.count)) return;
     const double difference = operation.measured_s - operation.predicted_s;
     if (!differs(operation.measured_s, operation.predicted_s) ||
         std::abs(difference) < kLeastShareOfStep * input_.measured_s) {

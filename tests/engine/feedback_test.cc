@@ -143,6 +143,7 @@ TEST(Feedback, TakesOffWhatTimingAddedToEachOperation) {
   const Feedback other =
       compare({.predicted = was, .measured_s = was.seconds, .operations = &times, .tiers = tiers});
   EXPECT_EQ(other.operations.front().measured_s, 0);
+  EXPECT_EQ(all_of(other).find(other.operations.front().name), std::string::npos) << all_of(other);
   double sum = 0;
   for (const OperationFeedback& one : other.operations) sum += one.measured_s;
   EXPECT_NEAR(sum, was.seconds, 1e-6 * was.seconds);
