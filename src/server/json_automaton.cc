@@ -161,8 +161,9 @@ bool JsonAutomaton::narrow(Cell& cell, uint8_t byte) const {
     return cell.count < text.size() ? static_cast<uint8_t>(text[cell.count]) : -1;
   };
   const auto begin = node.sorted.begin();
-  const auto [first, last] =
-      std::ranges::equal_range(begin + cell.name, begin + cell.end, int{byte}, {}, at);
+  const auto end = begin + cell.end;
+  const auto first = std::ranges::lower_bound(begin + cell.name, end, int{byte}, {}, at);
+  const auto last = std::ranges::upper_bound(first, end, int{byte}, {}, at);
   cell.name = static_cast<uint32_t>(first - begin);
   cell.end = static_cast<uint32_t>(last - begin);
   ++cell.count;

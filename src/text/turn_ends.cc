@@ -32,8 +32,7 @@ constexpr std::array<std::string_view, 15> kEnds{
 
 void sort_unique(std::vector<TokenId>& tokens) {
   std::ranges::sort(tokens);
-  const auto rest = std::ranges::unique(tokens);
-  tokens.erase(rest.begin(), rest.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
 }
 
 // `more` is what follows the answer: an end may be written only between turns, or only at the end.
