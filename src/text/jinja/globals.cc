@@ -111,7 +111,7 @@ void show_current(Interpreter& in, const Value& state) {
 
 Value cycler_next(Interpreter& in, const Value& state, Args& args) {
   const Bound bound("next", args, {});
-  const Value item = attribute_of(state, "current");
+  Value item = attribute_of(state, "current");
   const auto count = static_cast<int64_t>(in.iterate(attribute_of(state, "items")).size());
   Value& at = attribute_of(state, "pos");
   at = (*at.get<int64_t>() + 1) % count;
