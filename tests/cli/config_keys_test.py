@@ -1,6 +1,6 @@
 """The tables of `dak inspect --keys` against transformers' configuration classes.
 
-    config_keys_test.py DAK     in a Python that has transformers (tests/load_requirements.txt)
+    config_keys_test.py DAK     in a Python that has transformers (tests/requirements.txt)
 """
 
 import dataclasses
