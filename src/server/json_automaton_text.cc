@@ -157,7 +157,8 @@ void JsonAutomaton::step_escape(Cell cell, uint8_t byte, State& out) {
 // The second half of a pair; the first one is in the upper bits of `partial`.
 void JsonAutomaton::step_surrogate(Cell cell, uint8_t byte, State& out) {
   if (cell.phase == kLowBackslash || cell.phase == kLowU) {
-    if (byte != (cell.phase == kLowU ? 'u' : '\\')) return;
+    const uint8_t wanted = cell.phase == kLowU ? 'u' : '\\';
+    if (byte != wanted) return;
     if (++cell.phase == kLow1) cell.partial <<= 16;
     return add(out, push(cell));
   }
