@@ -63,7 +63,7 @@ TEST(Safetensors, TensorsOfOtherTypesAreListedAndRefusedWhenRead) {
                                                         {"fp4", "F4"},
                                                         {"later", "F3_E1M1"}}) {
     EXPECT_EQ(checkpoint.find(name)->type_name(), type);
-    expect_error([&] { read_all(checkpoint, name); }, ErrorCode::kUnsupported,
+    expect_error([&, tensor = name] { read_all(checkpoint, tensor); }, ErrorCode::kUnsupported,
                  {"model.safetensors", "tensor " + name, type, "does not read"});
   }
 }

@@ -164,9 +164,10 @@ TEST(ConfigFields, RefusedByName) {
       {"per_layer_config", {{"0", {{"head_dim", 8}}}}},
   };
   for (const auto& [field, value] : cases) {
-    EXPECT_TRUE(throws_error(ErrorCode::kUnsupported, {"config.json", field}, [&] {
-      parse(with("llama3_gqa", {{field, value}}));
-    }));
+    EXPECT_TRUE(
+        throws_error(ErrorCode::kUnsupported, {"config.json", field}, [key = field, given = value] {
+          parse(with("llama3_gqa", {{key, given}}));
+        }));
     EXPECT_NO_THROW(parse(with("llama3_gqa", {{field, nullptr}}))) << field;
   }
   EXPECT_TRUE(throws_error(ErrorCode::kUnsupported, "\"quant_method\":\"gptq\"", [] {

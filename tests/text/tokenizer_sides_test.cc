@@ -58,8 +58,8 @@ TEST(TokenizerSides, AnIdThatTheTokenizerHasNotIsRefused) {
     EXPECT_TRUE(throws_error(ErrorCode::kCorrupt,
                              {"tokenizer_config.json", fmt::format("added_tokens_decoder.{}", id),
                               content, fmt::format("not {}", id)},
-                             [&] {
-                               add({{"added_tokens_decoder", {{id, token(content)}}}});
+                             [key = id, text = content] {
+                               add({{"added_tokens_decoder", {{key, token(text)}}}});
                              }));
   }
   EXPECT_TRUE(throws_error(ErrorCode::kCorrupt, {"added_tokens.json", "<think>", "not 7"}, [] {
