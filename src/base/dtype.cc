@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/choice.h"
 #include "base/error.h"
 
 namespace dak {
@@ -65,7 +66,7 @@ DType parse_compute_dtype(std::string_view text, std::string_view where) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     if (text == name(dtype)) return dtype;
   }
-  throw_invalid(where, {}, text, "not a dtype dak computes with", "use f32, f16 or bf16");
+  throw_unknown(where, text, "not a dtype dak computes with", {"f32", "f16", "bf16"});
 }
 
 }  // namespace dak

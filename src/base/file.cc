@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,25 @@
 namespace dak {
 namespace {
 
+rlimit file_limit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return limit;
+}
+
+// A model may have more files than a process may open by default: then as many as it may at most.
+int open_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  rlimit limit = file_limit();
+  if (fd >= 0 || errno != EMFILE || limit.rlim_cur >= limit.rlim_max) return fd;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    errno = EMFILE;
+    return -1;
+  }
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+}
+
 [[noreturn]] void throw_system(const std::string& path, std::string_view action, int error) {
   const bool missing = error == ENOENT;
   throw Error(missing ? ErrorCode::kNotFound : ErrorCode::kIo,
@@ -22,7 +42,11 @@ namespace {
                .field = {},
                .value = {},
                .problem = fmt::format("cannot {}: {}", action, std::strerror(error)),
-               .fix = missing ? "check the path" : ""});
+               .fix = missing           ? "check the path"
+                      : error == EMFILE ? fmt::format("a process may have {} files open: raise "
+                                                      "ulimit -n",
+                                                      file_limit().rlim_cur)
+                                        : ""});
 }
 
 [[noreturn]] void throw_unwritable(const std::filesystem::path& path, int error,
@@ -58,7 +82,7 @@ int write_new(const std::string& path, std::string_view text) {
 }  // namespace
 
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : path_(path.string()) {
-  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  fd_ = open_file(path_);
   if (fd_ < 0) throw_system(path_, "open", errno);
   struct stat info {};
   const int failed = ::fstat(fd_, &info) == 0 ? 0 : errno;

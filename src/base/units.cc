@@ -1,14 +1,18 @@
 #include "base/units.h"
 
 #include <array>
-#include <cctype>
-#include <charconv>
 #include <cmath>
 #include <string>
 
 #include "base/error.h"
+#include "base/numbers.h"
 
 namespace dak {
+namespace {
+
+constexpr std::string_view kPrefixes = "kmgtp";
+
+}  // namespace
 
 std::string format_bytes(int64_t bytes) {
   constexpr std::array<std::string_view, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
@@ -32,27 +36,25 @@ std::string format_rate(double bytes_per_second) {
 }
 
 int64_t parse_bytes(std::string_view text, std::string_view where) {
-  constexpr std::string_view kFix = "write a size such as 512MiB, 24GiB or 1.5g";
-  double value = 0;
-  const auto [rest, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (status != std::errc{} || !(value >= 0)) {
-    throw_invalid(where, {}, text, "is not a size", kFix);
+  constexpr std::string_view kFix = "write a size such as 512MiB, 24GiB (binary) or 24GB (decimal)";
+  const Amount amount = read_amount(text);
+  if (amount.negative) throw_invalid(where, {}, text, "is a negative size", kFix);
+  if (amount.number.empty()) throw_invalid(where, {}, text, "is not a size", kFix);
+  if (amount.unit.empty() && amount.value != 0) {
+    throw_invalid(where, {}, text, "is a size without a unit",
+                  fmt::format("write {0}GiB, {0}MiB or, for bytes, {0}B", amount.number));
   }
-  std::string unit;
-  for (const char* p = rest; p != text.data() + text.size(); ++p) {
-    if (*p != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*p)));
-  }
-  constexpr std::string_view kPrefixes = "kmgt";
   double scale = 1;
-  std::string_view tail = unit;
-  if (!tail.empty() && kPrefixes.find(tail.front()) != std::string_view::npos) {
-    scale = std::pow(1024.0, 1.0 + static_cast<double>(kPrefixes.find(tail.front())));
-    tail.remove_prefix(1);
-    if (!tail.empty() && tail.front() == 'i') tail.remove_prefix(1);
+  if (!amount.unit.empty() && amount.unit != "b") {
+    const size_t prefix = kPrefixes.find(amount.unit.front());
+    const std::string_view rest = std::string_view(amount.unit).substr(1);
+    if (prefix == std::string_view::npos || (!rest.empty() && rest != "b" && rest != "ib")) {
+      throw_invalid(where, {}, text, "has an unknown unit", kFix);
+    }
+    scale = std::pow(rest == "b" ? 1000.0 : 1024.0, 1.0 + static_cast<double>(prefix));
   }
-  if (!tail.empty() && tail != "b") throw_invalid(where, {}, text, "has an unknown unit", kFix);
-  if (value * scale >= 0x1p62) throw_invalid(where, {}, text, "is too large", kFix);
-  return static_cast<int64_t>(value * scale);
+  if (!(amount.value * scale < 0x1p62)) throw_invalid(where, {}, text, kTooLarge, kFix);
+  return static_cast<int64_t>(amount.value * scale);
 }
 
 }  // namespace dak

@@ -16,34 +16,13 @@
 #include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
 namespace dak {
 namespace {
-
-// "[3/12] direct, ratio 0.05, batch 8" on stderr, in place, on a terminal only.
-class CellLine {
- public:
-  explicit CellLine(size_t cells) : cells_(cells) {}
-  ~CellLine() { clear(); }
-  CellLine(const CellLine&) = delete;
-  CellLine& operator=(const CellLine&) = delete;
-
-  void show(const std::string& what, size_t done) const {
-    if (!terminal_) return;
-    print_err("\r[{}/{}] {}\x1b[K", done + 1, cells_, what);
-  }
-  void clear() const {
-    if (!terminal_) return;
-    print_err("\r\x1b[K");
-  }
-
- private:
-  size_t cells_;
-  bool terminal_ = is_terminal(STDERR_FILENO);
-};
 
 void settle_ratios(DecodeBench& bench, const std::vector<Tier>& tiers) {
   for (BenchPlacement& placement : bench.placements) {
@@ -90,22 +69,25 @@ int run(const BenchFlags& flags) {
   document["model"] = model_facts(files, bench, tiers);
   document["settings"] = settings_facts(bench);
 
-  const CellLine line(bench.cells());
+  StatusLine line;
   ProgressBar bar;
   bool first = true;
   bool measured = false;
-  document["rows"] = run_decode_bench(
-      files, bench, tiers, nvml,
-      {.on_cell = [&](const std::string& what, size_t done) { line.show(what, done); },
-       .on_load = [&](const Progress& progress) { bar.update(progress); },
-       .on_row =
-           [&](const OrderedRow& row) {
-             line.clear();
-             print_row(document, row, format, first);
-             first = false;
-             measured = measured || row["skipped"].is_null();
-           },
-       .cancel = &interrupt.flag()});
+  document["rows"] =
+      run_decode_bench(files, bench, tiers, nvml,
+                       {.on_cell =
+                            [&](const std::string& what, size_t done) {
+                              line.show(fmt::format("[{}/{}] {}", done + 1, bench.cells(), what));
+                            },
+                        .on_load = [&](const Progress& progress) { bar.update(progress); },
+                        .on_row =
+                            [&](const OrderedRow& row) {
+                              line.clear();
+                              print_row(document, row, format, first);
+                              first = false;
+                              measured = measured || row["skipped"].is_null();
+                            },
+                        .cancel = &interrupt.flag()});
   const std::string text =
       document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (format == BenchFormat::kJson) print_out("{}", text);
@@ -135,17 +117,17 @@ int run_prefill_until_interrupted(const PrefillFlags& flags) {
 
 // `dak bench MODEL` takes the same flags as `dak bench decode MODEL`, and both helps are whole.
 Command add_bench(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
-      "bench", "Measure decode over lists of batches, ratios or budgets, and modes");
+  CLI::App* command = add_command(
+      app, "bench", "Measure decode over lists of batches, ratios or budgets, and modes");
   auto plain = std::make_shared<BenchFlags>();
   plain->add_to(*command);
   auto decode = std::make_shared<BenchFlags>();
-  CLI::App* decode_command = command->add_subcommand(
-      "decode", "Decode steps; the default: dak bench MODEL is dak bench decode MODEL");
+  CLI::App* decode_command = add_command(
+      *command, "decode", "Decode steps; the default: dak bench MODEL is dak bench decode MODEL");
   decode->add_to(*decode_command);
   auto prefill = std::make_shared<PrefillFlags>();
   CLI::App* prefill_command =
-      command->add_subcommand("prefill", "Time to the first token over lists of prompt lengths");
+      add_command(*command, "prefill", "Time to the first token over lists of prompt lengths");
   prefill->add_to(*prefill_command);
   const Command workload = add_bench_workload(*command);
   const CLI::App* workload_command = command->get_subcommand("workload");

@@ -2,28 +2,18 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 
+#include "base/choice.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/units.h"
+#include "cli/flags.h"
 
 namespace dak {
 namespace {
 
 constexpr int64_t kMostBatch = 4096;
 constexpr int64_t kMostSteps = 1'000'000;
-
-template <typename Number>
-Number parse_number(std::string_view text, std::string_view flag, Number least, Number most,
-                    std::string_view fix = {}) {
-  Number value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, status] = std::from_chars(text.data(), end, value);
-  if (status != std::errc() || stop != end || !(value >= least && value <= most)) {
-    throw_invalid(flag, {}, text, fmt::format("is not a number from {} to {}", least, most), fix);
-  }
-  return value;
-}
 
 void check_count(std::string_view flag, int64_t value, int64_t least) {
   if (value >= least && value <= kMostSteps) return;
@@ -41,8 +31,9 @@ void add_once(std::vector<Value>& values, Value value, std::string_view flag,
   values.push_back(std::move(value));
 }
 
-std::vector<BenchPlacement> parse_placements(const std::string& ratios,
-                                             const std::string& budgets) {
+}  // namespace
+
+std::vector<BenchPlacement> parse_placements(std::string_view ratios, std::string_view budgets) {
   std::vector<BenchPlacement> placements;
   if (!budgets.empty()) {
     for (const std::string& text : parse_list(budgets, "--hbm-budget")) {
@@ -50,18 +41,19 @@ std::vector<BenchPlacement> parse_placements(const std::string& ratios,
     }
     return placements;
   }
-  for (const std::string& text : parse_list(ratios.empty() ? kDefaultRatios : ratios, "--ratio")) {
+  for (const std::string& text : parse_list(ratios, "--ratio")) {
     if (text == "matched") {
       placements.push_back({.matched = true});
       continue;
     }
-    placements.push_back(
-        {.ratio = parse_number<double>(text, "--ratio", 0, 1, "or use the word matched")});
+    const double ratio = parse_real(text, "--ratio");
+    if (ratio < 0 || ratio > 1) {
+      throw_invalid("--ratio", {}, text, "is not a number from 0 to 1", "or use the word matched");
+    }
+    placements.push_back({.ratio = ratio});
   }
   return placements;
 }
-
-}  // namespace
 
 std::vector<std::string> parse_list(std::string_view text, std::string_view flag) {
   std::vector<std::string> parts;
@@ -86,6 +78,7 @@ void BenchFlags::add_to(CLI::App& app) {
                                            kDefaultRatios));
   app.add_option("--hbm-budget,--local-budget", budgets,
                  "Budgets of the local tier instead of ratios, e.g. 40GiB,60GiB")
+      ->type_name(kSizeList)
       ->excludes(ratio);
   app.add_option("--mode", modes,
                  "How remote weights are read: direct, prefetch, uva, resident (default: direct)");
@@ -93,9 +86,11 @@ void BenchFlags::add_to(CLI::App& app) {
                  "uniform or greedy (default: greedy for budgets, uniform for ratios)");
   app.add_option("--window", windows,
                  "Bytes of remote reads in flight, fixed, e.g. adaptive,256KiB,2MiB (default: "
-                 "adaptive); mode direct on a GPU with kernels tma only");
-  app.add_option("--context", past_tokens,
-                 fmt::format("Past tokens of each sequence (default: {})", kDefaultPast));
+                 "adaptive); mode direct on a GPU with kernels tma only")
+      ->type_name(kSizeList);
+  as_tokens(app.add_option(
+      "--context", past_tokens,
+      fmt::format("Past tokens of each sequence, e.g. 8k (default: {})", kDefaultPast)));
   app.add_option("--dtype", placement.dtype,
                  "Type to hold weights in: f32, f16, bf16 (default: as stored)");
   app.add_option("--kv-ratio", placement.kv_ratio,
@@ -132,9 +127,13 @@ DecodeBench BenchFlags::bench() const {
   if (model.empty()) throw_invalid("dak bench", "MODEL", {}, "is missing", "see dak bench --help");
   bench.model = model;
   for (const std::string& text : parse_list(batches, "--batch")) {
-    add_once(bench.batches, parse_number<int64_t>(text, "--batch", 1, kMostBatch), "--batch", text);
+    const int64_t batch = parse_whole(text, "--batch");
+    if (batch < 1 || batch > kMostBatch) {
+      throw_invalid("--batch", {}, text, fmt::format("is not a number from 1 to {}", kMostBatch));
+    }
+    add_once(bench.batches, batch, "--batch", text);
   }
-  bench.placements = parse_placements(ratios, budgets);
+  bench.placements = parse_placements(ratios.empty() ? kDefaultRatios : ratios, budgets);
   for (const std::string& text : parse_list(modes, "--mode")) {
     add_once(bench.modes, parse_access_mode(text, "--mode"), "--mode", text);
   }
@@ -156,11 +155,13 @@ DecodeBench BenchFlags::bench() const {
   return bench;
 }
 
-BenchFormat BenchFlags::output_format() const {
-  if (format == "md") return BenchFormat::kMarkdown;
-  if (format == "csv") return BenchFormat::kCsv;
-  if (format == "json") return BenchFormat::kJson;
-  throw_invalid("--format", {}, format, "is not a format", "use md, csv or json");
+BenchFormat BenchFlags::output_format() const { return parse_bench_format(format); }
+
+BenchFormat parse_bench_format(std::string_view text) {
+  if (text == "md") return BenchFormat::kMarkdown;
+  if (text == "csv") return BenchFormat::kCsv;
+  if (text == "json") return BenchFormat::kJson;
+  throw_unknown("--format", text, "is not a format", {"md", "csv", "json"});
 }
 
 }  // namespace dak

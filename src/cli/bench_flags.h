@@ -34,6 +34,12 @@ struct BenchFlags {
 
 inline constexpr const char* kDefaultRatios = "0,0.016,0.05,0.2,0.5";
 
+// Throws kInvalidArgument naming --format.
+BenchFormat parse_bench_format(std::string_view text);
+
+// Those of --hbm-budget, or those of --ratio where `budgets` is empty. Throws kInvalidArgument.
+std::vector<BenchPlacement> parse_placements(std::string_view ratios, std::string_view budgets);
+
 // The parts of "1,8,32"; throws kInvalidArgument naming `flag` for an empty part.
 std::vector<std::string> parse_list(std::string_view text, std::string_view flag);
 

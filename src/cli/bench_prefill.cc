@@ -4,15 +4,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "base/units.h"
 #include "cli/bench_facts.h"
 #include "cli/bench_flags.h"
 #include "cli/bench_rows.h"
 #include "cli/feedback_report.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/output.h"
 #include "engine/decode_loop.h"
@@ -24,29 +25,10 @@ namespace {
 
 constexpr int64_t kMostTokens = 1'000'000;
 
-template <typename Number>
-Number parse(std::string_view text, std::string_view flag, Number least, Number most) {
-  Number value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, status] = std::from_chars(text.data(), end, value);
-  if (status != std::errc() || stop != end || !(value >= least && value <= most)) {
-    throw_invalid(flag, {}, text, fmt::format("is not a number from {} to {}", least, most));
-  }
-  return value;
-}
-
-std::vector<BenchPlacement> placements_of(const PrefillFlags& flags) {
-  std::vector<BenchPlacement> placements;
-  if (!flags.budgets.empty()) {
-    for (const std::string& text : parse_list(flags.budgets, "--hbm-budget")) {
-      placements.push_back({.budget_bytes = parse_bytes(text, "--hbm-budget")});
-    }
-    return placements;
-  }
-  for (const std::string& text : parse_list(flags.ratios, "--ratio")) {
-    placements.push_back({.ratio = parse<double>(text, "--ratio", 0, 1)});
-  }
-  return placements;
+int64_t tokens_of_pass(std::string_view text, std::string_view flag) {
+  const int64_t tokens = parse_tokens(text, flag);
+  if (tokens >= 1 && tokens <= kMostTokens) return tokens;
+  throw_invalid(flag, {}, text, fmt::format("is not a number from 1 to {}", kMostTokens));
 }
 
 struct Measured {
@@ -141,13 +123,17 @@ void print_row(const OrderedRow& row, bool first) {
 void PrefillFlags::add_to(CLI::App& app) {
   app.add_option("MODEL", model, "Model folder, .gguf or, with --synthetic, config.json");
   app.option_defaults()->group("What is measured (lists: every combination is a cell)");
-  app.add_option("--prompt", prompts, "Tokens of the prompt (default: 512,2048,8192)");
+  app.add_option("--prompt", prompts, "Tokens of the prompt (default: 512,2k,8k)")
+      ->type_name(kTokensList);
   auto* ratio = app.add_option("--ratio", ratios,
-                               "Shares of the weights in remote tiers (default: 0,0.2,0.5)");
+                               "Shares of the weights in remote tiers, 0 to 1 or matched (default: "
+                               "0,0.2,0.5)");
   app.add_option("--hbm-budget,--local-budget", budgets, "Budgets of the local tier instead")
+      ->type_name(kSizeList)
       ->excludes(ratio);
   app.add_option("--chunk", chunks,
-                 "Most tokens in one pass, or auto: the plan's choice (default: auto)");
+                 "Most tokens in one pass, or auto: the plan's choice (default: auto)")
+      ->type_name(kTokensList);
   app.add_option("--mode", placement.mode,
                  "How remote weights are read: direct (default), prefetch, uva, resident");
   app.add_option("--dtype", placement.dtype,
@@ -178,12 +164,13 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
   if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   std::vector<int64_t> prompts;
   for (const std::string& text : parse_list(flags.prompts, "--prompt")) {
-    prompts.push_back(parse<int64_t>(text, "--prompt", 1, kMostTokens));
+    prompts.push_back(tokens_of_pass(text, "--prompt"));
   }
   std::vector<int64_t> chunks;
   for (const std::string& text : parse_list(flags.chunks, "--chunk")) {
-    chunks.push_back(text == "auto" ? 0 : parse<int64_t>(text, "--chunk", 1, kMostTokens));
+    chunks.push_back(text == "auto" ? 0 : tokens_of_pass(text, "--chunk"));
   }
+  const std::vector<BenchPlacement> placements = parse_placements(flags.ratios, flags.budgets);
   EngineOptions options = flags.placement.options();
   options.context = *std::ranges::max_element(prompts) + 1;
   const ModelFiles files = open_model_argument(flags.model, !options.synthetic_seed);
@@ -194,10 +181,10 @@ int run_prefill_bench(const PrefillFlags& flags, const std::atomic<bool>& cancel
   document["machine"] = machine_facts(options.device, tiers, nvml_of(options.device));
   document["model"] = files.config.name;
   document["rows"] = nlohmann::ordered_json::array();
-  for (const BenchPlacement& placement : placements_of(flags)) {
+  for (const BenchPlacement& placement : placements) {
     for (const int64_t chunk : chunks) {
       if (cancel) throw Interrupted();
-      options.offload_ratio = placement.ratio;
+      options.offload_ratio = placement.matched ? matched_ratio(tiers) : placement.ratio;
       options.local_budget_bytes = placement.budget_bytes;
       options.prefill_chunk = chunk;
       Engine engine(files, options, tiers);

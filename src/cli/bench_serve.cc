@@ -5,15 +5,17 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "base/thread_pool.h"
 #include "cli/bench_facts.h"
+#include "cli/bench_flags.h"
 #include "cli/bench_stats.h"
+#include "cli/flags.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
@@ -41,17 +43,14 @@ constexpr const char* kWords =
     "prices, weddings and the road to the sea. Nobody hurried: flour takes its time.";
 
 CountRange range_of(const std::string& text, std::string_view flag) {
+  // A dash at the beginning is a sign, which parse_tokens refuses.
+  const size_t dash = text.find('-', 1);
   CountRange range;
-  const char* end = text.data() + text.size();
-  const auto [at, status] = std::from_chars(text.data(), end, range.low);
-  range.high = range.low;
-  bool good = status == std::errc();
-  if (good && at != end) {
-    const auto [last, second] = std::from_chars(at + 1, end, range.high);
-    good = *at == '-' && second == std::errc() && last == end;
-  }
-  if (!good || range.low < 1 || range.high < range.low) {
-    throw_invalid(flag, {}, text, "is no count and no range of counts", "e.g. 128 or 64-512");
+  range.low = parse_tokens(text.substr(0, dash), flag);
+  range.high = dash == std::string::npos ? range.low : parse_tokens(text.substr(dash + 1), flag);
+  if (range.low < 1 || range.high < range.low) {
+    throw_invalid(flag, {}, text, "is no count and no range of counts",
+                  "e.g. 128, 64-512 or 1k-8k");
   }
   return range;
 }
@@ -141,9 +140,7 @@ int run(const BenchServeFlags& flags) {
   load.port = static_cast<uint16_t>(flags.port);
   load.prompt_tokens = range_of(flags.prompt, "--prompt-tokens");
   load.output_tokens = range_of(flags.output_tokens, "--output-tokens");
-  if (flags.format != "md" && flags.format != "csv" && flags.format != "json") {
-    throw_invalid("--format", {}, flags.format, "is none of md, csv and json");
-  }
+  const BenchFormat format = parse_bench_format(flags.format);
   if (!flags.output.empty()) check_writable(flags.output, kOutputFix);
   load.vocabulary = ask_tokens(load, kWords);
   const InterruptGuard interrupt;
@@ -193,10 +190,10 @@ int run(const BenchServeFlags& flags) {
   }
   const std::string text =
       document.dump(1, ' ', false, OrderedRow::error_handler_t::replace) + "\n";
-  if (flags.format == "json") {
+  if (format == BenchFormat::kJson) {
     print_out("{}", text);
   } else {
-    print_table(document["rows"], flags.format == "md");
+    print_table(document["rows"], format == BenchFormat::kMarkdown);
   }
   if (!flags.output.empty()) write_text_file(flags.output, text, kOutputFix);
   const auto failed = [](const OrderedRow& row) { return row["answers"] == 0; };
@@ -250,8 +247,8 @@ OrderedRow load_row(const std::vector<LoadResult>& results, const LoadTargets& t
 Command add_bench_serve(CLI::App& bench) {
   auto flags = std::make_shared<BenchServeFlags>();
   flags->load.threads = std::clamp(usable_cpus() / 4, 1, 4);
-  CLI::App* command = bench.add_subcommand(
-      "serve",
+  CLI::App* command = add_command(
+      bench, "serve",
       "Load a server that runs already with streams of completions; prompts are random words");
   command->add_option("--host", flags->load.host, "Where it runs (default: 127.0.0.1)");
   command->add_option("--port", flags->port, "Its port (default: 8000)");
@@ -264,14 +261,18 @@ Command add_bench_serve(CLI::App& bench) {
       ->delimiter(',');
   command->add_option("--rate", flags->rates, "Arrivals a second, exponentially apart, a list")
       ->delimiter(',');
-  command->add_option("--prompt-tokens", flags->prompt,
-                      "Tokens of a prompt: N or LOW-HIGH (default: 128)");
-  command->add_option("--output-tokens", flags->output_tokens,
-                      "Tokens of an answer: N or LOW-HIGH (default: 64)");
+  command
+      ->add_option("--prompt-tokens", flags->prompt,
+                   "Tokens of a prompt: N or LOW-HIGH (default: 128)")
+      ->type_name(kTokensRange);
+  command
+      ->add_option("--output-tokens", flags->output_tokens,
+                   "Tokens of an answer: N or LOW-HIGH (default: 64)")
+      ->type_name(kTokensRange);
   command->add_option("--threads", flags->load.threads,
                       "Threads that read the answers (default: a quarter of the cores, 1 to 4)");
-  command->add_option("--shared-prefix", flags->load.shared_prefix,
-                      "Tokens that all prompts begin with (default: 0)");
+  as_tokens(command->add_option("--shared-prefix", flags->load.shared_prefix,
+                                "Tokens that all prompts begin with (default: 0)"));
   command->add_option("--seed", flags->load.seed, "Of lengths, prompts and arrivals (default: 1)");
   command->add_option("--slo-ttft", flags->targets.first_token_s,
                       "Goodput counts answers whose first token came within so many seconds");

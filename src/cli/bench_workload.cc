@@ -12,6 +12,7 @@
 #include "cli/bench_flags.h"
 #include "cli/bench_stats.h"
 #include "cli/feedback_report.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -287,8 +288,8 @@ std::vector<OrderedRow> run_workload_bench(const ModelFiles& files, const Worklo
 
 Command add_bench_workload(CLI::App& bench) {
   auto flags = std::make_shared<BenchWorkloadFlags>();
-  CLI::App* command = bench.add_subcommand(
-      "workload",
+  CLI::App* command = add_command(
+      bench, "workload",
       "Prompts (TTFT) and decode steps of a workload against their predictions, by placement");
   command
       ->add_option("MODEL", flags->model, "Model folder, .gguf or, with --synthetic, config.json")
@@ -300,7 +301,7 @@ Command add_bench_workload(CLI::App& bench) {
   command->add_option("--repeats", flags->repeats, "Repeats after one to warm up (default: 3)");
   command->add_flag("--json", flags->json, "Print one JSON object instead of a table");
   command->add_option("--output", flags->output, "Write the JSON to this file");
-  flags->placement.add_to(*command);
+  flags->placement.add_to(*command, /*lists=*/true);
   return [flags] {
     try {
       return run(*flags);

@@ -1,14 +1,14 @@
 #include "cli/chat.h"
 
 #include <fmt/core.h>
-#include <poll.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
+#include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/terminal.h"
@@ -20,59 +20,28 @@ constexpr std::string_view kHelp =
     "/reset starts over, /stats shows the last answer's figures, /quit leaves (or Ctrl-D);\n"
     "Ctrl-C stops an answer\n";
 
-struct Line {
-  std::string text;
-  bool interrupted = false;
-};
-
-// Lines of standard input. Reads by itself: a stream's buffer would hide from poll() what is there.
-class LineReader {
- public:
-  // The next line; nullopt at the end of input.
-  std::optional<Line> next(const InterruptGuard& interrupt) {
-    while (buffer_.find('\n') == std::string::npos) {
-      std::array<pollfd, 2> polled{{{STDIN_FILENO, POLLIN, 0}, {interrupt.fd(), POLLIN, 0}}};
-      if (poll(polled.data(), polled.size(), -1) < 0) continue;  // a signal: its pipe is readable
-      if (polled[1].revents != 0) {
-        buffer_.clear();
-        return Line{.text = {}, .interrupted = true};
-      }
-      std::array<char, 4096> piece{};
-      const ssize_t got = read(STDIN_FILENO, piece.data(), piece.size());
-      if (got <= 0) return std::nullopt;
-      buffer_.append(piece.data(), static_cast<size_t>(got));
-    }
-    const size_t end = buffer_.find('\n');
-    Line line{.text = buffer_.substr(0, end)};
-    buffer_.erase(0, end + 1);
-    if (!line.text.empty() && line.text.back() == '\r') line.text.pop_back();
-    return line;
-  }
-
- private:
-  std::string buffer_;
-};
-
 class Chat {
  public:
-  Chat(Engine& engine, const GenerateRequest& settings, const std::string& system)
-      : engine_(engine), session_(engine), settings_(settings), system_(system) {
+  Chat(Engine& engine, const GenerateRequest& settings, const std::string& system,
+       bool keep_history)
+      : engine_(engine),
+        session_(engine),
+        lines_(line_source(interrupt_, keep_history ? history_file() : std::nullopt)),
+        settings_(settings),
+        system_(system) {
     reset();
   }
 
   int loop() {
-    InterruptGuard interrupt;
-    settings_.cancel = &interrupt.flag();
+    settings_.cancel = &interrupt_.flag();
     settings_.on_token = [](TokenId, std::string_view piece) {
       print_out("{}", piece);
       flush_output();
     };
     print_err("{}{}: {}{}", style_.dim, engine_.config().name, kHelp, style_.reset);
     while (true) {
-      interrupt.reset();
-      print_out("{}> {}", style_.bold, style_.reset);
-      flush_output();
-      const std::optional<Line> line = lines_.next(interrupt);
+      interrupt_.reset();
+      const std::optional<Line> line = lines_->next();
       if (!line) break;
       if (line->interrupted) {
         print_out("\n{}Ctrl-D or /quit leaves{}\n", style_.dim, style_.reset);
@@ -130,7 +99,8 @@ class Chat {
 
   Engine& engine_;
   Session session_;
-  LineReader lines_;
+  InterruptGuard interrupt_;
+  std::unique_ptr<LineSource> lines_;
   GenerateRequest settings_;
   std::string system_;
   ChatInput input_;
@@ -140,8 +110,9 @@ class Chat {
 
 }  // namespace
 
-int chat(Engine& engine, const GenerateRequest& settings, const std::string& system) {
-  return Chat(engine, settings, system).loop();
+int chat(Engine& engine, const GenerateRequest& settings, const std::string& system,
+         bool keep_history) {
+  return Chat(engine, settings, system, keep_history).loop();
 }
 
 }  // namespace dak

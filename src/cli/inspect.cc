@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/key_tables.h"
 #include "cli/output.h"
 #include "engine/model_files.h"
@@ -107,7 +108,7 @@ void print_text(const ModelFiles& files, bool tensors) {
 
 Command add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
-  CLI::App* command = app.add_subcommand("inspect", "Show what a model file or folder holds");
+  CLI::App* command = add_command(app, "inspect", "Show what a model file or folder holds");
   CLI::Option* model =
       command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json");
   command

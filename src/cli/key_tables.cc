@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/choice.h"
 #include "cli/output.h"
 #include "model/family.h"
 #include "model/rope_hf.h"
@@ -81,10 +82,8 @@ void print_markdown(const Table& table) {
 }  // namespace
 
 void print_keys(const std::string& which, bool json) {
-  std::string known;
   if (which == "all") print_out("{}", kPageHead);
   for (const Table& table : tables()) {
-    known += (known.empty() ? "" : ", ") + table.name;
     if (which == "all") print_markdown(table);
     if (which != table.name) continue;
     if (json) {
@@ -95,8 +94,9 @@ void print_keys(const std::string& which, bool json) {
     return;
   }
   if (which == "all") return;
-  throw_invalid("--keys", {}, which, "is not a table of keys",
-                fmt::format("known: {}, all", known));
+  std::vector<std::string> names{"all"};
+  for (const Table& table : tables()) names.push_back(table.name);
+  throw_unknown("--keys", which, "is not a table of keys", names);
 }
 
 }  // namespace dak

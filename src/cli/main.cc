@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <new>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/licences.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -28,12 +30,12 @@ void print_error(std::string_view message) {
 }
 
 // CLI11 writes a usage text after some errors; one line naming flag and fix is enough.
-int print_usage_error(const CLI::ParseError& error) {
+int print_usage_error(const CLI::ParseError& error, const CLI::App& app) {
   std::string message = error.what();
   for (char& c : message) {
     if (c == '\n') c = ' ';
   }
-  print_error(message + "; see dak --help");
+  print_error(fmt::format("{}; see {} --help", message, dak::parsed_command(app)));
   return kUsageError;
 }
 
@@ -42,16 +44,12 @@ void print_licences() {
   throw CLI::Success();
 }
 
-// CLI11 would only say that a subcommand is required.
-void check_command(int argc, char** argv, const CLI::App& app) {
-  if (argc < 2 || argv[1][0] == '-') return;
-  std::string known;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_name() == argv[1]) return;
-    known += (known.empty() ? "" : ", ") + command->get_name();
-  }
-  dak::throw_invalid("dak", "command", argv[1], "is not known",
-                     "known: " + known + "; see dak --help");
+// What the command line alone shows to be wrong, and not a file or the machine.
+bool is_usage_error(const dak::Error& error) {
+  const std::string& where = error.info().where;
+  return error.code() == dak::ErrorCode::kInvalidArgument &&
+         (where.starts_with('-') || where == "MODEL" || where == "dak" ||
+          where.starts_with("dak "));
 }
 
 int run_main(int argc, char** argv) {
@@ -59,7 +57,8 @@ int run_main(int argc, char** argv) {
       "LLM inference for models and contexts larger than GPU memory: part of every weight is read "
       "from local memory and the rest straight from host memory, while it computes.",
       "dak"};
-  app.set_version_flag("--version", dak::version_text());
+  app.set_version_flag("-v,-V,--version", dak::version_text,
+                       "Print version, compiler and backends, as dak version does");
   app.add_flag_callback("--licenses", print_licences,
                         "Print dak's licence and the notices of all that is linked into it");
   app.require_subcommand(1);
@@ -81,16 +80,19 @@ int run_main(int argc, char** argv) {
     commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(),
                           std::move(command));
   }
-  check_command(argc, argv, app);
+  dak::check_numbers(app);
+  std::vector<std::string> words = dak::command_words(argc, argv, app);
+  std::ranges::reverse(words);  // as CLI11 wants them
   try {
-    app.parse(argc, argv);
+    app.parse(words);
   } catch (const CLI::Success& success) {  // --help, --version
     std::ostringstream text;
     const int status = app.exit(success, text, text);
     dak::print_text(text.str());
     return status;
   } catch (const CLI::ParseError& error) {
-    return print_usage_error(error);
+    dak::check_leftovers(app);
+    return print_usage_error(error, app);
   }
   for (const auto& [subcommand, command] : commands) {
     if (subcommand->parsed()) return command();
@@ -106,6 +108,9 @@ int checked_main(int argc, char** argv) {
     status = run_main(argc, argv);
   } catch (const dak::OutputError&) {
     throw;
+  } catch (const dak::Error& error) {
+    message = error.what();
+    if (is_usage_error(error)) status = kUsageError;
   } catch (const std::bad_alloc&) {
     message = "out of memory; use a smaller model or --context";
   } catch (const std::exception& error) {

@@ -1,10 +1,11 @@
 #include "cli/options.h"
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/units.h"
+#include "cli/flags.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/probe.h"
@@ -16,16 +17,6 @@ namespace {
 
 constexpr int kMostThreads = 4096;
 constexpr int64_t kProbeBytes = int64_t{256} << 20;  // past the last-level cache
-
-uint64_t parse_seed(std::string_view text) {
-  uint64_t seed = 0;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (status != std::errc() || end != text.data() + text.size()) {
-    throw_invalid("--synthetic", {}, text, "is not a seed",
-                  fmt::format("use a number from 0 to {}", UINT64_MAX));
-  }
-  return seed;
-}
 
 }  // namespace
 
@@ -45,19 +36,20 @@ void PlacementFlags::add_kernels_to(CLI::App& app) {
 
 void PlacementFlags::add_tiers_to(CLI::App& app, bool local_size) {
   local_size_ = local_size;
-  auto* host =
+  auto* host = as_size(
       app.add_option("--host-budget", host_budget,
-                     "Most host memory to use (default: what is available); what-ifs for `plan`");
+                     "Most host memory to use (default: what is available); what-ifs for `plan`"));
   auto* list =
       app.add_option("--tiers", tiers,
                      "Memories to use, each with the most to use of it: "
                      "local=40GiB,peer:1=60GiB,host=100GiB (default: local,host); peer:GPU "
-                     "is another GPU's memory, host:NODE a NUMA node's; a size omitted: "
-                     "what is free");
+                     "is another GPU's memory, host:NODE a NUMA node's; without a size: what is "
+                     "free")
+          ->type_name("TIER=SIZE,...");
   list->excludes(host);
 }
 
-void PlacementFlags::add_to(CLI::App& app) {
+void PlacementFlags::add_to(CLI::App& app, bool lists) {
   app.option_defaults()->group("Placement");
   app.add_option("--device", device,
                  "auto (default: a GPU if there is one that dak can use, else the CPU), cpu, cuda "
@@ -66,6 +58,7 @@ void PlacementFlags::add_to(CLI::App& app) {
   auto* budget = app.add_option("--local-budget,--hbm-budget", local_budget,
                                 "Most memory to use in the local tier, e.g. 24GiB; the rest of the "
                                 "weights goes to the remote tiers");
+  lists ? budget->type_name(kSizeList) : as_size(budget);
   app.add_option("--offload-ratio", offload_ratio,
                  "Share of every weight to keep in remote tiers, 0 to 1, instead of a budget")
       ->excludes(budget);
@@ -78,8 +71,9 @@ void PlacementFlags::add_to(CLI::App& app) {
       "--placement", policy,
       "greedy: what costs least by the cost model leaves the local tier (default under a "
       "budget); uniform: the same share of every weight (default with a ratio)");
-  app.add_option("--context", context,
-                 "Tokens of context to make room for (default: the model's, at most 8192)");
+  as_tokens(app.add_option("--context", context,
+                           "Tokens of context to make room for, e.g. 8k (default: the model's, at "
+                           "most 8192)"));
   app.add_option("--dtype", dtype,
                  "Type to hold weights in: f32, f16, bf16 (default: as stored; bf16 if quantised)");
   app.add_option("--kv-dtype", kv_dtype,
@@ -88,8 +82,9 @@ void PlacementFlags::add_to(CLI::App& app) {
   app.add_option("--mode", mode,
                  "How weights in host memory are read: direct (default), prefetch, uva; resident: "
                  "there are none");
-  app.add_option("--window", window,
-                 "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)");
+  as_size(app.add_option(
+      "--window", window,
+      "Bytes of remote reads in flight, fixed, e.g. 256KiB (default: adapts itself)"));
   app.add_flag("--synthetic{0}", synthetic_seed,
                "Weights from a generator, --synthetic=SEED for others; a config.json is enough; "
                "for measurements");
@@ -143,7 +138,8 @@ EngineOptions PlacementFlags::options() const {
   if (!kv_dtype.empty()) options.kv_dtype = parse_compute_dtype(kv_dtype, "--kv-dtype");
   if (!mode.empty()) options.mode = parse_access_mode(mode, "--mode");
   if (!window.empty()) options.window_bytes = parse_bytes(window, "--window");
-  if (!synthetic_seed.empty()) options.synthetic_seed = parse_seed(synthetic_seed);
+  if (!synthetic_seed.empty())
+    options.synthetic_seed = parse_unsigned(synthetic_seed, "--synthetic");
   if (options.synthetic_seed && check_weights) {
     throw_invalid("--check-weights", {}, {}, "has no effect with --synthetic",
                   "omit one of the two");

@@ -31,7 +31,8 @@ struct PlacementFlags {
   int threads = 0;
   bool check_weights = false;
 
-  void add_to(CLI::App& app);
+  // `lists`: the command reads lists of --local-budget and --placement itself.
+  void add_to(CLI::App& app, bool lists = false);
   // For commands that do not take all of them.
   void add_kernels_to(CLI::App& app);
   // `local_size`: whether the list may give local one, which is its budget.

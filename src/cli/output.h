@@ -1,5 +1,5 @@
 // What commands say: results on standard output, which must arrive, and notes on standard error,
-// which may be lost. Nothing else in src/cli writes to either.
+// which may be lost. Nothing else in src/cli writes to either, but for libedit, to terminals.
 #pragma once
 
 #include <fmt/format.h>

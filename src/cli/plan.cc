@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/bench_flags.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -33,11 +34,6 @@ struct PlanFlags {
 
 PlanQuestion question_of(PlanFlags& flags) {
   if (!flags.hardware.empty()) flags.placement.device = "cpu";  // none of this machine is looked at
-  PlanQuestion question{.files = std::make_shared<const ModelFiles>(
-                            open_model_argument(flags.model, /*need_weights=*/false)),
-                        .options = {},
-                        .tiers = {},
-                        .hardware_origin = {}};
   const bool preset = !flags.hardware.empty();
   HardwareProfile hardware;
   if (preset) hardware = hardware_named(flags.hardware);
@@ -47,8 +43,13 @@ PlanQuestion question_of(PlanFlags& flags) {
     throw_invalid("--kv-ratio", {}, fmt::format("{}", flags.placement.kv_ratio),
                   "contradicts --kv-anywhere, which chooses the ratio", "omit one of the two");
   }
-  question.options = flags.placement.options();
-  question.options.workload = std::move(workload);
+  EngineOptions options = flags.placement.options();
+  options.workload = std::move(workload);
+  PlanQuestion question{.files = std::make_shared<const ModelFiles>(
+                            open_model_argument(flags.model, /*need_weights=*/false)),
+                        .options = std::move(options),
+                        .tiers = {},
+                        .hardware_origin = {}};
   question.options.kv_anywhere = flags.kv_anywhere;
   settle_workload(question, flags.placement.context > 0);
   if (preset) {
@@ -139,8 +140,8 @@ int run(PlanFlags& flags) {
 
 Command add_plan(CLI::App& app) {
   auto flags = std::make_shared<PlanFlags>();
-  CLI::App* command = app.add_subcommand(
-      "plan", "Show what would lie in which tier and how fast it will be; loads nothing");
+  CLI::App* command = add_command(
+      app, "plan", "Show what would lie in which tier and how fast it will be; loads nothing");
   command->add_option("MODEL", flags->model, "Model folder, .gguf or config.json")->required();
   flags->placement.add_to(*command);
   command->option_defaults()->group("What is planned for");

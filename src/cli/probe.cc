@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/seconds.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/heat_map_svg.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -72,8 +73,8 @@ int run(const ProbeFlags& flags) {
 
 Command add_probe(CLI::App& app) {
   auto flags = std::make_shared<ProbeFlags>();
-  CLI::App* command = app.add_subcommand(
-      "probe", "Measure what this machine can do, once; plan and run use it from then on");
+  CLI::App* command = add_command(
+      app, "probe", "Measure what this machine can do, once; plan and run use it from then on");
   command->add_option(
       "--device", flags->device,
       "auto (default: a GPU if there is one that dak can use), cpu, cuda or cuda:N");

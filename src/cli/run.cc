@@ -10,6 +10,7 @@
 #include "cli/chat.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -30,6 +31,7 @@ struct RunFlags {
   int64_t max_tokens = 0;
   std::vector<std::string> stop;
   std::string workload;
+  bool no_history = false;
   PlacementFlags placement;
   SamplingFlags sampling;
   CLI::Option* prompt_option = nullptr;
@@ -101,14 +103,20 @@ int answer_once(const RunFlags& flags, const EngineOptions& options, Engine& eng
   return result.reason == FinishReason::kCancelled ? 128 + SIGINT : 0;
 }
 
+// The newline that echo and editors end their text with is no part of the prompt.
+std::string without_last_newline(std::string text) {
+  for (const std::string_view newline : {"\r\n", "\n"}) {
+    if (!text.ends_with(newline)) continue;
+    text.resize(text.size() - newline.size());
+    break;
+  }
+  return text;
+}
+
 int run(RunFlags& flags) {
   EngineOptions options = flags.placement.options();
   if (!flags.workload.empty()) options.workload = parse_workload(flags.workload, "--workload");
   flags.sampling.params.validate();
-  if (flags.max_tokens < 0) {
-    throw_invalid("--max-tokens", {}, std::to_string(flags.max_tokens), "is negative",
-                  "0 means until the context is full");
-  }
   const bool has_prompt = flags.prompt_option->count() > 0;
   const bool interactive = !has_prompt && is_terminal(STDIN_FILENO);
   if (interactive && (flags.json || flags.raw)) {
@@ -132,28 +140,31 @@ int run(RunFlags& flags) {
   request.max_tokens = flags.max_tokens;
   request.stop = flags.stop;
   request.ignore_eos = flags.ignore_eos;
-  if (interactive) return chat(engine, request, flags.system);
+  if (interactive) return chat(engine, request, flags.system, !flags.no_history);
   return answer_once(flags, options, engine, request,
-                     has_prompt ? flags.prompt : read_standard_input());
+                     has_prompt ? flags.prompt : without_last_newline(read_standard_input()));
 }
 
 }  // namespace
 
 Command add_run(CLI::App& app) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* command = app.add_subcommand("run", "Answer a prompt, or chat when none is given");
+  CLI::App* command = add_command(app, "run", "Answer a prompt, or chat when none is given");
   command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
-  flags->prompt_option =
-      command->add_option("-p,--prompt", flags->prompt,
-                          "The prompt; without it, standard input, or a chat on a terminal");
+  flags->prompt_option = command->add_option(
+      "-p,--prompt", flags->prompt,
+      "The prompt; without it, standard input less the newline at its end, or a "
+      "chat on a terminal");
   command->add_option("--system", flags->system, "System message");
   command->add_flag("--raw", flags->raw, "Continue the prompt as it is, without chat template");
-  command->add_option("-n,--max-tokens", flags->max_tokens,
-                      "Most tokens to generate; 0: until the context is full");
+  as_tokens(command->add_option("-n,--max-tokens", flags->max_tokens,
+                                "Most tokens to generate; 0: until the context is full"));
   command->add_option("--stop", flags->stop, "End the answer before this text (repeatable)")
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end-of-text token");
   command->add_flag("--json", flags->json, "Print one JSON object instead of streaming");
+  command->add_flag("--no-history", flags->no_history,
+                    "Keep no lines of a chat in $XDG_STATE_HOME/dak/history (~/.local/state/dak)");
   command->add_option("--workload", flags->workload,
                       "What greedy placement is for, e.g. decode:context=2k*0.8 + prefill:1k*0.2 "
                       "(default: decode with the context full)");

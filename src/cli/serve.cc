@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/feedback_report.h"
+#include "cli/flags.h"
 #include "cli/model_argument.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -59,6 +60,7 @@ struct ServeFlags {
 constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
 constexpr int64_t kFullSequences = 8;                 // the KV cache's default room
 constexpr int64_t kOtherFiles = 128;                  // beside connections
+constexpr int64_t kLeastOtherFiles = 24;              // of a small model on a CPU
 constexpr int kMostHttpThreads = 64;
 
 std::chrono::milliseconds milliseconds(double seconds, std::string_view flag, bool may_be_zero) {
@@ -104,18 +106,32 @@ ApiKeys keys_of(const ServeFlags& flags) {
   return keys;
 }
 
-// One file descriptor a connection.
-void raise_file_limit(int64_t connections) {
+// One file descriptor a connection: `connections`, or as many as the system allows.
+int64_t connections_allowed(int64_t connections) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   const auto wanted = static_cast<rlim_t>(connections + kOtherFiles);
-  if (limit.rlim_cur >= wanted) return;
+  if (limit.rlim_cur >= wanted) return connections;
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < wanted) {
-    print_err("dak: the system allows {} open files: at most {} connections (ulimit -n)\n",
-              limit.rlim_cur, static_cast<int64_t>(limit.rlim_cur) - kOtherFiles);
+  if (limit.rlim_cur >= wanted) return connections;
+  const auto files = static_cast<int64_t>(limit.rlim_cur);
+  const int64_t others = std::min(kOtherFiles, files / 2);
+  if (others < kLeastOtherFiles) {
+    throw Error(ErrorCode::kResourceExhausted,
+                {.where = "dak serve",
+                 .field = {},
+                 .value = {},
+                 .problem = fmt::format("the system allows {} open files", files),
+                 .fix = fmt::format("raise ulimit -n to {} at least, {} for --max-connections {}",
+                                    2 * kLeastOtherFiles, wanted, connections)});
   }
+  const int64_t allowed = std::min(connections, files - others);
+  if (allowed < connections) {
+    print_err("dak: the system allows {} open files: at most {} connections (ulimit -n)\n", files,
+              allowed);
+  }
+  return allowed;
 }
 
 // As HttpServer reads --host.
@@ -188,7 +204,7 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
   ServiceOptions service{
       .name = flags.model_name.empty() ? default_name(flags.model) : flags.model_name,
       .limits = {.choices = at_least(flags.max_choices, 1, "--max-choices"),
-                 .prompt_tokens = at_least(flags.max_prompt, 0, "--max-prompt-tokens")},
+                 .prompt_tokens = flags.max_prompt},
       .timeout = milliseconds(flags.request_timeout, "--request-timeout", true)};
   if (flags.reasoning_format != "separate" && flags.reasoning_format != "none") {
     throw_invalid("the command line", "--reasoning-format", flags.reasoning_format,
@@ -209,9 +225,9 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
 int serve(ServeFlags& flags) {
   EngineOptions options = flags.placement.options();
   options.sequences = at_least(flags.max_running, 1, "--max-running");
-  options.kv_tokens = at_least(flags.kv_tokens, 0, "--kv-tokens");
+  options.kv_tokens = flags.kv_tokens;
   const SchedulerOptions scheduling{.max_queued = at_least(flags.max_queued, 1, "--max-queued")};
-  const HttpLimits limits = limits_of(flags);
+  HttpLimits limits = limits_of(flags);
   const std::chrono::milliseconds patience =
       milliseconds(flags.drain_timeout, "--drain-timeout", true);
   milliseconds(flags.request_timeout, "--request-timeout", true);
@@ -230,7 +246,7 @@ int serve(ServeFlags& flags) {
   }
   const bool open = app_options.keys.empty();
   app_options.hosts = hosts_of(flags, open);
-  raise_file_limit(limits.connections);
+  limits.connections = connections_allowed(limits.connections);
   App app(std::move(app_options));
   Shutdown shutdown(app, patience);
   HttpServer http(
@@ -301,7 +317,7 @@ int serve(ServeFlags& flags) {
 Command add_serve(CLI::App& app) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App* command =
-      app.add_subcommand("serve", "Serve a model over HTTP, with the API of OpenAI and a page");
+      add_command(app, "serve", "Serve a model over HTTP, with the API of OpenAI and a page");
   command->add_option("MODEL", flags->model, "Model folder or .gguf file")->required();
   command->option_defaults()->group("Server");
   command->add_option(
@@ -346,16 +362,16 @@ Command add_serve(CLI::App& app) {
   command->option_defaults()->group("Limits");
   command->add_option("--max-running", flags->max_running,
                       "Most requests side by side (default: 32)");
-  command->add_option(
+  as_tokens(command->add_option(
       "--kv-tokens", flags->kv_tokens,
-      "Tokens that the KV cache holds over all requests (default: 8 times --context)");
+      "Tokens that the KV cache holds over all requests (default: 8 times --context)"));
   command->add_option("--max-queued", flags->max_queued,
                       "Most requests that wait; more are answered 429 (default: 1024)");
-  command->add_option("--max-prompt-tokens", flags->max_prompt,
-                      "Longest prompt (default: the context less one)");
+  as_tokens(command->add_option("--max-prompt-tokens", flags->max_prompt,
+                                "Longest prompt (default: the context less one)"));
   command->add_option("--max-choices", flags->max_choices,
                       "Most answers to one request: n, times its prompts (default: 16)");
-  command->add_option("--max-body", flags->max_body, "Largest request (default: 8MiB)");
+  as_size(command->add_option("--max-body", flags->max_body, "Largest request (default: 8MiB)"));
   command->add_option("--max-connections", flags->max_connections,
                       "Most connections; more are answered 503 (default: 4096)");
   command->add_option("--request-timeout", flags->request_timeout,

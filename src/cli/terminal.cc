@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,14 +38,33 @@ void on_interrupt(int) {
 
 constexpr int kBarWidth = 24;
 constexpr double kRedrawSeconds = 0.1;
+constexpr auto kLineTime = std::chrono::seconds(10);  // between lines where nothing is redrawn
+constexpr size_t kLeastColumns = 2;
+
+std::string_view variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string_view() : value;
+}
+
+size_t columns(int fd) {
+  winsize size{};
+  if (ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return std::max<size_t>(size.ws_col, kLeastColumns);
+}
 
 }  // namespace
 
 bool is_terminal(int fd) { return isatty(fd) != 0; }
 
+bool moves_cursor(int fd) {
+  const std::string_view terminal = variable("TERM");
+  return is_terminal(fd) && !terminal.empty() && terminal != "dumb";
+}
+
 Style::Style(int fd) {
-  const char* no_color = std::getenv("NO_COLOR");
-  if (!is_terminal(fd) || (no_color != nullptr && *no_color != '\0')) return;
+  const std::string_view forced = variable("CLICOLOR_FORCE");
+  const bool wanted = moves_cursor(fd) && variable("CLICOLOR") != "0";
+  if (!variable("NO_COLOR").empty() || !(wanted || (!forced.empty() && forced != "0"))) return;
   bold = "\x1b[1m";
   dim = "\x1b[2m";
   red = "\x1b[31m";
@@ -53,10 +73,28 @@ Style::Style(int fd) {
   reset = "\x1b[0m";
 }
 
-ProgressBar::ProgressBar() : terminal_(is_terminal(STDERR_FILENO)) {}
+StatusLine::StatusLine()
+    : moves_cursor_(moves_cursor(STDERR_FILENO)),
+      line_due_(std::chrono::steady_clock::now() + kLineTime) {}
+
+void StatusLine::show(const std::string& text) {
+  if (moves_cursor_) {
+    drawn_ = true;
+    print_err("\r{}\x1b[K", text.substr(0, columns(STDERR_FILENO) - 1));
+    return;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (now < line_due_) return;
+  line_due_ = now + kLineTime;
+  print_err("dak: {}\n", text);
+}
+
+void StatusLine::clear() {
+  if (!std::exchange(drawn_, false)) return;
+  print_err("\r\x1b[K");
+}
 
 void ProgressBar::update(const Progress& progress) {
-  if (!terminal_) return;
   const bool done = progress.done_bytes >= progress.total_bytes;
   // Seconds that fall back: other work has begun.
   const bool drawn_lately =
@@ -72,28 +110,15 @@ void ProgressBar::update(const Progress& progress) {
       rate > 0 ? static_cast<double>(progress.total_bytes - progress.done_bytes) / rate : 0;
   const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarWidth);
   const auto seconds = static_cast<int64_t>(std::lround(left));
-  print_err("\r{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left\x1b[K", progress.what, share * 100,
-            std::string(filled, '#'), std::string(kBarWidth - filled, ' '),
-            format_bytes(progress.done_bytes), format_bytes(progress.total_bytes),
-            format_rate(rate), seconds / 60, seconds % 60);
-}
-
-void ProgressBar::clear() {
-  if (!terminal_ || drawn_at_ < 0) return;
-  print_err("\r\x1b[K");
-}
-
-ProbeLine::ProbeLine(std::string_view work) : work_(work), terminal_(is_terminal(STDERR_FILENO)) {}
-
-ProbeLine::~ProbeLine() {
-  if (!drawn_) return;
-  print_err("\r\x1b[K");
+  line_.show(fmt::format("{} {:3.0f} % [{}{}] {} of {}  {}  {}:{:02} left", progress.what,
+                         share * 100, std::string(filled, '#'),
+                         std::string(kBarWidth - filled, ' '), format_bytes(progress.done_bytes),
+                         format_bytes(progress.total_bytes), format_rate(rate), seconds / 60,
+                         seconds % 60));
 }
 
 void ProbeLine::show(std::string_view what, double share) {
-  if (!terminal_) return;
-  drawn_ = true;
-  print_err("\r{} {:3.0f} % {}\x1b[K", work_, 100 * std::clamp(share, 0.0, 1.0), what);
+  line_.show(fmt::format("{} {:3.0f} % {}", work_, 100 * std::clamp(share, 0.0, 1.0), what));
 }
 
 InterruptGuard::InterruptGuard() {

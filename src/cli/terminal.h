@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -11,44 +12,59 @@
 namespace dak {
 
 bool is_terminal(int fd);
+// Is it one that moves its cursor where it is told to: TERM is there and not dumb?
+bool moves_cursor(int fd);
 
 // The work was cancelled by Ctrl-C.
 struct Interrupted : std::runtime_error {
   Interrupted() : std::runtime_error("interrupted") {}
 };
 
-// ANSI styles, empty strings when `fd` is not a terminal or NO_COLOR is set.
+// ANSI styles; empty strings where `fd` shows none: it is no terminal or a dumb one, NO_COLOR is
+// set to anything or CLICOLOR to 0. CLICOLOR_FORCE, set to anything but 0, asks for them on what is
+// no terminal; NO_COLOR is stronger.
 struct Style {
   explicit Style(int fd);
   std::string bold, dim, red, green, cyan, reset;
 };
 
-// Draws `loading weights  62 % [######    ]  1.20 GiB  2.1 GB/s  0:03 left` on stderr: redrawn in
-// place on a terminal, silent elsewhere. `clear()` leaves no trace.
-class ProgressBar {
+// What is under way, on stderr. Redrawn in place, cut to the terminal's width, where the cursor
+// moves; elsewhere a line now and then, so that quick work is silent.
+class StatusLine {
  public:
-  ProgressBar();
-  void update(const Progress& progress);
+  StatusLine();
+  ~StatusLine() { clear(); }
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+  void show(const std::string& text);
   void clear();
 
  private:
-  bool terminal_;
+  bool moves_cursor_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point line_due_;
+};
+
+// Draws `loading weights  62 % [######    ]  1.20 GiB  2.1 GB/s  0:03 left` on a StatusLine.
+class ProgressBar {
+ public:
+  void update(const Progress& progress);
+  void clear() { line_.clear(); }
+
+ private:
+  StatusLine line_;
   double drawn_at_ = -1;
 };
 
-// Draws `probing  62 % host: windows of 8 readers` on stderr as ProgressBar does; leaves no trace.
+// Draws `probing  62 % host: windows of 8 readers` on a StatusLine.
 class ProbeLine {
  public:
-  explicit ProbeLine(std::string_view work = "probing");  // a literal
-  ~ProbeLine();
-  ProbeLine(const ProbeLine&) = delete;
-  ProbeLine& operator=(const ProbeLine&) = delete;
-  void show(std::string_view what, double share);  // share: 0 to 1
+  explicit ProbeLine(std::string_view work = "probing") : work_(work) {}  // a literal
+  void show(std::string_view what, double share);                         // share: 0 to 1
 
  private:
   std::string_view work_;
-  bool terminal_;
-  bool drawn_ = false;
+  StatusLine line_;
 };
 
 // While one lives, Ctrl-C sets a flag instead of ending the program; a second one ends it.

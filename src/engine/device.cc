@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/choice.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "hardware/memory_info.h"
@@ -111,7 +112,7 @@ DeviceSelection select_device(std::string_view text, KernelKind kernels,
   if (text == "cpu") return on_cpu(kernels, {});
   if (text.empty() || text == "auto") return select_automatically(kernels, devices);
   if (text != kCuda && !text.starts_with("cuda:")) {
-    throw_invalid(kFlag, {}, text, "is not a device", "use auto, cpu, cuda or cuda:N");
+    throw_unknown(kFlag, text, "is not a device", {"auto", "cpu", "cuda", "cuda:N"});
   }
   return on_gpu(usable_device(text, parse_ordinal(text), devices), kernels, /*automatic=*/false);
 }

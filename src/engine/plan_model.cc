@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/choice.h"
 #include "base/units.h"
 #include "engine/access.h"
 #include "engine/backend_memory.h"
@@ -103,7 +104,7 @@ void check_resident(const EngineOptions& options, const std::vector<Operand>& op
        .problem = fmt::format("needs {} in tier {}, {} more than its {}", format_bytes(need),
                               local.name, format_bytes(need - capacity), format_bytes(capacity)),
        .fix = fmt::format("use --mode direct, a smaller --context or, where there is so "
-                          "much, --local-budget {}",
+                          "much, --local-budget {}B",
                           need)});
 }
 
@@ -191,7 +192,7 @@ PlacementPolicy parse_placement_policy(std::string_view text, std::string_view f
   for (const PlacementPolicy policy : {PlacementPolicy::kUniform, PlacementPolicy::kGreedy}) {
     if (text == name(policy)) return policy;
   }
-  throw_invalid(flag, {}, text, "is not a way to place weights", "use uniform or greedy");
+  throw_unknown(flag, text, "is not a way to place weights", {"uniform", "greedy"});
 }
 
 Workload default_workload(int64_t sequences, int64_t context) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/choice.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "engine/device.h"
@@ -36,8 +37,9 @@ TierChoice parse_tier(std::string_view entry, std::string_view flag) {
   const std::optional<TierKind> kind = tier_kind_of(tier.substr(0, colon));
   if (!kind) {
     throw_invalid(flag, {}, entry, "is not a tier",
-                  "use local, host, host:NODE (a NUMA node) or peer:GPU, each with or without "
-                  "=SIZE");
+                  did_you_mean(tier.substr(0, colon), {"local", "host", "peer"}) +
+                      "use local, host, host:NODE (a NUMA node) or peer:GPU, each with or without "
+                      "=SIZE");
   }
   TierChoice choice{.name = std::string(tier), .kind = *kind, .node = -1, .size_bytes = {}};
   if (colon != std::string_view::npos) {

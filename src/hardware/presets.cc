@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/choice.h"
 #include "base/error.h"
 #include "base/json.h"
 
@@ -31,13 +32,15 @@ HardwareProfile hardware_named(std::string_view name_or_file) {
   const std::filesystem::path path(name_or_file);
   std::error_code failed;
   if (!std::filesystem::exists(path, failed)) {
-    throw Error(
-        ErrorCode::kNotFound,
-        {.where = "--hardware",
-         .field = {},
-         .value = std::string(name_or_file),
-         .problem = "is neither a preset nor a file",
-         .fix = fmt::format("presets: {}; or a file that dak probe wrote", preset_names())});
+    std::vector<std::string> names;
+    for (const PresetText& preset : preset_texts()) names.emplace_back(preset.name);
+    throw Error(ErrorCode::kNotFound,
+                {.where = "--hardware",
+                 .field = {},
+                 .value = std::string(name_or_file),
+                 .problem = "is neither a preset nor a file",
+                 .fix = fmt::format("{}presets: {}; or a file that dak probe wrote",
+                                    did_you_mean(name_or_file, names), preset_names())});
   }
   return load_profile(path);
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/choice.h"
 #include "base/error.h"
 
 namespace dak {
@@ -64,7 +65,9 @@ KernelKind parse_kernel_kind(std::string_view text, std::string_view flag) {
   for (const KernelKind kind : kKinds) {
     if (text == name(kind)) return kind;
   }
-  throw_invalid(flag, {}, text, "are no kernels of dak", "use auto, tma or plain");
+  std::vector<std::string> names;
+  for (const KernelKind kind : kKinds) names.emplace_back(name(kind));
+  throw_unknown(flag, text, "are no kernels of dak", names);
 }
 
 KernelSupport kernel_support(std::string_view architectures, ComputeCapability gpu) {

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/choice.h"
 #include "base/error.h"
 
 namespace dak {
@@ -30,7 +31,9 @@ AccessMode parse_access_mode(std::string_view text, std::string_view flag) {
   for (const AccessMode mode : kModes) {
     if (text == name(mode)) return mode;
   }
-  throw_invalid(flag, {}, text, "is not an access mode", "use direct, prefetch, uva or resident");
+  std::vector<std::string> names;
+  for (const AccessMode mode : kModes) names.emplace_back(name(mode));
+  throw_unknown(flag, text, "is not an access mode", names);
 }
 
 }  // namespace dak

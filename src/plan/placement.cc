@@ -71,7 +71,7 @@ void throw_budget_too_small(const PlanRequest& request, int64_t budget, int64_t 
        .field = {},
        .value = format_bytes(budget),
        .problem = "is too small: " + parts,
-       .fix = fmt::format("use at least {} {} or a smaller --context", kBudgetFlag, smallest)});
+       .fix = fmt::format("use at least {} {}B or a smaller --context", kBudgetFlag, smallest)});
 }
 
 void throw_remote_too_small(int64_t missing_bytes, int64_t smallest_budget_bytes) {
@@ -81,7 +81,7 @@ void throw_remote_too_small(int64_t missing_bytes, int64_t smallest_budget_bytes
        .field = {},
        .value = {},
        .problem = fmt::format("are {} too small for this model", format_bytes(missing_bytes)),
-       .fix = fmt::format("use at least {} {}, or raise --host-budget or the sizes in --tiers",
+       .fix = fmt::format("use at least {} {}B, or raise --host-budget or the sizes in --tiers",
                           kBudgetFlag, smallest_budget_bytes)});
 }
 

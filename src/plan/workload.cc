@@ -1,10 +1,13 @@
 #include "plan/workload.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 
+#include "base/choice.h"
 #include "base/error.h"
+#include "base/numbers.h"
 
 namespace dak {
 namespace {
@@ -65,7 +68,8 @@ class Parser {
     if (phase == name(Phase::kPrefill)) {
       entry.phase = Phase::kPrefill;
     } else if (phase != name(Phase::kDecode)) {
-      fail(begin, "is not a phase: decode or prefill");
+      fail(begin, fmt::format("is not a phase: {}decode or prefill",
+                              did_you_mean(phase, {"decode", "prefill"})));
     }
     settings_given_ = {};
     if (take(':')) {
@@ -105,25 +109,26 @@ class Parser {
       once("chunk");
       entry.chunk = count(kMostTokens);
     } else {
-      fail(begin, decode ? "is not a setting of decode: batch=N or context=N"
-                         : "is not a setting of prefill: a number of tokens or chunk=N");
+      fail(begin, decode
+                      ? "is not a setting of decode: " + did_you_mean(key, {"batch", "context"}) +
+                            "batch=N or context=N"
+                      : "is not a setting of prefill: " + did_you_mean(key, {"tokens", "chunk"}) +
+                            "a number of tokens or chunk=N");
     }
   }
 
   int64_t count(int64_t most) {
     skip_spaces();
     const size_t begin = at_;
-    int64_t value = 0;
-    const char* end = text_.data() + text_.size();
-    const auto [stop, status] = std::from_chars(text_.data() + begin, end, value);
-    if (status != std::errc() || value < 1) fail(begin, "is not a count from 1 on");
-    at_ = static_cast<size_t>(stop - text_.data());
-    int64_t unit = 1;
-    if (at_ < text_.size() && (text_[at_] == 'k' || text_[at_] == 'm')) {
-      unit = text_[at_++] == 'k' ? 1024 : 1024 * 1024;
+    while (at_ < text_.size() &&
+           (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '.')) {
+      ++at_;
     }
-    if (value > most / unit) fail(begin, fmt::format("is more than {}", most));
-    return value * unit;
+    int64_t value = 0;
+    const std::string_view problem = read_tokens(text_.substr(begin, at_ - begin), value);
+    if (problem == kTooLarge || value > most) fail(begin, fmt::format("is more than {}", most));
+    if (!problem.empty() || value < 1) fail(begin, "is not a count from 1 on");
+    return value;
   }
 
   double share() {

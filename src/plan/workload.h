@@ -7,7 +7,7 @@
 //                                                     of each with the one that is decoded (1024)
 //             | ["tokens="] count | "chunk=" count    prefill: tokens of the prompt (must be
 //                                                     given), most in one forward pass
-//   count    := a whole number, with k (1024) or m (1024 * 1024) after it if you like
+//   count    := a whole number, with k (1024) or m (1024 * 1024) after it if you like: 4096, 8k
 //   share    := a positive number: how many of the workload's tokens are of this entry, against the
 //               other entries' shares (1)
 //

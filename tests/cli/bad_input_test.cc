@@ -200,7 +200,7 @@ std::vector<Case> cases() {
       flag_case("window_on_the_cpu", {"--window", "1m"}, {"--window", "1.00 MiB", "CPU"}),
       flag_case("kv_ratio_above_one", {"--kv-ratio", "1.5"}, {"--kv-ratio", "1.5", "0 to 1"}),
       flag_case("kv_ratio_without_host_memory",
-                {"--kv-ratio", "0.5", "--host-budget", "1000", "--offload-ratio", "0"},
+                {"--kv-ratio", "0.5", "--host-budget", "1000B", "--offload-ratio", "0"},
                 {"--kv-ratio", "host"}),
       flag_case("window_not_a_size", {"--window", "wide"}, {"--window", "wide"}),
       flag_case("resident_and_offloaded", {"--mode", "resident", "--offload-ratio", "0.5"},

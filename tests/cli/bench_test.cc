@@ -134,7 +134,7 @@ TEST(Bench, ACellThatDoesNotFitSaysWhyAndTheOthersRun) {
 TEST(Bench, TheLargestBatchMayBeTooLarge) {
   const Json one = bench_json({"--batch", "1", "--ratio", "1"});
   const int64_t room = one["rows"][0]["hbm_used_bytes"].get<int64_t>() + 1000;
-  const Json json = bench_json({"--batch", "1,64", "--hbm-budget", std::to_string(room)});
+  const Json json = bench_json({"--batch", "1,64", "--hbm-budget", std::to_string(room) + "B"});
   ASSERT_EQ(json["rows"].size(), 2u);
   EXPECT_TRUE(json["rows"][0]["skipped"].is_null()) << json["rows"][0];
   EXPECT_TRUE(json["rows"][1]["skipped"].is_string()) << json["rows"][1];

@@ -82,6 +82,24 @@ TEST(Run, ReadsThePromptFromStdin) {
   EXPECT_EQ(Json::parse(piped.out)["tokens"], Json::parse(given.out)["tokens"]);
 }
 
+TEST(Run, TheLastNewlineOfAPipeIsNoPartOfThePrompt) {
+  const auto tokens = [](const std::string& input, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"run", kGguf, "-n", "2", "--ignore-eos", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = run_on_cpu(arguments, input);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.out)["prompt_tokens"].get<int64_t>();
+  };
+  for (const std::vector<std::string>& how : {std::vector<std::string>{}, {"--raw"}}) {
+    const int64_t plain = tokens("hi", how);
+    EXPECT_EQ(tokens("hi\n", how), plain);
+    EXPECT_EQ(tokens("hi\r\n", how), plain);
+    EXPECT_GT(tokens("hi\n\n", how), plain);
+    EXPECT_GT(tokens("hi\r", how), plain);
+    EXPECT_GT(tokens("\nhi", how), plain);
+  }
+}
+
 TEST(Run, ThreeTiersGiveTheSameTokens) {
   if (!std::filesystem::exists("/sys/devices/system/node/node0")) GTEST_SKIP() << "no NUMA node 0";
   const std::vector<std::string> base{"run", kGguf, "-p",           "hello",
@@ -133,7 +151,7 @@ TEST(Plan, KeepsTheBudgetAndSaysWhy) {
   const Json all = json_on_cpu({"plan", kFolder, "--context", "64", "--json"});
   const int64_t fixed = all["decode"]["smallest_local_budget_bytes"];
   const int64_t weights = all["weight_bytes"];
-  const std::string budget = std::to_string(fixed + weights / 2);
+  const std::string budget = std::to_string(fixed + weights / 2) + "B";
   const Json json =
       json_on_cpu({"plan", kFolder, "--context", "64", "--local-budget", budget, "--json"});
   EXPECT_LE(json["tiers"][0]["bytes"].get<int64_t>(), fixed + weights / 2);

@@ -1,6 +1,7 @@
 // What the commands do when what they say cannot be written, or nothing can be read.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -195,6 +197,56 @@ TEST(Output, AServerOutlivesItsLog) {
     close(out[0]);
   }
   for (const int end : unread) close(end);
+}
+
+void allow_files(rlim_t soft, rlim_t hard) {
+  const rlimit limit{.rlim_cur = soft, .rlim_max = hard};
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+}
+
+TEST(Output, AModelOfMoreFilesThanMayBeOpenIsReadOrTheLimitNamed) {
+  const std::vector<std::string> run{
+      "run", kModels + "hf/llama_mha", "-p", "hi", "-n", "2", "--device", "cpu"};
+  const auto [status, err] = run_with(run, [] { allow_files(5, 64); });
+  EXPECT_EQ(status, 0) << err;
+  const auto [refused, why] = run_with(run, [] { allow_files(5, 5); });
+  EXPECT_EQ(refused, 1);
+  EXPECT_NE(why.find("Too many open files"), std::string::npos) << why;
+  EXPECT_NE(why.find("ulimit -n"), std::string::npos) << why;
+}
+
+TEST(Output, AServerWithFewOpenFilesTakesFewConnections) {
+  std::array<int, 2> out{};
+  ASSERT_EQ(pipe(out.data()), 0);
+  const pid_t server =
+      start_dak({"serve", kGguf, "--port", "0", "--device", "cpu", "--threads", "1"}, [&] {
+        dup2(out[1], STDOUT_FILENO);
+        allow_files(64, 64);
+      });
+  close(out[1]);
+  std::string said(4096, '\0');
+  said.resize(static_cast<size_t>(std::max<ssize_t>(0, read(out[0], said.data(), said.size()))));
+  const size_t at = said.find("127.0.0.1:");
+  ASSERT_NE(at, std::string::npos) << said;
+  const auto port = static_cast<uint16_t>(std::stoi(said.substr(at + 10)));
+  const std::string get = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  std::map<int, int> statuses;
+  {
+    std::vector<HttpClient> open;
+    for (int i = 0; i < 40; ++i) {
+      open.emplace_back(port).send(get);
+      ++statuses[open.back().answer(30).status];
+    }
+  }
+  EXPECT_EQ(statuses[200], 32);
+  EXPECT_EQ(statuses[503], 8);
+  kill(server, SIGTERM);
+  EXPECT_EQ(status_of(server), 0);
+  close(out[0]);
+  const auto [status, err] =
+      run_with({"serve", kGguf, "--port", "0", "--device", "cpu"}, [] { allow_files(20, 20); });
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(err.find("20 open files; raise ulimit -n"), std::string::npos) << err;
 }
 
 }  // namespace

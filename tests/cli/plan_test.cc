@@ -140,9 +140,9 @@ TEST(PlanCommand, WhatItSaysWouldFitFits) {
   const Json json = json_of(with({"--hbm-budget", "4GiB", "--context", "1024"}));
   const Json& what_if = json["what_if"];
   const std::string smallest =
-      std::to_string(what_if["smallest_local_budget_bytes"].get<int64_t>());
+      std::to_string(what_if["smallest_local_budget_bytes"].get<int64_t>()) + "B";
   const std::string less =
-      std::to_string(what_if["smallest_local_budget_bytes"].get<int64_t>() - 1);
+      std::to_string(what_if["smallest_local_budget_bytes"].get<int64_t>() - 1) + "B";
   EXPECT_EQ(run_dak(with({"--hbm-budget", smallest, "--context", "1024"})).status, 0);
   EXPECT_EQ(run_dak(with({"--hbm-budget", less, "--context", "1024"})).status, 1);
   const auto context = what_if["largest_context"].get<int64_t>();
