@@ -52,7 +52,9 @@ std::string nearest_name(std::string_view text, const std::vector<std::string>& 
     const std::string known = plain(name);
     const bool beginning = letters >= kLeastBeginning && known.starts_with(wanted);
     const size_t distance = beginning ? 1 : edits(wanted, known);
-    if (distance >= least || distance >= known.size()) continue;
+    if (distance >= known.size() || distance > least) continue;
+    // Of several that begin so, the shortest.
+    if (distance == least && (nearest.empty() || name.size() >= nearest.size())) continue;
     least = distance;
     nearest = name;
   }

@@ -205,11 +205,10 @@ void allow_files(rlim_t soft, rlim_t hard) {
 }
 
 TEST(Output, AModelOfMoreFilesThanMayBeOpenIsReadOrTheLimitNamed) {
-  const std::vector<std::string> run{
-      "run", kModels + "hf/llama_mha", "-p", "hi", "-n", "2", "--device", "cpu"};
-  const auto [status, err] = run_with(run, [] { allow_files(5, 64); });
+  const std::vector<std::string> inspect{"inspect", kModels + "hf/llama_mha"};  // three files
+  const auto [status, err] = run_with(inspect, [] { allow_files(5, 64); });
   EXPECT_EQ(status, 0) << err;
-  const auto [refused, why] = run_with(run, [] { allow_files(5, 5); });
+  const auto [refused, why] = run_with(inspect, [] { allow_files(5, 5); });
   EXPECT_EQ(refused, 1);
   EXPECT_NE(why.find("Too many open files"), std::string::npos) << why;
   EXPECT_NE(why.find("ulimit -n"), std::string::npos) << why;

@@ -75,7 +75,7 @@ TEST(PlanCommand, AnswersWithThreeTiers) {
   // The smallest budget counts the room of both.
   const auto least = small["what_if"]["smallest_local_budget_bytes"].get<int64_t>();
   const Json none =
-      json_of(with("local=" + std::to_string(least) + ",peer=1GiB,host=100GiB", "--json"));
+      json_of(with("local=" + std::to_string(least) + "B,peer=1GiB,host=100GiB", "--json"));
   EXPECT_LE(none["tiers"][0]["bytes"].get<int64_t>(), least);
 }
 
