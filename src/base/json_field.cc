@@ -1,8 +1,27 @@
 #include "base/json_field.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dak {
+namespace {
+
+// 2.0 is 2.
+std::optional<int64_t> whole_number(const Json& value) {
+  constexpr double kExact = 0x1p53;  // beyond it a double does not say which number was meant
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    return number <= uint64_t{INT64_MAX} ? std::optional(static_cast<int64_t>(number))
+                                         : std::nullopt;
+  }
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (!value.is_number_float()) return std::nullopt;
+  const auto number = value.get<double>();
+  const bool whole = number == std::floor(number) && std::abs(number) <= kExact;
+  return whole ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
+}
+
+}  // namespace
 
 std::string JsonField::value_text() const {
   if (value_->is_string()) return value_->get_ref<const std::string&>();
@@ -38,13 +57,11 @@ bool JsonField::boolean() const {
 }
 
 int64_t JsonField::integer(int64_t low, int64_t high) const {
-  const bool too_large =
-      value_->is_number_unsigned() && value_->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
-  if (!value_->is_number_integer() || too_large || value_->get<int64_t>() < low ||
-      value_->get<int64_t>() > high) {
+  const std::optional<int64_t> whole = whole_number(*value_);
+  if (!whole || *whole < low || *whole > high) {
     corrupt(fmt::format("must be a whole number from {} to {}", low, high));
   }
-  return value_->get<int64_t>();
+  return *whole;
 }
 
 double JsonField::number(double low, double high) const {

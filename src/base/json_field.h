@@ -28,7 +28,7 @@ class JsonField {
   // kCorrupt where the value has another type.
   std::string string() const;
   bool boolean() const;
-  int64_t integer(int64_t low, int64_t high) const;
+  int64_t integer(int64_t low, int64_t high) const;  // 2.0 is 2
   double number(double low, double high) const;  // whole or not
   std::vector<JsonField> items() const;
 

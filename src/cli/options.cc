@@ -170,24 +170,71 @@ std::vector<Tier> probe_tiers(const EngineOptions& options) {
                        cpu_tiers(measure_read_bandwidth(pool, probe_bytes(kProbeBytes))));
 }
 
-void SamplingFlags::add_to(CLI::App& app) {
+void SamplingFlags::add_to(CLI::App& app, const SamplingParams& otherwise) {
+  otherwise_ = otherwise;
+  max_tokens_option_ = as_tokens(app.add_option(
+      "-n,--max-tokens", max_tokens_,
+      "Most tokens to generate (default: the model's max_new_tokens, else 0: until the context is "
+      "full)"));
   app.option_defaults()->group("Sampling");
-  app.add_option("--temperature", params.temperature,
-                 "0 always takes the most likely token (default)");
-  app.add_option("--top-k", params.top_k, "Draw from the K most likely tokens; 0: off");
-  app.add_option("--top-p", params.top_p,
-                 "Draw from the most likely tokens that hold this much probability");
-  app.add_option("--min-p", params.min_p,
-                 "Drop tokens below this share of the most likely one's probability");
-  app.add_option("--repetition-penalty", params.repetition_penalty,
-                 "Above 1 makes tokens already seen less likely");
-  app.add_option("--presence-penalty", params.presence_penalty,
-                 "Subtracted once from tokens already generated");
-  app.add_option("--frequency-penalty", params.frequency_penalty,
-                 "Subtracted from a token for each time it was generated");
-  seed_option = app.add_option("--seed", params.seed,
-                               "Seed of the draw (default: a new one each run, printed)");
+  const auto add = [&](const char* name, float SamplingParams::*field, const std::string& help) {
+    reals_.push_back({app.add_option(name, given_.*field, help), field});
+  };
+  add("--temperature", &SamplingParams::temperature,
+      fmt::format("0 always takes the most likely token (default: the model's, else {})",
+                  otherwise.temperature));
+  top_k_ = app.add_option("--top-k", given_.top_k,
+                          "Draw from the K most likely tokens; 0: off (default: the model's, "
+                          "else 0)");
+  add("--top-p", &SamplingParams::top_p,
+      "Draw from the most likely tokens that hold this much probability (default: the model's, "
+      "else 1)");
+  add("--min-p", &SamplingParams::min_p,
+      "Drop tokens below this share of the most likely one's probability (default: the model's, "
+      "else 0)");
+  add("--repetition-penalty", &SamplingParams::repetition_penalty,
+      "Above 1 makes tokens already seen less likely (default: the model's, else 1)");
+  add("--presence-penalty", &SamplingParams::presence_penalty,
+      "Subtracted once from tokens already generated");
+  add("--frequency-penalty", &SamplingParams::frequency_penalty,
+      "Subtracted from a token for each time it was generated");
+  app.add_flag("--no-model-defaults", no_model_defaults_,
+               "Leave the model's generation_config.json (or general.sampling of a GGUF) out");
   app.option_defaults()->group("Options");
+}
+
+void SamplingFlags::add_seed_to(CLI::App& app) {
+  seed_ = app.add_option("--seed", given_.seed,
+                         "Seed of the draw (default: a new one each run, printed)")
+              ->group("Sampling");
+}
+
+bool SamplingFlags::seed_given() const { return seed_ != nullptr && seed_->count() > 0; }
+
+SamplingParams SamplingFlags::params(const SamplingDefaults& of_model) const {
+  SamplingParams params = otherwise_;
+  const auto take = [](const auto& value, auto& field) {
+    if (value) field = *value;
+  };
+  if (!no_model_defaults_) {
+    take(of_model.temperature, params.temperature);
+    take(of_model.top_k, params.top_k);
+    take(of_model.top_p, params.top_p);
+    take(of_model.min_p, params.min_p);
+    take(of_model.repetition_penalty, params.repetition_penalty);
+  }
+  for (const Real& one : reals_) {
+    if (one.option->count() > 0) params.*one.field = given_.*one.field;
+  }
+  if (top_k_->count() > 0) params.top_k = given_.top_k;
+  params.seed = given_.seed;
+  params.validate();
+  return params;
+}
+
+int64_t SamplingFlags::max_tokens(const SamplingDefaults& of_model) const {
+  if (max_tokens_option_->count() > 0 || no_model_defaults_) return max_tokens_;
+  return of_model.max_tokens.value_or(0);
 }
 
 }  // namespace dak

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 
@@ -56,12 +57,33 @@ std::string add_known_hardware(EngineOptions& options, const std::vector<Tier>& 
 // The device's tiers with their bandwidth, measured now (about 0.2 s).
 std::vector<Tier> probe_tiers(const EngineOptions& options);
 
-struct SamplingFlags {
-  SamplingParams params;
-  bool seed_given = false;
-  CLI::Option* seed_option = nullptr;
+// How tokens are drawn: flags, where they are given, then the model's own defaults, then dak's.
+class SamplingFlags {
+ public:
+  // `otherwise`: dak's.
+  void add_to(CLI::App& app, const SamplingParams& otherwise);
+  void add_seed_to(CLI::App& app);
 
-  void add_to(CLI::App& app);
+  // Throws kInvalidArgument naming a flag that is out of range.
+  SamplingParams params(const SamplingDefaults& of_model) const;
+  // Of an answer; 0: until the context is full.
+  int64_t max_tokens(const SamplingDefaults& of_model) const;
+  bool seed_given() const;
+
+ private:
+  struct Real {
+    CLI::Option* option;
+    float SamplingParams::*field;
+  };
+
+  SamplingParams given_;
+  SamplingParams otherwise_;
+  int64_t max_tokens_ = 0;
+  bool no_model_defaults_ = false;
+  std::vector<Real> reals_;
+  CLI::Option* top_k_ = nullptr;
+  CLI::Option* max_tokens_option_ = nullptr;
+  CLI::Option* seed_ = nullptr;
 };
 
 }  // namespace dak

@@ -28,7 +28,6 @@ struct RunFlags {
   bool raw = false;
   bool json = false;
   bool ignore_eos = false;
-  int64_t max_tokens = 0;
   std::vector<std::string> stop;
   std::string workload;
   bool no_history = false;
@@ -116,7 +115,7 @@ std::string without_last_newline(std::string text) {
 int run(RunFlags& flags) {
   EngineOptions options = flags.placement.options();
   if (!flags.workload.empty()) options.workload = parse_workload(flags.workload, "--workload");
-  flags.sampling.params.validate();
+  flags.sampling.params({});  // what cannot be is refused before the model is opened
   const bool has_prompt = flags.prompt_option->count() > 0;
   const bool interactive = !has_prompt && is_terminal(STDIN_FILENO);
   if (interactive && (flags.json || flags.raw)) {
@@ -132,12 +131,12 @@ int run(RunFlags& flags) {
   engine.warm_up();
 
   GenerateRequest request;
-  request.sampling = flags.sampling.params;
-  if (flags.sampling.seed_option->count() == 0 && request.sampling.temperature > 0) {
+  request.sampling = flags.sampling.params(files.config.sampling);
+  if (!flags.sampling.seed_given() && request.sampling.temperature > 0) {
     request.sampling.seed = std::random_device{}();
     if (!flags.json) print_err("seed {}\n", request.sampling.seed);
   }
-  request.max_tokens = flags.max_tokens;
+  request.max_tokens = flags.sampling.max_tokens(files.config.sampling);
   request.stop = flags.stop;
   request.ignore_eos = flags.ignore_eos;
   if (interactive) return chat(engine, request, flags.system, !flags.no_history);
@@ -157,8 +156,6 @@ Command add_run(CLI::App& app) {
       "chat on a terminal");
   command->add_option("--system", flags->system, "System message");
   command->add_flag("--raw", flags->raw, "Continue the prompt as it is, without chat template");
-  as_tokens(command->add_option("-n,--max-tokens", flags->max_tokens,
-                                "Most tokens to generate; 0: until the context is full"));
   command->add_option("--stop", flags->stop, "End the answer before this text (repeatable)")
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end-of-text token");
@@ -168,7 +165,8 @@ Command add_run(CLI::App& app) {
   command->add_option("--workload", flags->workload,
                       "What greedy placement is for, e.g. decode:context=2k*0.8 + prefill:1k*0.2 "
                       "(default: decode with the context full)");
-  flags->sampling.add_to(*command);
+  flags->sampling.add_to(*command, {.temperature = 0});
+  flags->sampling.add_seed_to(*command);
   flags->placement.add_to(*command);
   return [flags] { return run(*flags); };
 }

@@ -30,7 +30,7 @@ struct ServeFlags {
   std::string model;
   std::string host = "127.0.0.1";
   int port = 8000;
-  std::string model_name;
+  std::vector<std::string> model_names;
   std::vector<std::string> keys;
   std::vector<std::string> key_files;
   std::vector<std::string> admin_key_files;
@@ -41,7 +41,7 @@ struct ServeFlags {
   int64_t max_queued = 1024;
   std::string max_body = "8MiB";
   int64_t max_prompt = 0;
-  int64_t max_choices = 16;
+  int64_t max_choices = 1024;
   std::string reasoning_format = "separate";
   int64_t max_connections = 4096;
   int http_threads = 0;
@@ -55,6 +55,7 @@ struct ServeFlags {
   double warm_up = Engine::kWarmUpSeconds;
   CLI::Option* warm_up_option = nullptr;
   PlacementFlags placement;
+  SamplingFlags sampling;
 };
 
 constexpr auto kFlushTime = std::chrono::seconds(5);  // for answers that are complete
@@ -199,13 +200,25 @@ void warm_up(Engine& engine, const ServeFlags& flags) {
             done.recorded < done.steps ? "; the rest when they first come up (--warm-up)" : "");
 }
 
+std::vector<std::string> names_of(const ServeFlags& flags) {
+  std::vector<std::string> names;
+  for (const std::string& name : flags.model_names) {
+    if (name.empty()) throw_invalid("--model-name", {}, {}, "is empty");
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  if (names.empty()) names.push_back(default_name(flags.model));
+  return names;
+}
+
 ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& options,
                                const Engine& engine) {
-  ServiceOptions service{
-      .name = flags.model_name.empty() ? default_name(flags.model) : flags.model_name,
-      .limits = {.choices = at_least(flags.max_choices, 1, "--max-choices"),
-                 .prompt_tokens = flags.max_prompt},
-      .timeout = milliseconds(flags.request_timeout, "--request-timeout", true)};
+  const SamplingDefaults& of_model = engine.config().sampling;
+  ServiceOptions service{.names = names_of(flags),
+                         .defaults = {.sampling = flags.sampling.params(of_model),
+                                      .max_tokens = flags.sampling.max_tokens(of_model)},
+                         .limits = {.choices = at_least(flags.max_choices, 1, "--max-choices"),
+                                    .prompt_tokens = flags.max_prompt},
+                         .timeout = milliseconds(flags.request_timeout, "--request-timeout", true)};
   if (flags.reasoning_format != "separate" && flags.reasoning_format != "none") {
     throw_invalid("the command line", "--reasoning-format", flags.reasoning_format,
                   "is neither separate nor none");
@@ -232,6 +245,7 @@ int serve(ServeFlags& flags) {
       milliseconds(flags.drain_timeout, "--drain-timeout", true);
   milliseconds(flags.request_timeout, "--request-timeout", true);
   milliseconds(flags.warm_up, "--warm-up", true);
+  flags.sampling.params({});
   if (flags.warm_up_option->count() > 0 && options.device.backend == Backend::kCpu) {
     throw_unsupported("--warm-up", {}, fmt::format("{}", flags.warm_up),
                       "the CPU backend has no recorded steps", "omit it");
@@ -297,8 +311,8 @@ int serve(ServeFlags& flags) {
   shutdown.serving(&scheduler);
   const std::string host =
       http.address().find(':') == std::string::npos ? http.address() : "[" + http.address() + "]";
-  print_out("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n", service.name(),
-            host, http.port());
+  print_out("dak: serving {} at http://{}:{} (a page; the API is under /v1)\n",
+            fmt::join(service.names(), ", "), host, http.port());
   flush_output();
 
   scheduler.run();
@@ -324,8 +338,11 @@ Command add_serve(CLI::App& app) {
       "--host", flags->host,
       "Address to listen at (default: 127.0.0.1, this machine alone; 0.0.0.0: all)");
   command->add_option("--port", flags->port, "Port (default: 8000; 0: any free one)");
-  command->add_option("--model-name", flags->model_name,
-                      "What clients call the model (default: the file's name)");
+  command
+      ->add_option("--model-name", flags->model_names,
+                   "What clients call the model (repeatable: all are its names; default: the "
+                   "file's name)")
+      ->allow_extra_args(false);
   command
       ->add_option("--api-key", flags->keys,
                    "Key that clients must send (repeatable); others see it in the list of "
@@ -370,7 +387,7 @@ Command add_serve(CLI::App& app) {
   as_tokens(command->add_option("--max-prompt-tokens", flags->max_prompt,
                                 "Longest prompt (default: the context less one)"));
   command->add_option("--max-choices", flags->max_choices,
-                      "Most answers to one request: n, times its prompts (default: 16)");
+                      "Most answers to one request: n, times its prompts (default: 1024)");
   as_size(command->add_option("--max-body", flags->max_body, "Largest request (default: 8MiB)"));
   command->add_option("--max-connections", flags->max_connections,
                       "Most connections; more are answered 503 (default: 4096)");
@@ -387,6 +404,7 @@ Command add_serve(CLI::App& app) {
   command->add_option("--drain-timeout", flags->drain_timeout,
                       "After SIGTERM or Ctrl-C: seconds for answers to end (default: 30)");
   command->option_defaults()->group("Options");
+  flags->sampling.add_to(*command, {.temperature = 1});
   flags->placement.add_to(*command);
   return [flags] { return serve(*flags); };
 }

@@ -28,7 +28,13 @@ class AnswerText {
     std::string text;
     bool stopped = false;  // a stop string ended the answer
   };
-  Step push(TokenId token) { return step(split(decoder_.push(token))); }
+  // `may_stop`: stop strings act on the token's text; they begin there at the earliest where they
+  // did not before.
+  Step push(TokenId token, bool may_stop = true) {
+    ReasoningText::Step parts = split(decoder_.push(token));
+    if (may_stop) return step(std::move(parts));
+    return {.reasoning = std::move(parts.reasoning), .text = std::move(parts.text)};
+  }
   // What is left when the answer ends otherwise.
   Step finish() {
     ReasoningText::Step last = split(decoder_.finish());

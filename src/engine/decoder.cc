@@ -21,9 +21,9 @@ Decoder::Decoder(Engine& engine, std::vector<KvHold*> holds, std::vector<TokenId
   require(!holds_.empty() && holds_.size() == tokens_.size(), "a decoder needs sequences");
   require(std::ssize(holds_) <= engine_.sequences_, "a decoder of more sequences than its engine");
   require(samplers_.empty() || samplers_.size() == holds_.size(), "a sampler for each sequence");
-  const bool penalties = std::ranges::any_of(
-      samplers_, [](const Sampler* sampler) { return sampler->params().penalised(); });
-  choice_ = penalties || choose_ ? TokenChoice::kHost : TokenChoice::kDevice;
+  const bool changed = std::ranges::any_of(
+      samplers_, [](const Sampler* sampler) { return sampler->params().changes_logits(); });
+  choice_ = changed || choose_ ? TokenChoice::kHost : TokenChoice::kDevice;
   assign_rows();
   if (engine_.ctx_.backend == Backend::kCuda) prepare_graph();
 }

@@ -1,7 +1,7 @@
 // Decode steps of a fixed set of sequences: each step takes every sequence's last token, and
 // chooses the next one. On a GPU a step is a launch of the engine's graph for so many sequences or
-// a few more (step_rows.h). Unless a sampler needs the tokens before (penalties), the graph chooses
-// too, by the samplers' own rule, and steps may be enqueued ahead of reading their tokens.
+// a few more (step_rows.h). Unless a sampler changes the logits (biases, penalties), the graph
+// chooses too, by the samplers' own rule, and steps may be enqueued ahead of reading their tokens.
 #pragma once
 
 #include <chrono>

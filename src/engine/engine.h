@@ -98,7 +98,14 @@ struct GenerateRequest {
 // no room in the context, or what sampling does not allow.
 void check_request(const GenerateRequest& request, const Engine& engine);
 
-enum class FinishReason : uint8_t { kEos, kStopString, kMaxTokens, kContextFull, kCancelled };
+enum class FinishReason : uint8_t {
+  kEos,
+  kStopString,
+  kStopToken,  // one that the request named
+  kMaxTokens,
+  kContextFull,
+  kCancelled
+};
 std::string_view name(FinishReason reason);
 
 // One phase's work. `tokens` went through the model in `seconds` and read `traffic`.

@@ -34,6 +34,10 @@ void SamplingParams::validate() const {
         "is not from -2 to 2", "use 0 for off");
   check(frequency_penalty >= -2.0f && frequency_penalty <= 2.0f, "frequency_penalty",
         frequency_penalty, "is not from -2 to 2", "use 0 for off");
+  for (const TokenBias& one : logit_bias) {
+    check(std::isfinite(one.bias), "logit_bias", one.bias, "is not a finite number",
+          "use -100 to 100");
+  }
 }
 
 Sampler::Sampler(const SamplingParams& params) : params_(params) { params_.validate(); }
@@ -49,7 +53,7 @@ void Sampler::observe_prompt(std::span<const TokenId> tokens) {
 }
 
 TokenId Sampler::sample(std::span<const float> logits) {
-  const std::span<const float> values = params_.penalised() ? penalised(logits) : logits;
+  const std::span<const float> values = params_.changes_logits() ? changed(logits) : logits;
   const TokenId token = drawer_.draw(values, params_.draw(), length_);
   accept(token);
   return token;
@@ -63,17 +67,21 @@ void Sampler::accept(TokenId token) {
 
 // Repetition: CTRL (arXiv 1909.05858), section 4.1, as Hugging Face has it. Frequency and presence:
 // OpenAI's API reference.
-std::span<const float> Sampler::penalised(std::span<const float> logits) {
-  penalised_.assign(logits.begin(), logits.end());
+std::span<const float> Sampler::changed(std::span<const float> logits) {
+  changed_.assign(logits.begin(), logits.end());
+  for (const TokenBias& one : params_.logit_bias) {
+    const auto token = static_cast<size_t>(one.token);
+    if (one.token >= 0 && token < changed_.size()) changed_[token] += one.bias;
+  }
   for (const auto& [token, count] : counts_) {
-    if (static_cast<size_t>(token) >= penalised_.size()) continue;
-    float& logit = penalised_[static_cast<size_t>(token)];
+    if (static_cast<size_t>(token) >= changed_.size()) continue;
+    float& logit = changed_[static_cast<size_t>(token)];
     logit = logit < 0.0f ? logit * params_.repetition_penalty : logit / params_.repetition_penalty;
     if (count.generated == 0) continue;
     logit -= params_.frequency_penalty * static_cast<float>(count.generated);
     logit -= params_.presence_penalty;
   }
-  return penalised_;
+  return changed_;
 }
 
 float Sampler::log_probability(std::span<const float> logits, TokenId token) {

@@ -1,7 +1,7 @@
-// Choosing the next token from logits. Order of the steps, as in Hugging Face's generate:
+// Choosing the next token from logits. Order of the steps, as in Hugging Face's generate: biases,
 // penalties (repetition, then frequency, then presence), temperature, top-k, top-p, min-p, draw.
 // top-k keeps every token that ties with the k-th, top-p every one that ties with the last that it
-// needs; a NaN logit is never chosen. Greedy ignores all but the penalties. What follows the
+// needs; a NaN logit is never chosen. Greedy ignores all but biases and penalties. What follows the
 // penalties is defined in ops/token_draw.h, to the bit, for the CPU and the GPU.
 #pragma once
 
@@ -15,6 +15,12 @@
 
 namespace dak {
 
+// Added to a token's logit before all else.
+struct TokenBias {
+  TokenId token = -1;
+  float bias = 0;  // finite
+};
+
 struct SamplingParams {
   float temperature = 0.0f;         // 0: greedy
   int top_k = 0;                    // 0: off
@@ -23,6 +29,7 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // > 0; divides positive, multiplies negative logits (CTRL)
   float presence_penalty = 0.0f;    // in [-2, 2]; subtracted once for a token already generated
   float frequency_penalty = 0.0f;   // in [-2, 2]; subtracted per occurrence
+  std::vector<TokenBias> logit_bias = {};  // each token once
   uint64_t seed = 0;
 
   // Throws kInvalidArgument naming the field, its value and the range.
@@ -31,7 +38,9 @@ struct SamplingParams {
   bool penalised() const {
     return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
   }
-  // All but the penalties.
+  // Whether the choice is of other logits than the model's.
+  bool changes_logits() const { return penalised() || !logit_bias.empty(); }
+  // All but biases and penalties.
   DrawParams draw() const {
     return {
         .temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p, .seed = seed};
@@ -62,7 +71,7 @@ class Sampler {
   static float log_probability(std::span<const float> logits, TokenId token);
 
  private:
-  std::span<const float> penalised(std::span<const float> logits);
+  std::span<const float> changed(std::span<const float> logits);
 
   SamplingParams params_;
   uint64_t length_ = 0;  // of the sequence: the prompt's tokens and those chosen
@@ -73,7 +82,7 @@ class Sampler {
   // Of the tokens that there were; kept for penalties alone. (As large as the vocabulary, hundreds
   // of sequences that begin together wait for their zeros: 75 ms for 512 of 128,256.)
   std::unordered_map<TokenId, Count> counts_;
-  std::vector<float> penalised_;  // logits after penalties, by token id
+  std::vector<float> changed_;  // logits after biases and penalties, by token id
   TokenDrawer drawer_;
 };
 

@@ -45,6 +45,8 @@ std::string_view name(FinishReason reason) {
       return "eos";
     case FinishReason::kStopString:
       return "stop";
+    case FinishReason::kStopToken:
+      return "stop_token";
     case FinishReason::kMaxTokens:
       return "max_tokens";
     case FinishReason::kContextFull:

@@ -10,6 +10,7 @@
 #include "base/activation.h"
 #include "base/dtype.h"
 #include "format/gguf.h"
+#include "model/sampling_defaults.h"
 #include "ops/rope.h"
 
 namespace dak {
@@ -45,6 +46,7 @@ struct ModelConfig {
   DType stored_dtype = DType::kF32;  // most of the weights; quantised types included
   std::vector<int32_t> eos_tokens;   // each ends an answer
   std::vector<int32_t> bos_tokens;
+  SamplingDefaults sampling;
   // Sizes that config.json leaves to its class, with the class's value: "hidden_size 4096".
   std::vector<std::string> defaulted;
 
@@ -70,7 +72,7 @@ ModelConfig parse_hf_config(const nlohmann::json& json, std::string_view where);
 // has it; from then on embedding_as_lm_head is right. A sentence for the user, or "".
 std::string settle_tied_embeddings(const Checkpoint& checkpoint, ModelConfig& config);
 
-// generation_config.json: eos and bos, which may be a number or a list.
+// generation_config.json: eos and bos, which may be a number or a list, and defaults of sampling.
 void apply_generation_config(const nlohmann::json& json, std::string_view where,
                              ModelConfig& config);
 

@@ -104,6 +104,7 @@ ModelConfig parse_gguf_config(const GgufMetadata& metadata, const Checkpoint& ch
   config.output_bias = checkpoint.find("blk.0.attn_output.bias") != nullptr;
   config.mlp_bias = checkpoint.find("blk.0.ffn_down.bias") != nullptr;
   config.stored_dtype = dominant_dtype(checkpoint);
+  config.sampling = sampling_defaults(metadata);
   config.eos_tokens = token_of(metadata, "tokenizer.ggml.eos_token_id");
   config.bos_tokens = token_of(metadata, "tokenizer.ggml.bos_token_id");
   for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {

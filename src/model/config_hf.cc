@@ -208,6 +208,7 @@ void apply_generation_config(const Json& json, std::string_view where, ModelConf
   if (!fields.value("bos_token_id").is_null()) {
     config.bos_tokens = parse_tokens(fields, "bos_token_id");
   }
+  config.sampling = sampling_defaults(fields);
 }
 
 }  // namespace dak

@@ -53,11 +53,16 @@ class GatedDecoder final : public Model {
     pass.announce_kv(ctx);
     embedding(ctx, batch.tokens, *embedding_, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
-    if (batch.logit_rows.empty()) return pass.logits;
-    gather_rows(ctx, pass.hidden, batch.logit_rows, pass.last);
-    rms_norm(ctx, pass.last, norm_, config_.norm_epsilon, pass.last_normed);
-    matmul(ctx, pass.last_normed, *lm_head_, pass.logits);
-    return pass.logits;
+    return logits(ctx, batch.logit_rows, work);
+  }
+
+  Tensor logits(OpContext& ctx, std::span<const int32_t> rows, Workspace& work) const override {
+    const LastRows last(rows, work);
+    if (rows.empty()) return last.logits;
+    gather_rows(ctx, work.hidden, rows, last.hidden);
+    rms_norm(ctx, last.hidden, norm_, config_.norm_epsilon, last.normed);
+    matmul(ctx, last.normed, *lm_head_, last.logits);
+    return last.logits;
   }
 
  private:

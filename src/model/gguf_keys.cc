@@ -73,6 +73,8 @@ const ConfigKeys& gguf_architecture_keys() {
 }
 
 const ConfigKeys& gguf_other_keys() {
+  constexpr std::string_view kSampling = "a default of sampling, below flags and requests";
+  constexpr std::string_view kDraw = "this way to draw is not supported";
   constexpr std::string_view kNamed = "of prompts of its own form";
   static const ConfigKeys keys{
       {"general.architecture", kUsed, {}, "the family"},
@@ -81,6 +83,18 @@ const ConfigKeys& gguf_other_keys() {
       {"general.type", kMustBe, "[\"model\"]",
        "is not a model: adapters, projectors and "
        "importance matrices are not read"},
+      {"general.sampling.temp", kUsed, "null", kSampling, true},
+      {"general.sampling.top_k", kUsed, "null", kSampling, true},
+      {"general.sampling.top_p", kUsed, "null", kSampling, true},
+      {"general.sampling.min_p", kUsed, "null", kSampling, true},
+      {"general.sampling.penalty_repeat", kUsed, "null", kSampling, true},
+      {"general.sampling.penalty_last_n", kIgnored, {}, "penalties are of all tokens so far"},
+      {"general.sampling.sequence", kIgnored, {}, "the order of steps is transformers'"},
+      {"general.sampling.xtc_probability", kMustBe, "[0]", kDraw},
+      {"general.sampling.xtc_threshold", kIgnored, {}, "of XTC, which is off"},
+      {"general.sampling.mirostat", kMustBe, "[0]", kDraw},
+      {"general.sampling.mirostat_*", kIgnored, {}, "of Mirostat, which is off"},
+      {"general.sampling.*", kMustBe, "[]", kDraw},
       {"general.*", kIgnored, {}, "bookkeeping"},
       {"split.count", kUsed, "1", "parts of the model: one"},
       {"split.*", kIgnored, {}, "bookkeeping"},

@@ -14,7 +14,7 @@ constexpr std::string_view kOutputs = "about what a Python call returns";
 constexpr std::string_view kHeads = "of classifiers";
 constexpr std::string_view kGeneration =
     "generation_config.json, flags and requests rule generation";
-constexpr std::string_view kSampling = "a default of sampling: flags and requests rule";
+constexpr std::string_view kSampling = "a default of sampling, below flags and requests";
 
 }  // namespace
 
@@ -109,6 +109,7 @@ const ConfigKeys& common_hf_keys() {
 
 const ConfigKeys& generation_keys() {
   constexpr std::string_view kConstraint = "such a constraint on answers is not supported";
+  constexpr std::string_view kDraw = "this way to draw is not supported: remove it";
   constexpr std::string_view kStrategy = "of searches that dak does not do";
   static const ConfigKeys keys{
       {"eos_token_id", kUsed, "null", "the tokens that end an answer; null: config.json's", true},
@@ -123,20 +124,22 @@ const ConfigKeys& generation_keys() {
       {"sequence_bias", kMustBe, "[[], {}]", kConstraint},
       {"stop_strings", kMustBe, "[[]]", kConstraint},
       {"no_repeat_ngram_size", kMustBe, "[0]", kConstraint},
-      {"do_sample", kIgnored, {}, kSampling},
-      {"temperature", kIgnored, {}, kSampling},
-      {"top_*", kIgnored, {}, kSampling},
-      {"min_p", kIgnored, {}, kSampling},
-      {"typical_p", kIgnored, {}, kSampling},
-      {"epsilon_cutoff", kIgnored, {}, kSampling},
-      {"eta_cutoff", kIgnored, {}, kSampling},
-      {"repetition_penalty", kIgnored, {}, kSampling},
-      {"max_length", kIgnored, {}, kSampling},
-      {"max_new_tokens", kIgnored, {}, kSampling},
-      {"min_length", kIgnored, {}, kSampling},
-      {"min_new_tokens", kIgnored, {}, kSampling},
-      {"max_time", kIgnored, {}, kSampling},
-      {"exponential_decay_length_penalty", kIgnored, {}, kSampling},
+      {"do_sample", kUsed, "null", "false: temperature 0", true},
+      {"temperature", kUsed, "null", kSampling, true},
+      {"top_k", kUsed, "null", kSampling, true},
+      {"top_p", kUsed, "null", kSampling, true},
+      {"min_p", kUsed, "null", kSampling, true},
+      {"repetition_penalty", kUsed, "null", kSampling, true},
+      {"max_new_tokens", kUsed, "null", "most tokens of an answer that says no number", true},
+      {"top_h", kMustBe, "[]", kDraw},
+      {"typical_p", kMustBe, "[1]", kDraw},
+      {"epsilon_cutoff", kMustBe, "[0]", kDraw},
+      {"eta_cutoff", kMustBe, "[0]", kDraw},
+      {"max_length", kIgnored, {}, "--context and requests rule"},
+      {"min_length", kMustBe, "[0]", kConstraint},
+      {"min_new_tokens", kMustBe, "[0]", kConstraint},
+      {"max_time", kIgnored, {}, "--request-timeout rules"},
+      {"exponential_decay_length_penalty", kMustBe, "[]", kConstraint},
       {"renormalize_logits", kIgnored, {}, "probabilities are normalised"},
       {"remove_invalid_values", kIgnored, {}, "values that are not finite end an answer"},
       {"guidance_scale", kMustBe, "[1]", kConstraint},

@@ -1,6 +1,9 @@
 // A loaded model's forward pass.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "base/tensor.h"
 #include "model/batch.h"
 #include "model/workspace.h"
@@ -16,6 +19,10 @@ class Model {
   // batch.logit_rows, [rows, vocabulary] f32 in `work.logits`. The batch fits `work`; token ids and
   // positions are in range (require).
   virtual Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const = 0;
+
+  // The last thing that forward does: logits of `rows`, at most as many as `work.logits` holds, of
+  // the batch that forward ran last in `work`. Alone for callers that want those of more rows.
+  virtual Tensor logits(OpContext& ctx, std::span<const int32_t> rows, Workspace& work) const = 0;
 };
 
 }  // namespace dak

@@ -62,11 +62,16 @@ class Opt final : public Model {
     embedding(ctx, batch.tokens, *embedding_, pass.hidden);
     add_positions(ctx, batch.positions, *positions_, kPositionOffset, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
-    if (batch.logit_rows.empty()) return pass.logits;
-    gather_rows(ctx, pass.hidden, batch.logit_rows, pass.last);
-    if (config_.norm_before) normalise(ctx, pass.last, final_norm_, pass.last_normed);
-    matmul(ctx, config_.norm_before ? pass.last_normed : pass.last, *lm_head_, pass.logits);
-    return pass.logits;
+    return logits(ctx, batch.logit_rows, work);
+  }
+
+  Tensor logits(OpContext& ctx, std::span<const int32_t> rows, Workspace& work) const override {
+    const LastRows last(rows, work);
+    if (rows.empty()) return last.logits;
+    gather_rows(ctx, work.hidden, rows, last.hidden);
+    if (config_.norm_before) normalise(ctx, last.hidden, final_norm_, last.normed);
+    matmul(ctx, config_.norm_before ? last.normed : last.hidden, *lm_head_, last.logits);
+    return last.logits;
   }
 
  private:

@@ -35,9 +35,7 @@ void enter(const Batch& batch, int64_t layer, std::vector<KvSequence>& sequences
 Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
     : config(model), batch(input), positions(input.positions) {
   const int64_t m = batch.rows();
-  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
   require(m > 0 && m <= work.hidden.dim(0), "batch larger than its workspace");
-  require(wanted <= work.logits.dim(0), "more logits wanted than the workspace holds");
   require(batch.positions.size() == batch.tokens.size(), "a position for each token");
   hidden = work.hidden.first_rows(m);
   normed = work.normed.first_rows(m);
@@ -47,8 +45,13 @@ Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
   v = work.v.first_rows(m);
   attended = work.attended.first_rows(m);
   mlp = work.mlp.first_rows(m);
-  last = work.last.first_rows(wanted);
-  last_normed = work.last_normed.first_rows(wanted);
+}
+
+LastRows::LastRows(std::span<const int32_t> rows, Workspace& work) {
+  const auto wanted = static_cast<int64_t>(rows.size());
+  require(wanted <= work.logits.dim(0), "more logits wanted than the workspace holds");
+  hidden = work.last.first_rows(wanted);
+  normed = work.last_normed.first_rows(wanted);
   logits = work.logits.first_rows(wanted);
 }
 

@@ -26,11 +26,16 @@ struct Pass {
 
   // Views of the workspace, m rows each; see workspace.h for their widths.
   Tensor hidden, normed, qkv, q, k, v, attended, mlp;
-  Tensor last, last_normed, logits;  // as many rows as logits are wanted
-
   Heads heads() const { return {q, k, v}; }
   // Says which pages every layer will read, before the first operation.
   void announce_kv(OpContext& ctx);
+};
+
+// Views of the workspace, as many rows as logits are wanted.
+struct LastRows {
+  LastRows(std::span<const int32_t> rows, Workspace& work);
+
+  Tensor hidden, normed, logits;
 };
 
 // What the attention of every layer reads in this batch.

@@ -15,12 +15,13 @@ Error no_room(std::string_view problem) {
            .fix = "ask for fewer tokens, or give the cache more room"}};
 }
 
-// What a prompt may find in the cache: its last token is always run, for its logits.
-std::span<const TokenId> reusable(const ServingSequence& sequence) {
+}  // namespace
+
+// Its last token is always run, for its logits; all of them where these are asked for.
+std::span<const TokenId> ServingLoop::reusable(const ServingSequence& sequence) {
+  if (sequence.wants_prompt_logprobs()) return {};
   return std::span(sequence.tokens()).first(static_cast<size_t>(sequence.prompt_tokens() - 1));
 }
-
-}  // namespace
 
 Error ServingLoop::deadline_error() {
   return {ErrorCode::kDeadlineExceeded,

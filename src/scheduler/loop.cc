@@ -95,8 +95,7 @@ void ServingLoop::run_mixed() {
     if (rows_left == 0) break;
     if (!s->in_prefill() || !adopt_pages(*s)) continue;
     // Its next page may be under way already: it is adopted when it is there.
-    const auto page = prefixes_.next_page(
-        *s->place, std::span(s->tokens()).first(static_cast<size_t>(s->prompt_tokens() - 1)));
+    const auto page = prefixes_.next_page(*s->place, reusable(*s));
     if (page && std::ranges::find(computed, *page) != computed.end()) continue;
     const int64_t rows = next_prefill_rows(s->prompt_tokens() - s->hold.tokens, rows_left);
     if (!grant(*s, s->hold.tokens + rows)) continue;

@@ -46,6 +46,8 @@ class ServingLoop {
   using Sequence = std::unique_ptr<ServingSequence>;
 
   void admit();
+  // What of a prompt may be found in the cache.
+  static std::span<const TokenId> reusable(const ServingSequence& sequence);
   bool adopt_pages(ServingSequence& sequence);
   bool all_can_end(const ServingSequence& asking, int64_t pages);
   bool grant(ServingSequence& sequence, int64_t tokens);

@@ -49,6 +49,14 @@ class ServingPasses {
   std::array<LinkStatus, kMaxTiers> links() const;
 
  private:
+  // A row of the pass whose logits tell of a prompt's token.
+  struct PromptRow {
+    int32_t row = 0;
+    ServingSequence* sequence = nullptr;
+    int64_t position = 0;
+  };
+  void note_prompts(std::span<const PromptRow> rows);
+
   Engine& engine_;
   std::vector<ServingSequence*> decoding_;
   std::unique_ptr<Decoder> decoder_;

@@ -17,16 +17,12 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "scheduler/logprobs.h"
 #include "text/reasoning_text.h"
 
 namespace dak {
 
 using RequestId = uint64_t;
-
-struct TokenLogprob {
-  TokenId token = -1;
-  float logprob = 0;  // natural, under the unmodified logits
-};
 
 // Restricts the tokens of one request: a JSON schema and the like. Called between passes, from one
 // thread at a time. What it throws fails its request alone.
@@ -42,12 +38,13 @@ class TokenConstraint {
   virtual void accept(TokenId token) = 0;
 };
 
-// What happens to a request, told in order on the engine's thread: kStarted, kToken for every token
-// that is not an end token, then kFinished or kFailed. A request that never started may finish
+// What happens to a request, told in order on the engine's thread: kStarted, kPrompt if its
+// log-probabilities were asked for, kToken for every token that does not end the answer, then
+// kFinished or kFailed. A request that never started may finish
 // (cancelled) or fail too. The callee must not block; what it throws fails the request. What
 // the views refer to is good during the call.
 struct ServingEvent {
-  enum class Kind : uint8_t { kStarted, kToken, kFinished, kFailed };
+  enum class Kind : uint8_t { kStarted, kPrompt, kToken, kFinished, kFailed };
 
   RequestId request = 0;
   Kind kind = Kind::kStarted;
@@ -56,31 +53,39 @@ struct ServingEvent {
   std::string_view reasoning;         // likewise, before the text
   float logprob = 0;                  // kToken, if asked for
   std::span<const TokenLogprob> top;  // kToken, if asked for: most likely first
-  FinishReason reason{};              // kFinished
-  const Error* error = nullptr;       // kFailed
-  int64_t prompt_tokens = 0;          // always
-  int64_t reused_tokens = 0;          // of the prompt, found in the cache; always
-  int64_t generated_tokens = 0;       // so far, the end token included; always
-  int64_t reasoning_tokens = 0;       // among them, tags included; always
+  // kPrompt: of each of the prompt's tokens but the first, given those before it.
+  std::span<const TokenChances> prompt = {};
+  FinishReason reason{};         // kFinished
+  const Error* error = nullptr;  // kFailed
+  int64_t prompt_tokens = 0;     // always
+  int64_t reused_tokens = 0;     // of the prompt, found in the cache; always
+  int64_t generated_tokens = 0;  // so far, the end token included; always
+  int64_t reasoning_tokens = 0;  // among them, tags included; always
 };
 
 struct ServingRequest {
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
-  int64_t max_tokens = 0;         // 0: until the context is full
-  std::vector<std::string> stop;  // strings that end the answer and are not part of it
+  int64_t max_tokens = 0;  // 0: until the context is full
+  // The prompt goes through the model, and the answer ends (kMaxTokens) before its first token.
+  bool prompt_only = false;
+  // Before so many tokens neither end tokens nor `stop_tokens` are drawn, unless the constraint
+  // allows nothing else, and stop strings are not looked for.
+  int64_t min_tokens = 0;
+  std::vector<TokenId> stop_tokens;  // end the answer as end tokens do, ignore_eos or not
+  std::vector<std::string> stop;     // strings that end the answer and are not part of it
   std::optional<ReasoningTags>
       reasoning;               // what stands between them is told apart and not searched
   std::vector<TokenId> shown;  // special tokens that are text
   bool ignore_eos = false;
   int top_logprobs = -1;  // -1: no log-probabilities; 0: the token's alone; k: of the k most likely
+  int prompt_logprobs = -1;  // likewise of the prompt's tokens, none of which is then reused
   std::shared_ptr<TokenConstraint> constraint;
   std::string client;        // clients take turns
   std::string prefix_scope;  // requests share cached prefixes only with those of the same scope
   std::optional<std::chrono::steady_clock::time_point> deadline;
   std::function<void(const ServingEvent&)> on_event;
 };
-inline constexpr int kMostTopLogprobs = 20;
 
 struct SchedulerOptions {
   int64_t max_running = 0;    // sequences side by side; 0: what the engine has room for

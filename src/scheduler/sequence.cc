@@ -1,20 +1,25 @@
 #include "scheduler/sequence.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <limits>
 
 namespace dak {
 namespace {
 
-constexpr int64_t kWordBits = 64;
+constexpr size_t kWordBits = 64;
 
 Error unexpected(std::string_view where, std::string_view what) {
   return {ErrorCode::kInternal,
           {.where = std::string(where), .field = {}, .value = {}, .problem = std::string(what)}};
 }
 
+bool allows_none(std::span<const uint64_t> bits) {
+  return std::ranges::all_of(bits, [](uint64_t word) { return word == 0; });
+}
+
 int64_t most_tokens_of(const ServingRequest& request, const Engine& engine) {
+  if (request.prompt_only) return std::ssize(request.prompt);
   if (request.max_tokens == 0) return engine.context();
   return std::min(engine.context(), std::ssize(request.prompt) + request.max_tokens);
 }
@@ -27,9 +32,25 @@ void check_serving_request(const ServingRequest& request, const Engine& engine) 
       engine);
   const StopMatcher refuses_empty_ones(request.stop);
   if (!request.stop.empty()) engine.tokenizer();
-  if (request.top_logprobs < -1 || request.top_logprobs > kMostTopLogprobs) {
-    throw_invalid("request", "top_logprobs", std::to_string(request.top_logprobs),
+  const auto check_top = [](int top, std::string_view field) {
+    if (top >= -1 && top <= kMostTopLogprobs) return;
+    throw_invalid("request", field, std::to_string(top),
                   fmt::format("is outside -1 to {}", kMostTopLogprobs));
+  };
+  check_top(request.top_logprobs, "top_logprobs");
+  check_top(request.prompt_logprobs, "prompt_logprobs");
+  const int64_t vocabulary = engine.config().vocabulary;
+  const auto check_token = [vocabulary](TokenId token, std::string_view field) {
+    if (token >= 0 && token < vocabulary) return;
+    throw_invalid("request", field, std::to_string(token),
+                  fmt::format("is no token of the vocabulary of {}", vocabulary));
+  };
+  for (const TokenId token : request.stop_tokens) check_token(token, "stop_tokens");
+  for (const TokenBias& bias : request.sampling.logit_bias) check_token(bias.token, "logit_bias");
+  if (request.min_tokens < 0 ||
+      (request.max_tokens > 0 && request.min_tokens > request.max_tokens)) {
+    throw_invalid("request", "min_tokens", std::to_string(request.min_tokens),
+                  request.min_tokens < 0 ? "is negative" : "is more than max_tokens");
   }
 }
 
@@ -41,27 +62,29 @@ ServingSequence::ServingSequence(RequestId id, ServingRequest request, const Eng
       most_tokens_(most_tokens_of(request_, engine)),
       sampler_(request_.sampling) {
   sampler_.observe_prompt(request_.prompt);
+  if (wants_prompt_logprobs()) prompt_.resize(request_.prompt.size() - 1);
   if (engine.has_tokenizer()) {
     answer_.emplace(engine.tokenizer(), request_.stop, request_.reasoning, request_.shown);
   }
 }
 
 bool ServingSequence::can_choose_on_device() const {
-  return !request_.sampling.penalised() && request_.top_logprobs < 0 && !request_.constraint;
+  return !request_.sampling.changes_logits() && request_.top_logprobs < 0 && !request_.constraint &&
+         generated_ >= request_.min_tokens;
+}
+
+bool ServingSequence::ends(TokenId token) const {
+  return (!request_.ignore_eos && engine_.is_end_token(token)) ||
+         std::ranges::find(request_.stop_tokens, token) != request_.stop_tokens.end();
 }
 
 TokenId ServingSequence::choose(std::span<const float> logits) {
   if (!any_to_choose(logits)) return kNoToken;
   try {
-    TokenId token = 0;
-    if (request_.constraint) {
-      restrict_logits(logits);
-      token = sampler_.sample(restricted_);
-      request_.constraint->accept(token);
-    } else {
-      token = sampler_.sample(logits);
-    }
-    if (request_.top_logprobs >= 0) note_logprobs(logits, token);
+    const bool as_it_is = !request_.constraint && generated_ >= request_.min_tokens;
+    const TokenId token = sampler_.sample(as_it_is ? logits : restricted(logits));
+    if (request_.constraint) request_.constraint->accept(token);
+    if (request_.top_logprobs >= 0) chances_ = token_chances(logits, token, request_.top_logprobs);
     return token;
   } catch (const Error& error) {
     error_ = error;
@@ -71,12 +94,17 @@ TokenId ServingSequence::choose(std::span<const float> logits) {
   return 0;
 }
 
-void ServingSequence::restrict_logits(std::span<const float> logits) {
-  allowed_.assign((logits.size() + kWordBits - 1) / kWordBits, 0);
-  request_.constraint->allow(allowed_);
-  if (std::ranges::all_of(allowed_, [](uint64_t word) { return word == 0; })) {
-    throw unexpected("constraint", "allows no token at all");
+// Logits of the tokens that may come next, the others -inf.
+std::span<const float> ServingSequence::restricted(std::span<const float> logits) {
+  const size_t words = (logits.size() + kWordBits - 1) / kWordBits;
+  if (request_.constraint) {
+    allowed_.assign(words, 0);
+    request_.constraint->allow(allowed_);
+    if (allows_none(allowed_)) throw unexpected("constraint", "allows no token at all");
+  } else {
+    allowed_.assign(words, ~uint64_t{0});
   }
+  if (generated_ < request_.min_tokens) allow_no_ends();
   restricted_.assign(logits.size(), -std::numeric_limits<float>::infinity());
   for (size_t word = 0; word < allowed_.size(); ++word) {
     for (uint64_t left = allowed_[word]; left != 0; left &= left - 1) {
@@ -84,40 +112,26 @@ void ServingSequence::restrict_logits(std::span<const float> logits) {
       if (token < logits.size()) restricted_[token] = logits[token];
     }
   }
+  return restricted_;
 }
 
-// All by their distance from the most likely one, so that the sum is made once.
-void ServingSequence::note_logprobs(std::span<const float> logits, TokenId token) {
-  const TokenId best = most_likely(logits);
-  const float best_logprob = Sampler::log_probability(logits, best);
-  const float best_logit = logits[static_cast<size_t>(best)];
-  const auto logprob_of = [&](TokenId other) {
-    const float logit = logits[static_cast<size_t>(other)];
-    if (std::isinf(best_logit) || !std::isfinite(logit)) {
-      return Sampler::log_probability(logits, other);
+// A constraint that allows nothing but the end has its way.
+void ServingSequence::allow_no_ends() {
+  std::vector<uint64_t> without = allowed_;
+  const auto forbid = [&without](TokenId token) {
+    const auto at = static_cast<size_t>(token);
+    if (at / kWordBits < without.size()) {
+      without[at / kWordBits] &= ~(uint64_t{1} << (at % kWordBits));
     }
-    return static_cast<float>(double{best_logprob} + (double{logit} - double{best_logit}));
   };
-  logprob_ = logprob_of(token);
-  top_.clear();
-  const auto count = std::min(static_cast<size_t>(request_.top_logprobs), logits.size());
-  if (count == 0) return;
-  const auto more_likely = [&](const TokenLogprob& a, const TokenLogprob& b) {
-    return a.logprob != b.logprob ? a.logprob > b.logprob : a.token < b.token;
-  };
-  for (size_t i = 0; i < logits.size(); ++i) {  // a heap of the best so far, the least in front
-    const TokenLogprob next{.token = static_cast<TokenId>(i), .logprob = logits[i]};
-    if (std::isnan(next.logprob)) continue;
-    if (top_.size() == count && !more_likely(next, top_.front())) continue;
-    if (top_.size() == count) {
-      std::ranges::pop_heap(top_, more_likely);
-      top_.pop_back();
-    }
-    top_.push_back(next);
-    std::ranges::push_heap(top_, more_likely);
-  }
-  std::ranges::sort(top_, more_likely);
-  for (TokenLogprob& entry : top_) entry.logprob = logprob_of(entry.token);
+  if (!request_.ignore_eos) std::ranges::for_each(engine_.config().eos_tokens, forbid);
+  std::ranges::for_each(request_.stop_tokens, forbid);
+  if (!allows_none(without)) allowed_ = std::move(without);
+}
+
+void ServingSequence::note_prompt(int64_t position, std::span<const float> logits) {
+  const auto at = static_cast<size_t>(position);
+  prompt_.at(at) = token_chances(logits, request_.prompt.at(at + 1), request_.prompt_logprobs);
 }
 
 ServingEvent ServingSequence::event(ServingEvent::Kind kind) const {
@@ -154,21 +168,33 @@ void ServingSequence::deliver(TokenId token) {
     fail(*error_);
     return;
   }
+  if (!prompt_.empty()) {
+    ServingEvent read = event(ServingEvent::Kind::kPrompt);
+    read.prompt = prompt_;
+    if (!tell(read)) return;
+    prompt_ = {};
+  }
+  if (request_.prompt_only) {
+    finish(FinishReason::kMaxTokens);
+    return;
+  }
   ++generated_;
-  if (!request_.ignore_eos && engine_.is_end_token(token)) {
-    finish(FinishReason::kEos);
+  if (ends(token)) {
+    const bool eos = !request_.ignore_eos && engine_.is_end_token(token);
+    finish(eos ? FinishReason::kEos : FinishReason::kStopToken);
     return;
   }
   const bool in_reasoning = answer_ && answer_->in_reasoning();
-  const AnswerText::Step step = answer_ ? answer_->push(token) : AnswerText::Step{};
+  const bool may_stop = generated_ >= request_.min_tokens;
+  const AnswerText::Step step = answer_ ? answer_->push(token, may_stop) : AnswerText::Step{};
   // Also the token that holds the first tag.
   if (in_reasoning || (answer_ && answer_->in_reasoning())) ++reasoning_tokens_;
   ServingEvent chosen = event(ServingEvent::Kind::kToken);
   chosen.token = token;
   chosen.text = step.text;
   chosen.reasoning = step.reasoning;
-  chosen.logprob = logprob_;
-  chosen.top = top_;
+  chosen.logprob = chances_.logprob;
+  chosen.top = chances_.top;
   if (!tell(chosen)) return;
   if (step.stopped) {
     finish(FinishReason::kStopString, {});

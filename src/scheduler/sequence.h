@@ -33,6 +33,12 @@ class ServingSequence {
   // Chooses the next token. Any thread; an error waits for `deliver`. kNoToken: there is none.
   TokenId choose(std::span<const float> logits);
 
+  // What the model says of the prompt's tokens is asked for.
+  bool wants_prompt_logprobs() const { return request_.prompt_logprobs >= 0; }
+  // That of the token behind `position`, for the logits there; each position of the prompt but its
+  // last, once. Any thread, for different positions at the same time.
+  void note_prompt(int64_t position, std::span<const float> logits);
+
   // Each tells the caller. What the caller throws, or `choose` threw, fails the request.
   void start();
   // The token that was chosen; ended() afterwards if it was the last. kNoToken fails the request.
@@ -53,8 +59,9 @@ class ServingSequence {
   int64_t reused_tokens = 0;
   int64_t refused_at = -1;  // pages: the scheduler's count of releases then
  private:
-  void restrict_logits(std::span<const float> logits);
-  void note_logprobs(std::span<const float> logits, TokenId token);
+  std::span<const float> restricted(std::span<const float> logits);
+  void allow_no_ends();
+  bool ends(TokenId token) const;
   ServingEvent event(ServingEvent::Kind kind) const;
   bool tell(const ServingEvent& event);
   void finish(FinishReason reason, const AnswerText::Step& rest);
@@ -73,8 +80,8 @@ class ServingSequence {
 
   // Of the last choice.
   std::optional<Error> error_;
-  float logprob_ = 0;
-  std::vector<TokenLogprob> top_;
+  TokenChances chances_;
+  std::vector<TokenChances> prompt_;  // [prompt's tokens - 1], until they have been told
   // Scratch.
   std::vector<uint64_t> allowed_;
   std::vector<float> restricted_;

@@ -76,7 +76,8 @@ void Answer::on_event(size_t choice, const ServingEvent& event) {
              .usage = {.prompt_tokens = event.prompt_tokens,
                        .cached_tokens = event.reused_tokens,
                        .completion_tokens = event.generated_tokens,
-                       .reasoning_tokens = event.reasoning_tokens}};
+                       .reasoning_tokens = event.reasoning_tokens},
+             .prompt = {event.prompt.begin(), event.prompt.end()}};
   if (options_.logprobs) kept.piece.top.assign(event.top.begin(), event.top.end());
   if (event.error != nullptr) kept.error = std::make_unique<ApiError>(api_error(*event.error));
   {
@@ -126,9 +127,13 @@ void Answer::drain() {
 void Answer::handle(Event& event) {
   Choice& choice = choices_[event.choice];
   choice.usage = event.usage;
+  if (options_.continuous_usage) writer_.count(total_usage());
   switch (event.kind) {
     case ServingEvent::Kind::kStarted:
       if (options_.stream && !streaming_) begin_stream();
+      break;
+    case ServingEvent::Kind::kPrompt:
+      choice.prompt = std::move(event.prompt);
       break;
     case ServingEvent::Kind::kToken:
       token(event);
@@ -190,11 +195,39 @@ void Answer::begin(size_t index) {
   choice.begun = true;
   const int number = static_cast<int>(index);
   writer_.role(out_, number);
-  const auto prompt = index / static_cast<size_t>(options_.per_prompt);
-  if (prompt < options_.echo.size()) {
-    writer_.text(out_, number, options_.echo[prompt], {}, 0, nullptr);
-    choice.text_chars = characters(options_.echo[prompt]);
+  if (prompt_of(index) < options_.echo.size()) {
+    const std::string& echo = options_.echo[prompt_of(index)];
+    writer_.text(out_, number, echo, echoed_pieces(index), 0);
+    choice.text_chars = characters(echo);
   }
+}
+
+// The prompt's tokens as the answer begins with them.
+std::vector<TokenPiece> Answer::echoed_pieces(size_t index) const {
+  std::vector<TokenPiece> pieces;
+  if (!options_.logprobs || options_.echo.empty()) return pieces;
+  const std::vector<TokenChances>& chances = choices_[index].prompt;
+  for (const TokenId token : options_.prompts[prompt_of(index)]) {
+    if (pieces.empty()) {
+      pieces.push_back({.token = token, .logprob = std::nullopt, .top = {}});
+      continue;
+    }
+    const TokenChances& one = chances.at(pieces.size() - 1);
+    const auto most = std::min(one.top.size(), static_cast<size_t>(options_.top_logprobs));
+    pieces.push_back({.token = token,
+                      .logprob = one.logprob,
+                      .top = {one.top.begin(), one.top.begin() + static_cast<ptrdiff_t>(most)}});
+  }
+  return pieces;
+}
+
+PromptChances Answer::told_prompt(size_t index) {
+  PromptChances told{.tokens = options_.prompts[prompt_of(index)],
+                     .chances = std::move(choices_[index].prompt)};
+  for (TokenChances& one : told.chances) {
+    one.top.resize(std::min(one.top.size(), static_cast<size_t>(options_.prompt_logprobs)));
+  }
+  return told;
 }
 
 void Answer::show_text(size_t index, std::string_view reasoning, std::string_view text) {
@@ -207,14 +240,12 @@ void Answer::show_text(size_t index, std::string_view reasoning, std::string_vie
     return;
   }
   const int number = static_cast<int>(index);
-  const Usage usage = options_.continuous_usage ? total_usage() : Usage();
-  const Usage* so_far = options_.continuous_usage ? &usage : nullptr;
   if (!reasoning.empty()) {
-    writer_.reasoning(out_, number, reasoning, choice.unshown, so_far);
+    writer_.reasoning(out_, number, reasoning, choice.unshown);
     choice.unshown.clear();
   }
   if (text.empty() && choice.unshown.empty()) return;
-  writer_.text(out_, number, text, choice.unshown, choice.text_chars, so_far);
+  writer_.text(out_, number, text, choice.unshown, choice.text_chars);
   choice.unshown.clear();
   choice.text_chars += characters(text);
 }
@@ -311,9 +342,13 @@ void Answer::complete() {
   } else {
     std::vector<ChoiceText> whole;
     for (size_t i = 0; i < choices_.size(); ++i) {
-      const auto prompt = i / static_cast<size_t>(options_.per_prompt);
-      whole.push_back(std::move(choices_[i].answer));
-      if (prompt < options_.echo.size()) whole[i].text.insert(0, options_.echo[prompt]);
+      ChoiceText& text = whole.emplace_back(std::move(choices_[i].answer));
+      if (prompt_of(i) < options_.echo.size()) {
+        const std::vector<TokenPiece> pieces = echoed_pieces(i);
+        text.text.insert(0, options_.echo[prompt_of(i)]);
+        text.pieces.insert(text.pieces.begin(), pieces.begin(), pieces.end());
+      }
+      if (options_.prompt_logprobs >= 0) text.prompt = told_prompt(i);
     }
     exchange_->respond({.headers = options_.headers, .body = writer_.whole(whole, total_usage())});
   }

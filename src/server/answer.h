@@ -24,6 +24,10 @@ struct AnswerOptions {
   bool include_usage = false;
   bool continuous_usage = false;
   bool logprobs = false;
+  int top_logprobs = -1;     // of the answer's tokens, and of a prompt's that it begins with
+  int prompt_logprobs = -1;  // of the prompt's, told apart
+  // By prompt, where its log-probabilities are wanted.
+  std::vector<std::vector<TokenId>> prompts;
   bool parallel_tools = true;
   const ToolForm* tool_form = nullptr;  // null: calls are not looked for
   std::shared_ptr<const ToolSignatures> tools;
@@ -66,9 +70,11 @@ class Answer : public std::enable_shared_from_this<Answer> {
     FinishReason reason{};
     std::unique_ptr<const ApiError> error;
     Usage usage;
+    std::vector<TokenChances> prompt;
   };
   struct Choice {
     ChoiceText answer;
+    std::vector<TokenChances> prompt;  // of its tokens but the first
     std::optional<ToolCallParser> tools;
     Usage usage;
     std::vector<TokenPiece> unshown;  // pieces whose text is still held back
@@ -92,6 +98,11 @@ class Answer : public std::enable_shared_from_this<Answer> {
   void show_text(size_t index, std::string_view reasoning, std::string_view text);
   void show_call(size_t index, ToolEvent& event);
   void begin(size_t index);
+  size_t prompt_of(size_t choice) const {
+    return choice / static_cast<size_t>(options_.per_prompt);
+  }
+  std::vector<TokenPiece> echoed_pieces(size_t index) const;
+  PromptChances told_prompt(size_t index);
   void cut_off(size_t index);
   std::string_view reason_of(const Choice& choice, FinishReason reason, bool inside) const;
   void finish(Event& event);

@@ -235,16 +235,23 @@ HttpResponse App::health(bool live_only) const {
 HttpResponse App::model_list(const std::string& path) const {
   const Service* service = service_;
   if (service == nullptr) throw ApiError(503, "the model is loading", {}, "unavailable");
-  const std::string model =
-      fmt::format(R"({{"id":{},"object":"model","created":0,"owned_by":"dak","max_model_len":{}}})",
-                  json_string(service->name()), service->engine().context());
-  if (path == kModels) return {.body = R"({"object":"list","data":[)" + model + "]}"};
+  const auto model = [&](const std::string& name) {
+    return fmt::format(
+        R"({{"id":{},"object":"model","created":0,"owned_by":"dak","max_model_len":{}}})",
+        json_string(name), service->engine().context());
+  };
+  if (path == kModels) {
+    std::string list;
+    for (const std::string& name : service->names())
+      list += (list.empty() ? "" : ",") + model(name);
+    return {.body = R"({"object":"list","data":[)" + list + "]}"};
+  }
   const std::string wanted = percent_decoded(std::string_view(path).substr(kModels.size() + 1));
-  if (wanted != service->name()) {
+  if (!among(service->names(), wanted)) {
     throw ApiError(404, fmt::format("the model '{}' is not here", printable(wanted)), "model",
                    "model_not_found");
   }
-  return {.body = model};
+  return {.body = model(wanted)};
 }
 
 void App::answer_post(HttpRequest request, const std::shared_ptr<Exchange>& exchange, size_t key) {

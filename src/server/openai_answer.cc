@@ -21,6 +21,8 @@ std::string number(float logprob) {
   return fmt::format("{}", std::isfinite(logprob) ? logprob : kLeastLogprob);
 }
 
+std::string number(std::optional<float> logprob) { return logprob ? number(*logprob) : "null"; }
+
 void append_bytes(std::string& out, std::string_view bytes) {
   out += "\"bytes\":[";
   for (size_t i = 0; i < bytes.size(); ++i) {
@@ -58,15 +60,14 @@ std::string usage_json(const Usage& usage) {
       usage.cached_tokens, usage.reasoning_tokens);
 }
 
-AnswerWriter::AnswerWriter(Kind kind, std::string model,
-                           const std::vector<std::string>& token_texts)
+AnswerWriter::AnswerWriter(Kind kind, std::string model, const AnswerTokens& tokens)
     : kind_(kind),
       id_(random_id(kind == Kind::kChat ? "chatcmpl-" : "cmpl-")),
       created_(std::chrono::duration_cast<std::chrono::seconds>(
                    std::chrono::system_clock::now().time_since_epoch())
                    .count()),
       model_(std::move(model)),
-      token_texts_(token_texts),
+      tokens_(tokens),
       chunk_head_("data: " + head(true) + R"({"index":)"),
       text_end_(text_end()) {}
 
@@ -78,7 +79,7 @@ void AnswerWriter::show_usage() {
 // Without log-probabilities.
 std::string AnswerWriter::text_end() const {
   std::string out = kind_ == Kind::kChat ? R"(},"logprobs":null,)" : R"(,"logprobs":null,)";
-  close(out, {}, nullptr);
+  close(out, {});
   return out;
 }
 
@@ -91,7 +92,12 @@ std::string AnswerWriter::head(bool chunk) const {
 
 std::string_view AnswerWriter::bytes_of(TokenId token) const {
   const auto index = static_cast<size_t>(token);
-  return index < token_texts_.size() ? std::string_view(token_texts_[index]) : std::string_view();
+  return index < tokens_.texts.size() ? std::string_view(tokens_.texts[index]) : std::string_view();
+}
+
+bool AnswerWriter::is_special(TokenId token) const {
+  const auto index = static_cast<size_t>(token);
+  return index < tokens_.special.size() && tokens_.special[index];
 }
 
 void AnswerWriter::open(std::string& out, int choice) const {
@@ -99,14 +105,14 @@ void AnswerWriter::open(std::string& out, int choice) const {
   fmt::format_to(std::back_inserter(out), "{},", choice);
 }
 
-void AnswerWriter::close(std::string& out, std::string_view reason, const Usage* so_far) const {
+void AnswerWriter::close(std::string& out, std::string_view reason) const {
   if (reason.empty()) {
     out += R"("finish_reason":null}])";
   } else {
     fmt::format_to(std::back_inserter(out), R"("finish_reason":"{}"}}])", reason);
   }
-  if (so_far != nullptr) {
-    out += ",\"usage\":" + usage_json(*so_far);
+  if (so_far_) {
+    out += ",\"usage\":" + usage_json(*so_far_);
   } else if (usage_) {
     out += R"(,"usage":null)";
   }
@@ -114,7 +120,7 @@ void AnswerWriter::close(std::string& out, std::string_view reason, const Usage*
 }
 
 void AnswerWriter::chat_logprobs(std::string& out, std::span<const TokenPiece> pieces) const {
-  const auto entry = [&](TokenId token, float logprob) {
+  const auto entry = [&](TokenId token, std::optional<float> logprob) {
     out += "{\"token\":";
     append_json_string(out, replace_malformed_utf8(bytes_of(token)));
     out += ",\"logprob\":" + number(logprob) + ",";
@@ -135,24 +141,54 @@ void AnswerWriter::chat_logprobs(std::string& out, std::span<const TokenPiece> p
   out += "],\"refusal\":null},";
 }
 
+// As OpenAI spells tokens: their text, or the bytes of a token that is a part of a character.
+std::string AnswerWriter::spelled(TokenId token) const {
+  const std::string_view bytes = bytes_of(token);
+  if (is_valid_utf8(bytes)) return std::string(bytes);
+  std::string out = "bytes:";
+  for (const char byte : bytes) out += fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
+  return out;
+}
+
+// An object from texts to log-probabilities, with the token itself. Another token of the same text
+// is named by its number, so that no name comes twice.
+void AnswerWriter::top_of(std::string& out, const TokenPiece& piece) const {
+  if (!piece.logprob) {
+    out += "null";
+    return;
+  }
+  std::vector<TokenLogprob> all = piece.top;
+  const auto is_own = [&piece](const TokenLogprob& one) { return one.token == piece.token; };
+  if (std::ranges::none_of(all, is_own)) all.push_back({piece.token, *piece.logprob});
+  std::vector<std::string> names{spelled(piece.token)};
+  out += '{';
+  for (size_t k = 0; k < all.size(); ++k) {
+    if (k > 0) out += ',';
+    std::string name = spelled(all[k].token);
+    if (!is_own(all[k])) {
+      if (std::ranges::find(names, name) != names.end()) {
+        name = fmt::format("token_id:{}", all[k].token);
+      }
+      names.push_back(name);
+    }
+    append_json_string(out, name);
+    out += ":" + number(all[k].logprob);
+  }
+  out += '}';
+}
+
 void AnswerWriter::completion_logprobs(std::string& out, std::span<const TokenPiece> pieces,
                                        size_t text_at) const {
   std::string tokens, values, tops, offsets;
   for (const TokenPiece& piece : pieces) {
     const std::string_view comma = tokens.empty() ? "" : ",";
     tokens += comma;
-    append_json_string(tokens, replace_malformed_utf8(bytes_of(piece.token)));
+    append_json_string(tokens, spelled(piece.token));
     values += fmt::format("{}{}", comma, number(piece.logprob));
     offsets += fmt::format("{}{}", comma, text_at);
-    text_at += characters(bytes_of(piece.token));
+    if (!is_special(piece.token)) text_at += characters(bytes_of(piece.token));
     tops += comma;
-    tops += '{';
-    for (size_t k = 0; k < piece.top.size(); ++k) {
-      if (k > 0) tops += ',';
-      append_json_string(tops, replace_malformed_utf8(bytes_of(piece.top[k].token)));
-      tops += ":" + number(piece.top[k].logprob);
-    }
-    tops += '}';
+    top_of(tops, piece);
   }
   fmt::format_to(
       std::back_inserter(out),
@@ -160,33 +196,57 @@ void AnswerWriter::completion_logprobs(std::string& out, std::span<const TokenPi
       tokens, values, tops, offsets);
 }
 
+// [null, {"ID": {"logprob": ..., "rank": ..., "decoded_token": ...}, ...}, ...]: the prompt's token
+// and the most likely ones.
+void AnswerWriter::prompt(std::string& out, const PromptChances& prompt) const {
+  out += R"("prompt_logprobs":[null)";
+  const auto entry = [&](TokenId token, float logprob, int64_t rank) {
+    fmt::format_to(std::back_inserter(out), R"("{}":{{"logprob":{},"rank":{},"decoded_token":)",
+                   token, number(logprob), rank);
+    append_json_string(out, replace_malformed_utf8(bytes_of(token)));
+    out += '}';
+  };
+  for (size_t i = 0; i < prompt.chances.size(); ++i) {
+    const TokenChances& chances = prompt.chances[i];
+    const TokenId own = prompt.tokens[i + 1];
+    out += ",{";
+    entry(own, chances.logprob, chances.rank);
+    for (size_t k = 0; k < chances.top.size(); ++k) {
+      if (chances.top[k].token == own) continue;
+      out += ',';
+      entry(chances.top[k].token, chances.top[k].logprob, static_cast<int64_t>(k) + 1);
+    }
+    out += '}';
+  }
+  out += ']';
+}
+
 void AnswerWriter::role(std::string& out, int choice) const {
   if (kind_ != Kind::kChat) return;
   open(out, choice);
   out += R"("delta":{"role":"assistant","content":""},"logprobs":null,)";
-  close(out, {}, nullptr);
+  close(out, {});
 }
 
 void AnswerWriter::text(std::string& out, int choice, std::string_view text,
-                        std::span<const TokenPiece> pieces, size_t text_at,
-                        const Usage* so_far) const {
+                        std::span<const TokenPiece> pieces, size_t text_at) const {
   open(out, choice);
   out += kind_ == Kind::kChat ? R"("delta":{"content":)" : R"("text":)";
   append_json_string(out, text);
-  delta_end(out, pieces, text_at, so_far);
+  delta_end(out, pieces, text_at);
 }
 
 void AnswerWriter::reasoning(std::string& out, int choice, std::string_view text,
-                             std::span<const TokenPiece> pieces, const Usage* so_far) const {
+                             std::span<const TokenPiece> pieces) const {
   open(out, choice);
   out += R"("delta":{"reasoning_content":)";
   append_json_string(out, text);
-  delta_end(out, pieces, 0, so_far);
+  delta_end(out, pieces, 0);
 }
 
-void AnswerWriter::delta_end(std::string& out, std::span<const TokenPiece> pieces, size_t text_at,
-                             const Usage* so_far) const {
-  if (!logprobs_ && so_far == nullptr) {
+void AnswerWriter::delta_end(std::string& out, std::span<const TokenPiece> pieces,
+                             size_t text_at) const {
+  if (!logprobs_ && !so_far_) {
     out += text_end_;
     return;
   }
@@ -199,7 +259,7 @@ void AnswerWriter::delta_end(std::string& out, std::span<const TokenPiece> piece
   } else {
     completion_logprobs(out, pieces, text_at);
   }
-  close(out, {}, so_far);
+  close(out, {});
 }
 
 void AnswerWriter::call(std::string& out, int choice, size_t number, const ToolCall& call) const {
@@ -208,7 +268,7 @@ void AnswerWriter::call(std::string& out, int choice, size_t number, const ToolC
       std::back_inserter(out),
       R"("delta":{{"tool_calls":[{{"index":{},"id":"{}","type":"function","function":{{"name":{},"arguments":""}}}}]}},"logprobs":null,)",
       number, call.id, json_string(call.name));
-  close(out, {}, nullptr);
+  close(out, {});
 }
 
 void AnswerWriter::arguments(std::string& out, int choice, size_t number,
@@ -218,13 +278,13 @@ void AnswerWriter::arguments(std::string& out, int choice, size_t number,
                  R"("delta":{{"tool_calls":[{{"index":{},"function":{{"arguments":)", number);
   append_json_string(out, more);
   out += R"(}}]},"logprobs":null,)";
-  close(out, {}, nullptr);
+  close(out, {});
 }
 
 void AnswerWriter::end(std::string& out, int choice, std::string_view reason) const {
   open(out, choice);
   out += kind_ == Kind::kChat ? R"("delta":{},"logprobs":null,)" : R"("text":"","logprobs":null,)";
-  close(out, reason, nullptr);
+  close(out, reason);
 }
 
 void AnswerWriter::usage(std::string& out, const Usage& usage) const {
@@ -269,9 +329,19 @@ std::string AnswerWriter::whole(std::span<const ChoiceText> choices, const Usage
     } else {
       completion_logprobs(out, choice.pieces, 0);
     }
+    if (kind_ == Kind::kCompletion && choice.prompt) {
+      prompt(out, *choice.prompt);
+      out += ',';
+    }
     fmt::format_to(std::back_inserter(out), R"("finish_reason":"{}"}})", choice.reason);
   }
-  return out + "],\"usage\":" + usage_json(usage) + "}";
+  out += "],";
+  // Of all choices of a chat the same.
+  if (kind_ == Kind::kChat && choices.front().prompt) {
+    prompt(out, *choices.front().prompt);
+    out += ',';
+  }
+  return out + "\"usage\":" + usage_json(usage) + "}";
 }
 
 }  // namespace dak

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
+#include "scheduler/logprobs.h"
 #include "server/openai_messages.h"
 #include "server/openai_tools.h"
 #include "server/request_body.h"
@@ -13,7 +15,8 @@ namespace dak {
 namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 31;
-constexpr int64_t kMostLogprobs = 20;
+constexpr int64_t kMostLogprobs = kMostTopLogprobs;
+constexpr double kMostBias = 100;
 constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
 
 float number_or(const JsonField& body, std::string_view key, double low, double high,
@@ -36,22 +39,58 @@ void expect_absent(const JsonField& body, std::string_view key, std::string_view
   }
 }
 
-SamplingParams sampling_of(const JsonField& body, bool& seed_given) {
+TokenId token_id_of(const JsonField& field) {
+  return static_cast<TokenId>(field.integer(0, std::numeric_limits<TokenId>::max()));
+}
+
+std::vector<TokenId> tokens_of(const JsonField& field) {
+  std::vector<TokenId> tokens;
+  for (const JsonField& item : field.items()) tokens.push_back(token_id_of(item));
+  return tokens;
+}
+
+// {"50256": -100}; an object's names are texts.
+std::vector<TokenBias> biases_of(const JsonField& field) {
+  if (!field.value().is_object()) field.corrupt("must be an object from token ids to numbers");
+  std::vector<TokenBias> biases;
+  for (const auto& [key, value] : field.value().items()) {
+    TokenId token = -1;
+    const char* end = key.data() + key.size();
+    const auto [stop, status] = std::from_chars(key.data(), end, token);
+    if (status != std::errc() || stop != end || token < 0) {
+      field.corrupt(fmt::format("has '{}', which is no token id", printable(key)),
+                    "names are ids of tokens, as texts");
+    }
+    if (std::ranges::any_of(biases, [&](const TokenBias& one) { return one.token == token; })) {
+      field.corrupt(fmt::format("names the token {} twice", token));
+    }
+    const JsonField number(value, fmt::format("{}.{}", field.path(), token), "");
+    biases.push_back(
+        {.token = token, .bias = static_cast<float>(number.number(-kMostBias, kMostBias))});
+  }
+  return biases;
+}
+
+SamplingParams sampling_of(const JsonField& body, const SamplingParams& defaults,
+                           bool& seed_given) {
   SamplingParams sampling;
-  sampling.temperature = number_or(body, "temperature", 0, 2, 1);
+  sampling.temperature = number_or(body, "temperature", 0, 2, defaults.temperature);
   // 0 is valid to OpenAI: the most likely token alone.
-  sampling.top_p = std::max(number_or(body, "top_p", 0, 1, 1), std::numeric_limits<float>::min());
-  sampling.min_p = number_or(body, "min_p", 0, 1, 0);
+  sampling.top_p =
+      std::max(number_or(body, "top_p", 0, 1, defaults.top_p), std::numeric_limits<float>::min());
+  sampling.min_p = number_or(body, "min_p", 0, 1, defaults.min_p);
   // -1 is off for others.
-  sampling.top_k =
-      static_cast<int>(std::max<int64_t>(0, integer_or(body, "top_k", -1, 1 << 30, 0)));
-  sampling.presence_penalty = number_or(body, "presence_penalty", -2, 2, 0);
-  sampling.frequency_penalty = number_or(body, "frequency_penalty", -2, 2, 0);
-  sampling.repetition_penalty = number_or(body, "repetition_penalty", 0.01, 100, 1);
+  sampling.top_k = static_cast<int>(
+      std::max<int64_t>(0, integer_or(body, "top_k", -1, 1 << 30, defaults.top_k)));
+  sampling.presence_penalty = number_or(body, "presence_penalty", -2, 2, defaults.presence_penalty);
+  sampling.frequency_penalty =
+      number_or(body, "frequency_penalty", -2, 2, defaults.frequency_penalty);
+  sampling.repetition_penalty =
+      number_or(body, "repetition_penalty", 0.01, 100, defaults.repetition_penalty);
   const auto seed = body.find("seed");
   seed_given = seed.has_value();
   if (seed) sampling.seed = static_cast<uint64_t>(seed->integer(INT64_MIN, INT64_MAX));
-  expect_absent(body, "logit_bias", "omit it");
+  if (const auto bias = body.find("logit_bias")) sampling.logit_bias = biases_of(*bias);
   return sampling;
 }
 
@@ -77,20 +116,55 @@ std::vector<std::string> stop_of(const JsonField& body, const RequestLimits& lim
   return stops;
 }
 
-GenerationFields generation_of(const JsonField& body, const RequestLimits& limits) {
+// -1: until the context is full; 0: none.
+std::optional<int64_t> most_tokens_of(const JsonField& field) {
+  const int64_t most = field.integer(-1, kMostTokens);
+  return most < 0 ? std::nullopt : std::optional(most);
+}
+
+void read_max_tokens(const JsonField& body, int64_t otherwise, GenerationFields& fields) {
+  const auto tokens = body.find("max_tokens");
+  const auto newer = body.find("max_completion_tokens");  // of chats
+  if (otherwise > 0) fields.max_tokens = otherwise;
+  if (tokens) fields.max_tokens = most_tokens_of(*tokens);
+  if (!newer) return;
+  const std::optional<int64_t> most = most_tokens_of(*newer);
+  if (tokens && most != fields.max_tokens) {
+    newer->corrupt("differs from max_tokens", "give one of them");
+  }
+  fields.max_tokens = most;
+}
+
+void read_ends(const JsonField& body, GenerationFields& fields) {
+  fields.ignore_eos = body.boolean_or("ignore_eos", false);
+  if (const auto stop = body.find("stop_token_ids")) fields.stop_tokens = tokens_of(*stop);
+  const auto least = body.find("min_tokens");
+  if (!least) return;
+  fields.min_tokens = least->integer(0, kMostTokens);
+  if (fields.max_tokens && fields.min_tokens > *fields.max_tokens) {
+    least->corrupt(fmt::format("is more than max_tokens, {}", *fields.max_tokens));
+  }
+}
+
+GenerationFields generation_of(const JsonField& body, const RequestLimits& limits,
+                               const RequestDefaults& defaults, int64_t default_tokens) {
   GenerationFields fields;
   if (const auto model = body.find("model")) fields.model = model->string();
-  fields.sampling = sampling_of(body, fields.seed_given);
+  fields.sampling = sampling_of(body, defaults.sampling, fields.seed_given);
   fields.n = static_cast<int>(integer_or(body, "n", 1, limits.choices, 1));
-  fields.max_tokens = integer_or(body, "max_tokens", 1, kMostTokens, 0);
+  read_max_tokens(body, default_tokens, fields);
   fields.stop = stop_of(body, limits);
-  fields.ignore_eos = body.boolean_or("ignore_eos", false);
+  read_ends(body, fields);
   fields.stream = body.boolean_or("stream", false);
   if (const auto options = body.find("stream_options")) {
     options->expect_only({"include_usage", "continuous_usage_stats", "include_obfuscation"});
     if (!fields.stream) options->corrupt("is for streams", "set \"stream\": true");
     fields.include_usage = options->boolean_or("include_usage", false);
     fields.continuous_usage = options->boolean_or("continuous_usage_stats", false);
+  }
+  if (const auto prompt = body.find("prompt_logprobs")) {
+    fields.prompt_logprobs = static_cast<int>(prompt->integer(0, kMostLogprobs));
+    if (fields.stream) prompt->unsupported("are not given in streams", "set \"stream\": false");
   }
   return fields;
 }
@@ -107,12 +181,26 @@ constexpr std::string_view kHarmless[] = {"user",         "metadata",         "s
                                           "service_tier", "prompt_cache_key", "safety_identifier"};
 
 void expect_known(const JsonField& body, std::initializer_list<std::string_view> own) {
-  constexpr std::string_view kShared[] = {
-      "model",      "temperature",        "top_p",  "min_p",
-      "top_k",      "presence_penalty",   "seed",   "frequency_penalty",
-      "logit_bias", "repetition_penalty", "n",      "max_tokens",
-      "stop",       "ignore_eos",         "stream", "stream_options",
-      "logprobs"};
+  constexpr std::string_view kShared[] = {"model",
+                                          "temperature",
+                                          "top_p",
+                                          "min_p",
+                                          "top_k",
+                                          "presence_penalty",
+                                          "seed",
+                                          "frequency_penalty",
+                                          "logit_bias",
+                                          "repetition_penalty",
+                                          "n",
+                                          "max_tokens",
+                                          "min_tokens",
+                                          "stop",
+                                          "stop_token_ids",
+                                          "ignore_eos",
+                                          "stream",
+                                          "stream_options",
+                                          "logprobs",
+                                          "prompt_logprobs"};
   for (const auto& [key, value] : body.value().items()) {
     const auto is_key = [&key = key](std::string_view known) { return known == key; };
     if (std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
@@ -129,19 +217,33 @@ OrderedJson ordered_body(const JsonField& body, std::string_view text) {
   return std::ranges::any_of(format_fields(), is_given) ? parse_ordered(text) : OrderedJson();
 }
 
-ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestLimits& limits) {
+// How the prompt of a conversation ends. Returns whether the answer goes on with its last message.
+bool read_prompt_end(const JsonField& body, ChatInput& input) {
+  const auto generation = body.find("add_generation_prompt");
+  const auto final_message = body.find("continue_final_message");
+  const bool continues = final_message && final_message->boolean();
+  if (continues && generation && generation->boolean()) {
+    final_message->corrupt("goes on with a message, and add_generation_prompt begins one",
+                           "give one of them");
+  }
+  input.add_generation_prompt = !continues && (!generation || generation->boolean());
+  if (!continues) return false;
+  const bool of_assistant =
+      !input.messages.empty() && input.messages.back().value("role", std::string()) == "assistant";
+  if (!of_assistant) {
+    final_message->corrupt("needs a last message of the assistant", "omit it, or add the message");
+  }
+  return true;
+}
+
+ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestLimits& limits,
+                    const RequestDefaults& defaults) {
   expect_known(body, {"messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice",
                       "parallel_tool_calls", "chat_template_kwargs", "modalities", "functions",
-                      "function_call", "reasoning_effort", "enable_thinking", "verbosity"});
+                      "function_call", "reasoning_effort", "enable_thinking", "verbosity",
+                      "add_generation_prompt", "continue_final_message"});
   ChatRequest request;
-  request.fields = generation_of(body, limits);
-  if (const auto tokens = body.find("max_completion_tokens")) {
-    const int64_t most = tokens->integer(1, kMostTokens);
-    if (request.fields.max_tokens != 0 && request.fields.max_tokens != most) {
-      tokens->corrupt("differs from max_tokens", "give one of them");
-    }
-    request.fields.max_tokens = most;
-  }
+  request.fields = generation_of(body, limits, defaults, defaults.max_tokens);
   chat_logprobs(body, request.fields);
   expect_absent(body, "functions", "use tools");
   expect_absent(body, "function_call", "use tool_choice");
@@ -161,6 +263,7 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
   request.format = response_format_of(body, ordered);
   ExactBody exact(text);
   request.input.messages = messages_of(body.at("messages"), exact, limits.messages);
+  request.continue_final = read_prompt_end(body, request.input);
   if (const auto extra = body.find("chat_template_kwargs")) {
     if (!extra->value().is_object()) extra->corrupt("must be an object");
     for (const std::string_view own :
@@ -175,14 +278,6 @@ ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestL
   }
   read_tools(body, exact, request);
   return request;
-}
-
-std::vector<TokenId> tokens_of(const JsonField& field) {
-  std::vector<TokenId> tokens;
-  for (const JsonField& item : field.items()) {
-    tokens.push_back(static_cast<TokenId>(item.integer(0, std::numeric_limits<TokenId>::max())));
-  }
-  return tokens;
 }
 
 // A string, token ids, or an array of either.
@@ -207,12 +302,11 @@ void read_prompts(const JsonField& field, CompletionRequest& request) {
 }
 
 CompletionRequest completion_of(const JsonField& body, std::string_view text,
-                                const RequestLimits& limits) {
+                                const RequestLimits& limits, const RequestDefaults& defaults) {
   constexpr int64_t kDefaultTokens = 16;  // OpenAI's
   expect_known(body, {"prompt", "echo", "best_of", "suffix"});
   CompletionRequest request;
-  request.fields = generation_of(body, limits);
-  if (!body.find("max_tokens")) request.fields.max_tokens = kDefaultTokens;
+  request.fields = generation_of(body, limits, defaults, kDefaultTokens);
   if (const auto logprobs = body.find("logprobs")) {
     request.fields.top_logprobs = static_cast<int>(logprobs->integer(0, kMostLogprobs));
   }
@@ -222,10 +316,6 @@ CompletionRequest completion_of(const JsonField& body, std::string_view text,
   }
   expect_absent(body, "suffix", "put it into the prompt as the model expects it");
   request.echo = body.boolean_or("echo", false);
-  if (request.echo && request.fields.top_logprobs >= 0) {
-    body.find("logprobs")
-        ->unsupported("are not given for the prompt", "leave out echo or logprobs");
-  }
   request.format = response_format_of(body, ordered_body(body, text));
   const JsonField prompt = body.at("prompt");
   read_prompts(prompt, request);
@@ -239,25 +329,29 @@ CompletionRequest completion_of(const JsonField& body, std::string_view text,
 
 }  // namespace
 
-ChatRequest parse_chat_request(std::string_view body, const RequestLimits& limits) {
+ChatRequest parse_chat_request(std::string_view body, const RequestLimits& limits,
+                               const RequestDefaults& defaults) {
   return parsed_body<ChatRequest>(
-      body, [&](const JsonField& field) { return chat_of(field, body, limits); });
+      body, [&](const JsonField& field) { return chat_of(field, body, limits, defaults); });
 }
 
-CompletionRequest parse_completion_request(std::string_view body, const RequestLimits& limits) {
+CompletionRequest parse_completion_request(std::string_view body, const RequestLimits& limits,
+                                           const RequestDefaults& defaults) {
   return parsed_body<CompletionRequest>(
-      body, [&](const JsonField& field) { return completion_of(field, body, limits); });
+      body, [&](const JsonField& field) { return completion_of(field, body, limits, defaults); });
 }
 
 TokenizeRequest parse_tokenize_request(std::string_view body, const RequestLimits& limits) {
   return parsed_body<TokenizeRequest>(body, [&](const JsonField& field) {
-    field.expect_only({"model", "prompt", "messages", "add_special_tokens"});
+    field.expect_only({"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt",
+                       "continue_final_message"});
     TokenizeRequest request;
     request.add_special_tokens = field.boolean_or("add_special_tokens", true);
     const auto messages = field.find("messages");
     if (messages) {
       ExactBody exact(body);
       request.input.messages = messages_of(*messages, exact, limits.messages);
+      request.continue_final = read_prompt_end(field, request.input);
     } else {
       request.text = field.at("prompt").string();
     }

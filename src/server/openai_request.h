@@ -1,10 +1,12 @@
 // Bodies of the OpenAI API as plain structs. Every field is checked; one that dak does not know is
 // refused, and so is one that it knows and cannot honour: nothing is ignored that would change the
-// answer. Beside OpenAI's fields: top_k, min_p, repetition_penalty, ignore_eos,
-// chat_template_kwargs, as other servers have them.
+// answer. Beside OpenAI's fields, as other servers have them: top_k, min_p, repetition_penalty,
+// ignore_eos, min_tokens, stop_token_ids, prompt_logprobs, chat_template_kwargs,
+// add_generation_prompt, continue_final_message.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -19,22 +21,31 @@
 namespace dak {
 
 struct RequestLimits {
-  int64_t choices = 16;       // n, times the number of prompts
+  int64_t choices = 1024;     // n, times the number of prompts
   int64_t prompt_tokens = 0;  // 0: the context
   int64_t messages = 4096;
   int64_t stop_strings = 16;
   int64_t stop_bytes = 1024;  // of each
 };
 
+// What a request means that does not say.
+struct RequestDefaults {
+  SamplingParams sampling{.temperature = 1.0f};
+  int64_t max_tokens = 0;  // 0: until the context is full; 16 in completions, as OpenAI has it
+};
+
 // What chats and completions have in common.
 struct GenerationFields {
   std::string model;  // empty: whichever there is
-  SamplingParams sampling{.temperature = 1.0f};
+  SamplingParams sampling;
   bool seed_given = false;
-  int64_t max_tokens = 0;  // 0: until the context is full
+  std::optional<int64_t> max_tokens;  // nullopt: until the context is full; 0: the prompt alone
+  int64_t min_tokens = 0;
   int n = 1;
   std::vector<std::string> stop;
-  int top_logprobs = -1;  // -1: none, 0: the chosen token's alone
+  std::vector<TokenId> stop_tokens;
+  int top_logprobs = -1;     // -1: none, 0: the chosen token's alone
+  int prompt_logprobs = -1;  // likewise, of the prompt's tokens; not in streams
   bool ignore_eos = false;
   bool stream = false;
   bool include_usage = false;     // a last chunk with the usage
@@ -51,6 +62,7 @@ struct ChatRequest {
   std::string tool_name;         // kRequired: this one; empty: any
   bool parallel_tools = true;    // more than one call in an answer
   std::string reasoning_effort;  // empty: not given
+  bool continue_final = false;   // the answer goes on with the last message, the assistant's
 };
 
 struct CompletionRequest {
@@ -64,11 +76,14 @@ struct TokenizeRequest {
   std::string text;
   ChatInput input;  // instead of the text, if it has messages
   bool add_special_tokens = true;
+  bool continue_final = false;
 };
 
 // Throw ApiError (400) naming the field.
-ChatRequest parse_chat_request(std::string_view body, const RequestLimits& limits);
-CompletionRequest parse_completion_request(std::string_view body, const RequestLimits& limits);
+ChatRequest parse_chat_request(std::string_view body, const RequestLimits& limits,
+                               const RequestDefaults& defaults = {});
+CompletionRequest parse_completion_request(std::string_view body, const RequestLimits& limits,
+                                           const RequestDefaults& defaults = {});
 TokenizeRequest parse_tokenize_request(std::string_view body, const RequestLimits& limits);
 std::vector<TokenId> parse_detokenize_request(std::string_view body);
 

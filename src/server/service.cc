@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "server/continued_message.h"
 #include "server/json_text.h"
 #include "server/reasoning/after_reasoning.h"
 #include "server/tools/tool_grammar.h"
@@ -19,12 +20,22 @@ uint64_t random_seed() {
   return uint64_t{device()} << 32 | device();
 }
 
+AnswerTokens tokens_of(const Tokenizer& tokenizer) {
+  AnswerTokens tokens{.texts = token_bytes(tokenizer), .special = {}};
+  for (size_t id = 0; id < tokens.texts.size(); ++id) {
+    tokens.special.push_back(tokenizer.is_special(static_cast<TokenId>(id)));
+  }
+  return tokens;
+}
+
 AnswerOptions options_of(const GenerationFields& fields, std::string route) {
   return {.route = std::move(route),
           .stream = fields.stream,
           .include_usage = fields.include_usage,
           .continuous_usage = fields.continuous_usage,
           .logprobs = fields.top_logprobs >= 0,
+          .top_logprobs = fields.top_logprobs,
+          .prompt_logprobs = fields.prompt_logprobs,
           .per_prompt = fields.n};
 }
 
@@ -35,18 +46,32 @@ Service::Service(const Engine& engine, Generator& generator, ServiceOptions opti
       generator_(generator),
       options_(std::move(options)),
       longest_prompt_(engine.context() - 1),
-      token_texts_(token_bytes(engine.tokenizer())),
-      forms_(engine, options_.name) {
+      tokens_(tokens_of(engine.tokenizer())),
+      forms_(engine, name()) {
   const int64_t most = options_.limits.prompt_tokens;
   if (most > 0) longest_prompt_ = std::min(longest_prompt_, most);
 }
 
-void Service::check_model(const std::string& model) const {
-  if (model.empty() || model == options_.name) return;
-  throw ApiError(
-      404,
-      fmt::format("the model '{}' is not here; there is '{}'", printable(model), options_.name),
-      "model", "model_not_found");
+const std::string& Service::model_named(const std::string& model) const {
+  if (model.empty()) return name();
+  const auto found = std::ranges::find(names(), model);
+  if (found != names().end()) return *found;
+  throw ApiError(404,
+                 fmt::format("the model '{}' is not here; there is '{}'", printable(model),
+                             fmt::join(names(), "', '")),
+                 "model", "model_not_found");
+}
+
+void Service::check_tokens(const GenerationFields& fields) const {
+  const auto check = [this](TokenId token, const char* param) {
+    if (token < engine_.config().vocabulary) return;
+    throw ApiError(400,
+                   fmt::format("the token {} is outside the model's vocabulary of {}", token,
+                               engine_.config().vocabulary),
+                   param);
+  };
+  for (const TokenId token : fields.stop_tokens) check(token, "stop_token_ids");
+  for (const TokenBias& bias : fields.sampling.logit_bias) check(bias.token, "logit_bias");
 }
 
 void Service::check_prompt(std::span<const TokenId> tokens, std::string_view param) const {
@@ -69,16 +94,16 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
 
 std::string Service::chat_text(const ChatInput& input) const {
   if (engine_.chat_template() == nullptr) {
-    throw ApiError(
-        400, fmt::format("the model '{}' has no chat template: use /v1/completions", options_.name),
-        "messages", "unsupported");
+    throw ApiError(400,
+                   fmt::format("the model '{}' has no chat template: use /v1/completions", name()),
+                   "messages", "unsupported");
   }
   if (const Error* fault = engine_.chat_template()->fault()) {
     throw ApiError(
         400,
         fmt::format("the chat template of '{}' cannot be used: {}; /v1/completions needs "
                     "none",
-                    options_.name, fault->info().problem),
+                    name(), fault->info().problem),
         "messages", "unsupported");
   }
   try {
@@ -89,14 +114,19 @@ std::string Service::chat_text(const ChatInput& input) const {
   }
 }
 
+std::string Service::chat_text(ChatInput input, bool continue_final) const {
+  if (!continue_final) return chat_text(input);
+  mark_last_message(input);
+  return cut_at_mark(chat_text(input));
+}
+
 const TokenTexts& Service::constraint_texts() const {
   std::call_once(constrained_, [this] {
-    std::vector<bool> special(token_texts_.size());
+    std::vector<bool> special = tokens_.special;
     std::vector<TokenId> ends;
-    std::vector<std::string> texts = token_texts_;
+    std::vector<std::string> texts = tokens_.texts;
     for (size_t id = 0; id < special.size(); ++id) {
       const auto token = static_cast<TokenId>(id);
-      special[id] = engine_.tokenizer().is_special(token);
       if (engine_.is_end_token(token)) ends.push_back(token);
     }
     const SpecialMarks& marks = forms_.marks();
@@ -153,8 +183,11 @@ void Service::add_requests(const GenerationFields& fields, ServingRequest reques
                            const Caller& caller, const Grammar& grammar,
                            PreparedAnswer& answer) const {
   request.sampling = fields.sampling;
-  request.max_tokens = fields.max_tokens;
+  request.prompt_only = fields.max_tokens == 0;
+  request.max_tokens = fields.max_tokens.value_or(0);
+  request.min_tokens = fields.min_tokens;
   request.stop = fields.stop;
+  request.stop_tokens = fields.stop_tokens;
   request.ignore_eos = fields.ignore_eos;
   request.top_logprobs = fields.top_logprobs;
   request.client = caller.client;
@@ -169,10 +202,11 @@ void Service::add_requests(const GenerationFields& fields, ServingRequest reques
 }
 
 PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const {
-  const ChatRequest request = parse_chat_request(body, options_.limits);
-  check_model(request.fields.model);
+  const ChatRequest request = parse_chat_request(body, options_.limits, options_.defaults);
+  const std::string& model = model_named(request.fields.model);
+  check_tokens(request.fields);
   const bool tools = !request.input.tools.is_null();
-  const std::string text = chat_text(forms_.input(request));
+  const std::string text = chat_text(forms_.input(request), request.continue_final);
   ServingRequest asked{.prompt = engine_.chat_tokens(text)};
   check_prompt(asked.prompt, "messages");
   const ReasoningForm* reasoning = forms_.reasoning(tools);
@@ -180,9 +214,12 @@ PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const 
     asked.shown = forms_.marks().tokens();
     if (options_.split_reasoning) asked.reasoning = reasoning_tags(*reasoning, text);
   }
-  PreparedAnswer answer{
-      .writer = AnswerWriter(AnswerWriter::Kind::kChat, options_.name, token_texts_),
-      .options = options_of(request.fields, "/v1/chat/completions")};
+  PreparedAnswer answer{.writer = AnswerWriter(AnswerWriter::Kind::kChat, model, tokens_),
+                        .options = options_of(request.fields, "/v1/chat/completions")};
+  if (request.fields.prompt_logprobs >= 0) {
+    asked.prompt_logprobs = request.fields.prompt_logprobs;
+    answer.options.prompts = {asked.prompt};
+  }
   if (tools) {
     asked.shown = forms_.marks().tokens();
     answer.options.tool_form = forms_.tools().form;
@@ -195,12 +232,15 @@ PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const 
 }
 
 PreparedAnswer Service::completion(std::string_view body, const Caller& caller) const {
-  const CompletionRequest request = parse_completion_request(body, options_.limits);
-  check_model(request.fields.model);
-  PreparedAnswer answer{
-      .writer = AnswerWriter(AnswerWriter::Kind::kCompletion, options_.name, token_texts_),
-      .options = options_of(request.fields, "/v1/completions")};
+  const CompletionRequest request =
+      parse_completion_request(body, options_.limits, options_.defaults);
+  const std::string& model = model_named(request.fields.model);
+  check_tokens(request.fields);
+  PreparedAnswer answer{.writer = AnswerWriter(AnswerWriter::Kind::kCompletion, model, tokens_),
+                        .options = options_of(request.fields, "/v1/completions")};
   const Grammar grammar = grammar_of(request.format);
+  const GenerationFields& fields = request.fields;
+  const int told = std::max(fields.prompt_logprobs, request.echo ? fields.top_logprobs : -1);
   for (const auto& one : request.prompts) {
     const std::string* text = std::get_if<std::string>(&one);
     const std::vector<TokenId> prompt =
@@ -209,7 +249,8 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
     if (request.echo) {
       answer.options.echo.push_back(text != nullptr ? *text : engine_.tokenizer().decode(prompt));
     }
-    add_requests(request.fields, {.prompt = prompt}, caller, grammar, answer);
+    if (told >= 0) answer.options.prompts.push_back(prompt);
+    add_requests(fields, {.prompt = prompt, .prompt_logprobs = told}, caller, grammar, answer);
   }
   return answer;
 }
@@ -220,7 +261,8 @@ std::string Service::tokenize(std::string_view body) const {
       request.input.messages.empty()
           ? engine_.tokenizer().encode(request.text,
                                        {.add_special_tokens = request.add_special_tokens})
-          : engine_.chat_tokens(chat_text(forms_.input({.input = request.input})));
+          : engine_.chat_tokens(
+                chat_text(forms_.input({.input = request.input}), request.continue_final));
   return fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}]}})", tokens.size(),
                      engine_.context(), fmt::join(tokens, ","));
 }

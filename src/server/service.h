@@ -29,7 +29,8 @@ struct PreparedAnswer {
 };
 
 struct ServiceOptions {
-  std::string name;  // what clients call the model
+  std::vector<std::string> names;  // what clients call the model; the first where none is asked
+  RequestDefaults defaults;
   RequestLimits limits;
   std::chrono::milliseconds timeout{0};  // of a request, from its arrival; 0: none
   // Seconds that a decode step is predicted to take with so many sequences of so many tokens each;
@@ -44,7 +45,8 @@ class Service {
   // `engine` and `generator` outlive this.
   Service(const Engine& engine, Generator& generator, ServiceOptions options);
 
-  const std::string& name() const { return options_.name; }
+  const std::string& name() const { return options_.names.front(); }
+  const std::vector<std::string>& names() const { return options_.names; }
   const ServiceOptions& options() const { return options_; }
   const Engine& engine() const { return engine_; }
   Generator& generator() const { return generator_; }
@@ -58,7 +60,11 @@ class Service {
 
  private:
   std::string chat_text(const ChatInput& input) const;
-  void check_model(const std::string& model) const;
+  // The prompt of a conversation, or of one whose last message goes on.
+  std::string chat_text(ChatInput input, bool continue_final) const;
+  // The name that the answer gives the model.
+  const std::string& model_named(const std::string& model) const;
+  void check_tokens(const GenerationFields& fields) const;
   void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
   using Grammar = std::shared_ptr<const JsonGrammar>;  // null: an answer is held to nothing
   Grammar grammar_of(const ResponseFormat& format) const;
@@ -74,7 +80,7 @@ class Service {
   Generator& generator_;
   ServiceOptions options_;
   int64_t longest_prompt_;
-  std::vector<std::string> token_texts_;
+  AnswerTokens tokens_;
   ChatForms forms_;
   mutable std::once_flag constrained_;
   mutable std::unique_ptr<const TokenTexts> constraint_texts_;  // made when first needed

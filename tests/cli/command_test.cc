@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "process.h"
@@ -73,6 +74,30 @@ TEST(Run, RatioAndThreadsDoNotChangeTheAnswer) {
       EXPECT_EQ(json["tokens"], first["tokens"]);
     }
   }
+}
+
+// A seed is told where something was drawn.
+TEST(Run, DrawsAsTheModelsFilesSayBelowFlags) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "dak-sampling-defaults";
+  fs::remove_all(folder);
+  fs::copy(kFolder, folder);
+  std::ofstream(folder / "generation_config.json")
+      << R"({"eos_token_id": 2, "do_sample": true, "temperature": 0.7, "max_new_tokens": 3})";
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"run", folder.string(), "-p", "hi", "--ignore-eos", "--json"});
+    return json_on_cpu(std::move(more));
+  };
+  const Json as_said = run({});
+  EXPECT_TRUE(as_said.contains("seed"));
+  EXPECT_EQ(as_said["tokens"].size(), 3u);
+  const Json greedy = run({"--temperature", "0", "-n", "5"});
+  EXPECT_FALSE(greedy.contains("seed"));
+  EXPECT_EQ(greedy["tokens"].size(), 5u);
+  const Json without = run({"--no-model-defaults", "-n", "5"});
+  EXPECT_FALSE(without.contains("seed"));
+  EXPECT_EQ(without["tokens"], greedy["tokens"]);
+  fs::remove_all(folder);
 }
 
 TEST(Run, ReadsThePromptFromStdin) {

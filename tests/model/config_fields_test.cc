@@ -213,6 +213,47 @@ TEST(ConfigFields, TheArchitectureIsNamedOrFollowsFromTheModelType) {
   }));
 }
 
+TEST(ConfigFields, SamplingDefaults) {
+  const auto defaults_of = [](const Json& json) {
+    ModelConfig config;
+    apply_generation_config(json, "g.json", config);
+    return config.sampling;
+  };
+  const SamplingDefaults none = defaults_of({{"eos_token_id", 2}, {"temperature", nullptr}});
+  EXPECT_FALSE(none.temperature || none.top_k || none.top_p || none.min_p ||
+               none.repetition_penalty || none.max_tokens);
+  const SamplingDefaults all = defaults_of({{"do_sample", true},
+                                            {"temperature", 0.6},
+                                            {"top_k", 20},
+                                            {"top_p", 0.95},
+                                            {"min_p", 0},
+                                            {"repetition_penalty", 1.05},
+                                            {"max_new_tokens", 2048},
+                                            {"typical_p", 1.0},
+                                            {"epsilon_cutoff", 0.0}});
+  EXPECT_EQ(all.temperature, 0.6f);
+  EXPECT_EQ(all.top_k, 20);
+  EXPECT_EQ(all.top_p, 0.95f);
+  EXPECT_EQ(all.min_p, 0.0f);
+  EXPECT_EQ(all.repetition_penalty, 1.05f);
+  EXPECT_EQ(all.max_tokens, 2048);
+  EXPECT_EQ(defaults_of({{"do_sample", false}, {"temperature", 0.6}}).temperature, 0.0f);
+  for (const Json& wrong :
+       {Json{{"temperature", "hot"}}, Json{{"temperature", -1}}, Json{{"top_p", 0}},
+        Json{{"top_p", 1.5}}, Json{{"top_k", 2.5}}, Json{{"top_k", -3}}, Json{{"min_p", 2}},
+        Json{{"max_new_tokens", 0}}, Json{{"do_sample", 1}}, Json{{"repetition_penalty", 0}}}) {
+    const std::string field = wrong.begin().key();
+    EXPECT_TRUE(throws_error(ErrorCode::kCorrupt, {"g.json", field}, [&] { defaults_of(wrong); }))
+        << wrong;
+  }
+  for (const Json& other : {Json{{"typical_p", 0.9}}, Json{{"epsilon_cutoff", 1e-3}},
+                            Json{{"min_new_tokens", 5}}, Json{{"top_h", 0.4}}}) {
+    EXPECT_TRUE(throws_error(ErrorCode::kUnsupported, {"g.json", other.begin().key()}, [&] {
+      defaults_of(other);
+    })) << other;
+  }
+}
+
 TEST(ConfigFields, GenerationConfig) {
   ModelConfig config;
   config.eos_tokens = {3};

@@ -106,7 +106,7 @@ class AppTest : public testing::Test {
         },
         App::refusal, [this](const HttpRequest& request) { app_->screen(request); });
     generator_ = std::make_unique<ScriptedGenerator>(pace);
-    service_ = std::make_unique<Service>(engine, *generator_, ServiceOptions{.name = "tiny"});
+    service_ = std::make_unique<Service>(engine, *generator_, ServiceOptions{.names = {"tiny"}});
     if (ready) app_->serve(*service_, server_.get());
     server_->start();
   }
@@ -674,6 +674,11 @@ TEST_F(AppTest, ToolCallsWholeAndStreamed) {
   EXPECT_EQ(text, "Let me look.");
   EXPECT_EQ(calls, (std::vector<std::string>(2, R"(f {"x": 1})")));
   EXPECT_EQ(reason, "tool_calls");
+
+  const std::string counted = R"(,"stream":true,"stream_options":{"continuous_usage_stats":true}})";
+  for (const Json& event : events_of(post("/v1/chat/completions", "{" + fields + counted).body)) {
+    EXPECT_TRUE(event["usage"].is_object()) << event;
+  }
 
   const Json one = Json::parse(
       post("/v1/chat/completions", "{" + fields + R"(,"parallel_tool_calls":false})").body);

@@ -6,15 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "http_client.h"
-#include "server/app.h"
+#include "live_server.h"
 
 namespace dak {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr int64_t kChunk = 32;
 
 std::vector<int> prompt_of(int64_t count, int seed) {
   std::vector<int> tokens;
@@ -24,35 +21,17 @@ std::vector<int> prompt_of(int64_t count, int seed) {
   return tokens;
 }
 
-// `dak serve` but for its flags.
 class Isolation : public testing::Test {
  protected:
-  void SetUp() override {
+  static AppOptions two_keys() {
     AppOptions options;
     options.keys.add("first-key", "test");
     options.keys.add("second-key", "test");
-    app_ = std::make_unique<App>(std::move(options));
-    server_ = std::make_unique<HttpServer>(
-        "127.0.0.1", 0, HttpLimits(),
-        [this](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
-          app_->handle(std::move(request), exchange);
-        },
-        App::refusal);
-    app_->serve(service_, server_.get());
-    server_->start();
-    engine_thread_ = std::thread([this] { scheduler_.run(); });
-  }
-  void TearDown() override {
-    scheduler_.drain(std::chrono::steady_clock::now());
-    engine_thread_.join();
-    server_->stop(std::chrono::milliseconds(0));
-    app_->stop();
+    return options;
   }
 
   std::string ask(const std::string& key, const std::string& text) {
-    HttpClient client(server_->port());
-    client.send(text);
-    const HttpAnswer answer = client.answer(30);
+    const HttpAnswer answer = server_.ask(text);
     EXPECT_EQ(answer.status, 200) << key << ": " << answer.body;
     return answer.body;
   }
@@ -87,27 +66,9 @@ class Isolation : public testing::Test {
             .passes = after.passes - before.passes,
             .read_bytes = read_bytes};
   }
-  // Nothing runs, and what has run is counted.
-  ServingStats idle_stats() const {
-    ServingStats stats = scheduler_.stats();
-    for (int i = 0; i < 2000 && stats.running + stats.queued > 0; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      stats = scheduler_.stats();
-    }
-    EXPECT_EQ(stats.running + stats.queued, 0);
-    return stats;
-  }
+  ServingStats idle_stats() const { return server_.idle_stats(); }
 
-  Engine engine_{
-      open_model(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", true),
-      {.threads = 1, .kv_ratio = 0.5, .context = 256, .sequences = 4, .prefill_chunk = kChunk},
-      cpu_tiers(1e9)};
-  Scheduler scheduler_{engine_};
-  SchedulerGenerator generator_{scheduler_};
-  Service service_{engine_, generator_, {.name = "tiny", .limits = {}}};
-  std::unique_ptr<App> app_;
-  std::unique_ptr<HttpServer> server_;
-  std::thread engine_thread_;
+  LiveServer server_{two_keys()};
 };
 
 TEST_F(Isolation, AnotherKeysPrefixSavesNothing) {
@@ -147,7 +108,7 @@ TEST_F(Isolation, RequestsSideBySideDoNotShareAcrossKeys) {
   std::mutex mutex;
   std::condition_variable news;
   bool both = false;
-  generator_.submit(
+  server_.generator().submit(
       {.prompt = {5, 6, 7}, .max_tokens = 1, .on_event = [&](const ServingEvent& event) {
          if (event.kind != ServingEvent::Kind::kStarted) return;
          std::unique_lock lock(mutex);
@@ -162,7 +123,7 @@ TEST_F(Isolation, RequestsSideBySideDoNotShareAcrossKeys) {
       answers[i] = Json::parse(ask(key, post_text("/v1/completions", body.dump(), header(key))));
     });
   }
-  for (int i = 0; i < 2000 && scheduler_.stats().queued < 2; ++i) {
+  for (int i = 0; i < 2000 && server_.scheduler().stats().queued < 2; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   {

@@ -39,7 +39,7 @@ TEST(ChatRequestTest, DefaultsAreOpenAis) {
   const ChatRequest request = chat("");
   EXPECT_EQ(request.fields.sampling.temperature, 1.0f);
   EXPECT_EQ(request.fields.sampling.top_p, 1.0f);
-  EXPECT_EQ(request.fields.max_tokens, 0);
+  EXPECT_EQ(request.fields.max_tokens, std::nullopt);
   EXPECT_EQ(request.fields.n, 1);
   EXPECT_EQ(request.fields.top_logprobs, -1);
   EXPECT_FALSE(request.fields.seed_given);
@@ -90,11 +90,22 @@ TEST(ChatRequestTest, WrongValuesNameTheirField) {
            {R"("top_p":1.5)", "top_p"},
            {R"("presence_penalty":3)", "presence_penalty"},
            {R"("n":0)", "n"},
-           {R"("n":17)", "n"},
+           {R"("n":1025)", "n"},
            {R"("n":1.5)", "n"},
            {R"("n":99999999999999999999)", "n"},
-           {R"("max_tokens":0)", "max_tokens"},
-           {R"("max_tokens":-1)", "max_tokens"},
+           {R"("max_tokens":-2)", "max_tokens"},
+           {R"("max_tokens":2.5)", "max_tokens"},
+           {R"("max_tokens":1e300)", "max_tokens"},
+           {R"("max_tokens":"2")", "max_tokens"},
+           {R"("min_tokens":-1)", "min_tokens"},
+           {R"("min_tokens":5,"max_tokens":4)", "min_tokens"},
+           {R"("stop_token_ids":5)", "stop_token_ids"},
+           {R"("stop_token_ids":[-5])", "stop_token_ids[0]"},
+           {R"("prompt_logprobs":21)", "prompt_logprobs"},
+           {R"("prompt_logprobs":1,"stream":true)", "prompt_logprobs"},
+           {R"("continue_final_message":true)", "continue_final_message"},
+           {R"("continue_final_message":1)", "continue_final_message"},
+           {R"("add_generation_prompt":"no")", "add_generation_prompt"},
            {R"("max_tokens":3,"max_completion_tokens":4)", "max_completion_tokens"},
            {R"("seed":"x")", "seed"},
            {R"("seed":18446744073709551615)", "seed"},
@@ -108,7 +119,13 @@ TEST(ChatRequestTest, WrongValuesNameTheirField) {
            {R"("logprobs":3)", "logprobs"},
            {R"("top_logprobs":3)", "top_logprobs"},
            {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
-           {R"("logit_bias":{"5":1})", "logit_bias"},
+           {R"("logit_bias":{"5":101})", "logit_bias.5"},
+           {R"("logit_bias":{"5":"1"})", "logit_bias.5"},
+           {R"("logit_bias":{"the":1})", "logit_bias"},
+           {R"("logit_bias":{"5.0":1})", "logit_bias"},
+           {R"("logit_bias":{"-5":1})", "logit_bias"},
+           {R"("logit_bias":{"05":1,"5":2})", "logit_bias"},
+           {R"("logit_bias":[[5,1]])", "logit_bias"},
            {R"("functions":[{}])", "functions"},
            {R"("modalities":["audio"])", "modalities[0]"},
            {R"("response_format":{"type":"xml"})", "response_format.type"},
@@ -316,15 +333,52 @@ TEST(CompletionRequestTest, PromptsOfEveryKind) {
   EXPECT_EQ(refused([] { completion(R"("prompt":[1,"a"])"); }), "prompt[1]");
   EXPECT_EQ(refused([] { completion(R"("prompt":[-1])"); }), "prompt[0]");
   EXPECT_EQ(refused([] { completion(R"("prompt":[4294967296])"); }), "prompt[0]");
-  EXPECT_EQ(refused([] { completion(R"("prompt":["a","b","c"],"n":6)"); }), "prompt");
+  EXPECT_EQ(refused([] { completion(R"("prompt":["a","b","c"],"n":400)"); }), "prompt");
+  EXPECT_EQ(completion(R"("prompt":["a","b","c"],"n":300)").fields.n, 300);
 }
 
 TEST(CompletionRequestTest, WhatCannotBeHonouredIsRefused) {
   EXPECT_EQ(refused([] { completion(R"("prompt":"a","suffix":"b")"); }), "suffix");
   EXPECT_EQ(refused([] { completion(R"("prompt":"a","best_of":3)"); }), "best_of");
-  EXPECT_EQ(refused([] { completion(R"("prompt":"a","echo":true,"logprobs":1)"); }), "logprobs");
   EXPECT_EQ(refused([] { completion(R"("prompt":"a","messages":[])"); }), "messages");
   EXPECT_EQ(completion(R"("prompt":"a","best_of":1,"logprobs":0)").fields.top_logprobs, 0);
+}
+
+TEST(RequestTest, NumbersOfTokensAreWholeHoweverTheyAreWritten) {
+  EXPECT_EQ(chat(R"("max_tokens":2.0)").fields.max_tokens, 2);
+  EXPECT_EQ(chat(R"("max_tokens":2e1)").fields.max_tokens, 20);
+  EXPECT_EQ(chat(R"("max_tokens":0)").fields.max_tokens, 0);
+  EXPECT_EQ(chat(R"("max_tokens":-1)").fields.max_tokens, std::nullopt);
+  EXPECT_EQ(chat(R"("max_tokens":null)").fields.max_tokens, std::nullopt);
+  EXPECT_EQ(chat(R"("max_completion_tokens":-1,"max_tokens":-1)").fields.max_tokens, std::nullopt);
+  EXPECT_EQ(completion(R"("prompt":"a","max_tokens":-1)").fields.max_tokens, std::nullopt);
+  EXPECT_EQ(completion(R"("prompt":"a","max_tokens":null)").fields.max_tokens, 16);
+  EXPECT_EQ(completion(R"("prompt":"a","seed":3.0,"n":2.0)").fields.n, 2);
+}
+
+TEST(RequestTest, WhatIsNotSaidIsTheServers) {
+  const RequestDefaults defaults{
+      .sampling = {.temperature = 0.25f, .top_k = 7, .top_p = 0.5f, .repetition_penalty = 1.5f},
+      .max_tokens = 99};
+  const auto parsed = [&](const std::string& members) {
+    return parse_chat_request(R"({"messages":[{"role":"user","content":"hi"}])" + members + "}", {},
+                              defaults)
+        .fields;
+  };
+  const GenerationFields plain = parsed("");
+  EXPECT_EQ(plain.sampling.temperature, 0.25f);
+  EXPECT_EQ(plain.sampling.top_k, 7);
+  EXPECT_EQ(plain.sampling.top_p, 0.5f);
+  EXPECT_EQ(plain.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(plain.max_tokens, 99);
+  const GenerationFields said =
+      parsed(R"(,"temperature":1,"top_k":-1,"top_p":1,"repetition_penalty":1,"max_tokens":-1)");
+  EXPECT_EQ(said.sampling.temperature, 1.0f);
+  EXPECT_EQ(said.sampling.top_k, 0);
+  EXPECT_EQ(said.sampling.top_p, 1.0f);
+  EXPECT_EQ(said.sampling.repetition_penalty, 1.0f);
+  EXPECT_EQ(said.max_tokens, std::nullopt);
+  EXPECT_EQ(parse_completion_request(R"({"prompt":"a"})", {}, defaults).fields.max_tokens, 16);
 }
 
 TEST(ApiErrorTest, SaysWhatOpenAiSays) {

@@ -1,6 +1,8 @@
 // A scheduler on a thread of its own, and what became of the requests given to it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -15,6 +17,7 @@ struct Answer {
   std::string text;
   std::vector<float> logprobs;
   std::vector<std::vector<TokenLogprob>> top;
+  std::vector<TokenChances> prompt;
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;
   int64_t generated_tokens = 0;
@@ -105,6 +108,10 @@ class Serving {
     switch (event.kind) {
       case ServingEvent::Kind::kStarted:
         answer.started = true;
+        break;
+      case ServingEvent::Kind::kPrompt:
+        EXPECT_TRUE(answer.tokens.empty() && answer.prompt.empty());
+        answer.prompt.assign(event.prompt.begin(), event.prompt.end());
         break;
       case ServingEvent::Kind::kToken:
         answer.tokens.push_back(event.token);
