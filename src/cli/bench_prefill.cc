@@ -86,7 +86,7 @@ OrderedRow row_of(const Engine& engine, const EngineOptions& options, int64_t to
   // By kernels: what a copy engine reads is not counted.
   const bool counted = options.mode == AccessMode::kDirect;
   const int64_t needed =
-      counted ? remote_weight_bytes(plan, measured.stats.steps, logits_weight(engine.config())) : 0;
+      counted ? remote_weight_bytes(engine.program(), plan, measured.stats.steps) : 0;
   row["link_bytes"] = nullptr;
   row["read_amplification"] = nullptr;
   if (measured.linked_bytes >= 0 && needed > 0) {

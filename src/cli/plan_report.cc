@@ -24,7 +24,7 @@ std::vector<OperandGroup> grouped(const Plan& plan) {
   std::vector<OperandGroup> groups;
   std::map<std::string, size_t> index;
   for (const OperandPlan& entry : plan.operands) {
-    const std::string name = without_layer(entry.operand.name);
+    const std::string& name = entry.operand.kind;
     const auto [found, is_new] = index.emplace(name, groups.size());
     if (is_new) {
       groups.push_back({.name = name,

@@ -20,10 +20,8 @@ class KvBuffers {
     for (const int64_t size : bytes) buffers.push_back(weights.arena(0).allocate(size));
   }
 
-  // After the operation of this weight come the pages of its layer.
-  void add_after(const std::string& weight, std::vector<PrefetchStage>& cycle) {
-    if (!used_ || !weight.ends_with(".qkv")) return;
-    const int64_t layer = next_layer_++;
+  void add(int64_t layer, std::vector<PrefetchStage>& cycle) {
+    if (!used_) return;
     const std::span<const std::byte> pool = cache_.pool(layer, 1);
     if (pool.empty()) return;
     cycle.push_back({.weight = nullptr,
@@ -36,8 +34,18 @@ class KvBuffers {
   const KvCache& cache_;
   size_t first_;
   bool used_;
-  int64_t next_layer_ = 0;
 };
+
+// Of each matrix: the layer whose attention is what its product goes before; -1: none.
+std::vector<int64_t> attention_behind(const Program& program) {
+  std::vector<int64_t> layers(program.matrices.size(), -1);
+  MatrixId last;
+  for (const Step& step : program.steps) {
+    if (step.kind == StepKind::kProduct) last = step.matrix;
+    if (step.kind == StepKind::kAttention) layers.at(static_cast<size_t>(last.index)) = step.layer;
+  }
+  return layers;
+}
 
 }  // namespace
 
@@ -50,22 +58,23 @@ std::array<int64_t, 2> kv_buffer_bytes(const ModelConfig& config, DType dtype, c
   return bytes;
 }
 
-void prepare_access(const Plan& plan, const KvCache& cache, Weights& weights,
-                    CudaBackend& backend) {
+void prepare_access(const Program& program, const Plan& plan, const KvCache& cache,
+                    Weights& weights, CudaBackend& backend) {
   std::vector<std::byte*> buffers;
   for (const int64_t bytes : plan.prefetch.buffer_bytes) {
     buffers.push_back(weights.arena(0).allocate(bytes));
   }
   KvBuffers kv(plan, cache, weights, buffers);
+  const std::vector<int64_t> attention = attention_behind(program);
   std::vector<PrefetchStage> cycle;
   auto stage = plan.prefetch.cycle.begin();
-  for (size_t i = 0; i < plan.operands.size(); ++i) {
-    const std::string& name = plan.operands[i].operand.name;
+  for (const MatrixId id : program.matrix_ids()) {
+    const auto i = static_cast<size_t>(id.index);
     if (stage != plan.prefetch.cycle.end() && stage->operand == i) {
-      cycle.push_back({.weight = &weights.matrix(name), .buffer = stage->buffer});
+      cycle.push_back({.weight = &weights.matrix(id), .buffer = stage->buffer});
       ++stage;
     }
-    kv.add_after(name, cycle);
+    if (attention[i] >= 0) kv.add(attention[i], cycle);
   }
   require(stage == plan.prefetch.cycle.end(), "prefetch stages in another order than the weights");
   use_prefetch(backend, cycle, buffers);

@@ -6,6 +6,7 @@
 #include "engine/kv_cache.h"
 #include "model/weights.h"
 #include "ops/cuda_backend.h"
+#include "pass/program.h"
 #include "plan/plan.h"
 
 namespace dak {
@@ -16,6 +17,7 @@ std::array<int64_t, 2> kv_buffer_bytes(const ModelConfig& config, DType dtype, c
 
 // Once, after loading and before the first operation: allocates the plan's prefetch buffers or
 // cuBLASLt's memory in tier 0. Nothing for modes that have neither.
-void prepare_access(const Plan& plan, const KvCache& cache, Weights& weights, CudaBackend& backend);
+void prepare_access(const Program& program, const Plan& plan, const KvCache& cache,
+                    Weights& weights, CudaBackend& backend);
 
 }  // namespace dak

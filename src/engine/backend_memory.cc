@@ -89,21 +89,42 @@ int64_t prefill_attention_bytes(const ModelConfig& config, const BackendNeeds& n
 
 namespace {
 
-// Kernels of a recorded step, and its copies in mode prefetch.
-int64_t step_nodes(const ModelConfig& config, int64_t rows, const BackendNeeds& needs) {
-  constexpr int64_t kKernels = 14;      // of a layer, at most
-  constexpr int64_t kWeightCopies = 8;  // of a layer's four weights
-  constexpr int64_t kOthers = 16;       // before the first layer and after the last
-  const int64_t copies =
-      (needs.prefetches ? kWeightCopies : 0) +
-      (needs.stages_kv ? static_cast<int64_t>(recorded_copies(static_cast<size_t>(rows))) : 0);
-  return config.layers * (kKernels + copies) + kOthers;
+// Of a step that is recorded: its kernels, at most.
+int64_t kernels_of(StepKind kind) {
+  switch (kind) {
+    case StepKind::kProduct:
+      return 2;  // of f32 inputs the narrowing too
+    case StepKind::kAttention:
+      return 3;
+    case StepKind::kLookup:
+    case StepKind::kNorm:
+    case StepKind::kHeads:
+    case StepKind::kGather:
+      return 1;
+  }
+  return 0;
 }
 
-int64_t graph_bytes(const ModelConfig& config, const BackendNeeds& needs) {
+// Of a recorded pass of so many rows: kernels, and in mode prefetch copies.
+int64_t pass_nodes(const Program& program, int64_t rows, const BackendNeeds& needs) {
+  constexpr int64_t kWeightCopies = 2;  // of a product's weight
+  constexpr int64_t kOthers = 16;       // before the first layer and after the last
+  int64_t nodes = kOthers;
+  for (const Step& step : program.steps) {
+    if (step.layer < 0) continue;
+    nodes += kernels_of(step.kind);
+    if (step.kind == StepKind::kProduct && needs.prefetches) nodes += kWeightCopies;
+    if (step.kind == StepKind::kAttention && needs.stages_kv) {
+      nodes += static_cast<int64_t>(recorded_copies(static_cast<size_t>(rows)));
+    }
+  }
+  return nodes;
+}
+
+int64_t graph_bytes(const Program& program, const BackendNeeds& needs) {
   int64_t bytes = kGraphBytes;
   for (const int64_t rows : all_step_rows(needs.sequences)) {
-    bytes += step_nodes(config, rows, needs) * kNodeBytes;
+    bytes += pass_nodes(program, rows, needs) * kNodeBytes;
   }
   return bytes;
 }
@@ -122,14 +143,13 @@ int64_t piece_bytes(const ModelConfig& config, int64_t rows, int64_t pages) {
 
 }  // namespace
 
-int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
-                           const BackendNeeds& needs) {
+int64_t cuda_backend_bytes(const ModelConfig& config, const Program& program,
+                           const std::vector<Operand>& operands, const BackendNeeds& needs) {
   const SplitMemory split = split_matmul_memory(operands);
   int64_t tables = 0;  // addresses of row blocks that embeddings look up
-  for (const Operand& operand : operands) {
-    const bool looked_up = operand.use == OperandUse::kLookup ||
-                           (config.tied_embeddings && operand.name == logits_weight(config));
-    if (looked_up) tables += operand.blocks() * 8;
+  const std::vector<bool> looked_up = program.matrices_of(StepKind::kLookup);
+  for (size_t i = 0; i < looked_up.size(); ++i) {
+    if (looked_up[i]) tables += operands.at(i).blocks() * 8;
   }
   const int64_t pages = kv_pages_for(needs.context);
   // Rows that attention cuts into runs: one of each sequence, or few.
@@ -145,7 +165,7 @@ int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>
   const int64_t ring = needs.sequences > kMaxSplitBatch ? kGemmAheadRingBytes : kGemmRingBytes;
   const int64_t gemm = needs.rows > kMaxSplitBatch ? gemm_memory_bytes(operands, ring) : 0;
   const int64_t bytes = gemm + prefill_attention_bytes(config, needs) + split.schedule_bytes +
-                        split.partial_bytes + tables + pieces + graph_bytes(config, needs) +
+                        split.partial_bytes + tables + pieces + graph_bytes(program, needs) +
                         kInputBytes + kWarmUpAllocations * kAllocation;
   return round_up(bytes, kAllocation);
 }

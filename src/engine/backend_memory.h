@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "pass/program.h"
 #include "plan/plan.h"
 
 namespace dak {
@@ -22,8 +23,8 @@ struct BackendNeeds {
 // Never less than what is allocated, whatever the placement: schedules and partial sums of the
 // split matmul, rings of remote row blocks and KV pages, pieces and states of attention, tables of
 // row blocks and pages, graphs. The CUDA context itself is not dak's and comes on top.
-int64_t cuda_backend_bytes(const ModelConfig& config, const std::vector<Operand>& operands,
-                           const BackendNeeds& needs);
+int64_t cuda_backend_bytes(const ModelConfig& config, const Program& program,
+                           const std::vector<Operand>& operands, const BackendNeeds& needs);
 
 // Its part for the weights alone.
 struct SplitMemory {

@@ -119,10 +119,10 @@ void Decoder::tell_pages() {
   if (versions == versions_told_ && whole == whole_told_) return;
   versions_told_ = std::move(versions);
   whole_told_ = std::move(whole);
-  Pass pass(engine_.config_, batch_, *engine_.workspace_);
+  BatchKv kv(engine_.config_, batch_);
   for (int64_t layer = 0; layer < engine_.config_.layers; ++layer) {
-    const AttentionConfig config = pass.enter_layer(layer);
-    graph_->set_pages(config, pass.sequences, versions_told_);
+    const AttentionConfig config = kv.enter_layer(layer);
+    graph_->set_pages(config, kv.sequences, versions_told_);
   }
 }
 
@@ -134,9 +134,9 @@ void Decoder::set_inputs() {
       draws[static_cast<size_t>(row_of_[i])] = samplers_[i]->params().draw();
     }
   }
-  Pass pass(engine_.config_, batch_, *engine_.workspace_);
-  const AttentionConfig config = pass.enter_layer(0);
-  graph_->set_inputs(batch_.tokens, batch_.positions, config, pass.sequences, draws);
+  BatchKv kv(engine_.config_, batch_);
+  const AttentionConfig config = kv.enter_layer(0);
+  graph_->set_inputs(batch_.tokens, batch_.positions, config, kv.sequences, draws);
   step_graph().user = this;
 }
 
@@ -172,7 +172,8 @@ void Decoder::enqueue() {
     pending.traffic.add_all(kv_traffic_of(engine_.config_, batch_));
   } else {
     engine_.ctx_.traffic = {};
-    const Tensor logits = engine_.model_->forward(engine_.ctx_, batch_, *engine_.workspace_);
+    const Tensor logits =
+        engine_.model_->forward(engine_.ctx_, *engine_.weights_, batch_, *engine_.workspace_);
     logits_ = host_values(engine_.ctx_, logits);
     pending.traffic = engine_.ctx_.traffic;
   }

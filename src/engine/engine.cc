@@ -5,7 +5,7 @@
 
 #include "base/seconds.h"
 #include "engine/access.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
 #include "model/synthetic.h"
 #include "ops/rows.h"
@@ -34,22 +34,22 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
       context_(options.kv_tokens > 0 ? planned_context(config_, options)
                                      : plan_.fixed.kv_tokens / sequences_),
       prefill_chunk_(plan_.fixed.prefill_chunk) {
+  DeclaredModel declared = declare_model(config_, files.naming);
+  model_ = std::move(declared.model);
+  program_ = std::move(declared.program);
   add_ends(files);
   publish_plan();
   check_memory(plan_, options.device);
   if (options.mode == AccessMode::kUva) check_uva();
   const auto start = std::chrono::steady_clock::now();
-  const Family& family = family_named(config_.family);
   weights_ = std::make_unique<Weights>(make_arenas(plan_, options.device, progress));
-  const WeightSpecs specs = family.weights(config_, files.naming);
   if (options.synthetic_seed) {
-    load_synthetic(specs, plan_, *options.synthetic_seed, *pool_, progress, *weights_);
+    load_synthetic(program_, plan_, *options.synthetic_seed, *pool_, progress, *weights_);
   } else {
-    load_weights(specs, *files.checkpoint, plan_, *pool_,
+    load_weights(program_, *files.checkpoint, plan_, *pool_,
                  {.check_finite = options.check_finite, .progress = progress}, *weights_);
   }
-  model_ = family.make(config_, *weights_);
-  workspace_ = std::make_unique<Workspace>(config_, std::max(prefill_chunk_, sequences_),
+  workspace_ = std::make_unique<Workspace>(program_, std::max(prefill_chunk_, sequences_),
                                            sequences_, weights_->arena(0), input_dtype(options));
   std::vector<Arena*> arenas;
   for (size_t tier = 0; tier < plan_.tiers.size(); ++tier) {
@@ -64,7 +64,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   if (options.device.backend == Backend::kCuda) {
     cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
     set_tier_bandwidths(*cuda_, plan_.tiers);
-    prepare_access(plan_, *cache_, *weights_, *cuda_);
+    prepare_access(program_, plan_, *cache_, *weights_, *cuda_);
     mover_ = make_cuda_page_mover(*cuda_);
     cache_->use_mover(*mover_);
     for (size_t tier = 1; tier < plan_.tiers.size() && options.window_bytes; ++tier) {
@@ -99,7 +99,7 @@ void Engine::add_ends(const ModelFiles& files) {
 DType Engine::input_dtype(const EngineOptions& options) const {
   std::vector<Operand> operands;
   for (const OperandPlan& entry : plan_.operands) operands.push_back(entry.operand);
-  return matmul_input_dtype(options.device.backend, config_, operands);
+  return matmul_input_dtype(options.device.backend, operands);
 }
 
 const Tokenizer& Engine::tokenizer() const {
@@ -158,7 +158,7 @@ std::span<const float> Engine::run(KvHold& hold, std::span<const TokenId> tokens
   }
   if (want_logits) batch.logit_rows.push_back(static_cast<int32_t>(rows - 1));
   ctx_.traffic = {};
-  const Tensor logits = model_->forward(ctx_, batch, *workspace_);
+  const Tensor logits = model_->forward(ctx_, *weights_, batch, *workspace_);
   const std::span<const float> values = host_values(ctx_, logits);
   hold.tokens += rows;
   stats.tokens += rows;

@@ -21,9 +21,11 @@
 #include "engine/sampler.h"
 #include "engine/tier_choice.h"
 #include "hardware/profile.h"
+#include "model/declared_model.h"
 #include "model/model.h"
 #include "ops/access_mode.h"
 #include "ops/decode_graph.h"
+#include "pass/program.h"
 #include "plan/plan.h"
 #include "plan/workload.h"
 
@@ -161,6 +163,7 @@ class Engine {
   ~Engine();
 
   const ModelConfig& config() const { return config_; }
+  const Program& program() const { return program_; }
   // What lies where. For the thread that runs the engine's steps: revoke_tier changes it.
   const Plan& plan() const { return plan_; }
   // The same, for any thread: as it is now, and so for good.
@@ -250,6 +253,7 @@ class Engine {
                              PhaseStats& stats);
 
   ModelConfig config_;
+  Program program_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
   std::optional<ChatTemplate> tool_template_;

@@ -40,9 +40,8 @@ class Forecaster {
       : operations_(operations), machine_(machine), ideal_(ideal(machine)) {
     for (const Operation& operation : operations) {
       bytes_.push_back(placed_bytes(operation, plan));
-      const std::string name = without_layer(operation.name);
-      const auto [found, is_new] = index_.emplace(name, kinds_.size());
-      if (is_new) kinds_.push_back({.name = name});
+      const auto [found, is_new] = index_.emplace(operation.name, kinds_.size());
+      if (is_new) kinds_.push_back({.name = operation.name});
       kinds_[found->second].count += 1;
       kind_of_.push_back(found->second);
     }
@@ -125,7 +124,7 @@ Forecast forecast_of(const ModelConfig& config, const EngineOptions& options, co
       options.hardware ? *options.hardware : profile_of_tiers(plan.tiers, cuda);
   const Machine machine = machine_of(profile, plan.tiers, operands.at(0).dtype);
   const std::vector<Operation> operations =
-      operations_of(config, operands, kv_cache_dtype(config, options), plan.fixed);
+      operations_of(program_of(config), operands, kv_cache_dtype(config, options), plan.fixed);
   const Forecaster forecaster(plan, operations, machine);
   Forecast forecast;
   double seconds_per_token = 0;

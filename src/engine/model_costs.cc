@@ -2,33 +2,99 @@
 
 #include <algorithm>
 
-#include "engine/kv_cache.h"
+#include "pass/names.h"
 
 namespace dak {
 namespace {
 
-constexpr std::string_view kLayers = "layers.";
 constexpr double kAssumedLaunchUs = 5;
 
-// Of "layers.7.qkv": 7; -1 for other names.
-int64_t layer_of(std::string_view name) {
-  if (!name.starts_with(kLayers)) return -1;
-  return std::stoll(std::string(name.substr(kLayers.size())));
-}
+// Steps as operations of the cost model.
+class Operations {
+ public:
+  Operations(const Program& program, const std::vector<Operand>& operands, DType kv_dtype,
+             const FixedMemory& fixed)
+      : program_(program),
+        operands_(operands),
+        kv_dtype_(kv_dtype),
+        fixed_(fixed),
+        layers_(program.attention_layers()) {}
 
-Operation attention_of(const ModelConfig& config, int64_t layer, DType kv_dtype,
-                       const FixedMemory& fixed) {
-  TierBytes remote = fixed.kv_remote_bytes;
-  for (int64_t& bytes : remote) bytes /= config.layers;
-  return {.name = fmt::format("layers.{}.attention", layer),
-          .kind = OperationKind::kAttention,
-          .size_bytes = (fixed.kv_bytes + fixed.kv_all_remote_bytes()) / config.layers,
-          .remote_bytes = remote,
-          .kv_token_bytes = bytes_of(kv_dtype, 2 * config.kv_rows()),
-          .query_values = config.q_rows(),
-          .kv_heads = config.kv_heads,
-          .window = config.window_of_layer(layer)};
-}
+  std::vector<Operation> all() {
+    operations_.push_back({.name = std::string(kPassKind), .kind = OperationKind::kPass});
+    for (const Step& step : program_.steps) add(step);
+    return std::move(operations_);
+  }
+
+ private:
+  void add(const Step& step) {
+    switch (step.kind) {
+      case StepKind::kLookup:
+        return add_with_matrix(step, OperationKind::kLookup);
+      case StepKind::kProduct:
+        return add_with_matrix(step, OperationKind::kMatmul);
+      case StepKind::kAttention:
+        operations_.push_back(attention_of(step));
+        operations_.push_back(norms_of(step.layer));
+        return;
+      case StepKind::kNorm:    // those of a layer are one operation, behind its attention
+      case StepKind::kHeads:   // timed and measured with attention
+      case StepKind::kGather:  // of what a pass does once
+        return;
+    }
+  }
+
+  // Operations on one matrix stand together, as plans and reports list it.
+  void add_with_matrix(const Step& step, OperationKind kind) {
+    const auto operand = static_cast<int64_t>(step.matrix.index);
+    const Operand& read = operands_.at(static_cast<size_t>(operand));
+    Operation operation{.name = read.kind,
+                        .kind = kind,
+                        .operand = operand,
+                        .size_bytes = read.size_bytes(),
+                        .rows = read.rows,
+                        .cols = read.cols,
+                        .for_logits = step.for_logits};
+    const auto like = std::find_if(operations_.rbegin(), operations_.rend(),
+                                   [&](const Operation& o) { return o.operand == operand; });
+    operations_.insert(like == operations_.rend() ? operations_.end() : like.base(),
+                       std::move(operation));
+  }
+
+  Operation attention_of(const Step& step) const {
+    Operation operation{.name = std::string(kAttentionKind),
+                        .kind = OperationKind::kAttention,
+                        .size_bytes = (fixed_.kv_bytes + fixed_.kv_all_remote_bytes()) / layers_,
+                        .remote_bytes = fixed_.kv_remote_bytes,
+                        .kv_token_bytes = bytes_of(kv_dtype_, step.attention.kv_values),
+                        .query_values = step.attention.query_values,
+                        .kv_heads = step.attention.kv_heads,
+                        .window = step.attention.window};
+    for (int64_t& bytes : operation.remote_bytes) bytes /= layers_;
+    const size_t cache = program_.matrices.size() + static_cast<size_t>(step.layer);
+    if (cache >= operands_.size()) return operation;
+    operation.operand = static_cast<int64_t>(cache);
+    operation.size_bytes = operands_[cache].size_bytes();
+    return operation;
+  }
+
+  Operation norms_of(int64_t layer) const {
+    Operation operation{.name = std::string(kNormsKind), .kind = OperationKind::kNorms};
+    for (const Step& step : program_.steps) {
+      if (step.kind != StepKind::kNorm || step.layer != layer) continue;
+      operation.cols = step.cols;
+      operation.norms += 1;
+    }
+    return operation;
+  }
+
+  const Program& program_;
+  const std::vector<Operand>& operands_;
+  DType kv_dtype_;
+  const FixedMemory& fixed_;
+  int64_t layers_;
+  std::vector<Operation> operations_;
+};
 
 void add_term(std::vector<PlacedItem::Term>& terms, double weight, OperationCost cost) {
   for (PlacedItem::Term& term : terms) {
@@ -61,45 +127,9 @@ std::vector<PlacedItem::Term> terms_of(const Operation& operation, const Workloa
 
 }  // namespace
 
-std::vector<Operation> operations_of(const ModelConfig& config,
-                                     const std::vector<Operand>& operands, DType kv_dtype,
-                                     const FixedMemory& fixed) {
-  std::vector<int64_t> cache(static_cast<size_t>(config.layers), -1);  // operand of each layer
-  for (size_t i = 0; i < operands.size(); ++i) {
-    if (operands[i].use != OperandUse::kKv) continue;
-    cache.at(static_cast<size_t>(layer_of(operands[i].name))) = static_cast<int64_t>(i);
-  }
-  std::vector<Operation> operations{{.name = "pass", .kind = OperationKind::kPass}};
-  for (size_t i = 0; i < operands.size(); ++i) {
-    const Operand& operand = operands[i];
-    if (operand.use == OperandUse::kKv) continue;
-    Operation operation{.name = operand.name,
-                        .kind = OperationKind::kLookup,
-                        .operand = static_cast<int64_t>(i),
-                        .size_bytes = operand.size_bytes(),
-                        .rows = operand.rows,
-                        .cols = operand.cols};
-    const bool logits = operand.name == logits_weight(config);
-    if (operand.use == OperandUse::kLookup || logits) {
-      if (operand.use == OperandUse::kLookup || config.tied_embeddings) {
-        operations.push_back(operation);
-      }
-    }
-    if (operand.use != OperandUse::kMatmul) continue;
-    operation.kind = OperationKind::kMatmul;
-    operation.for_logits = logits;
-    operations.push_back(operation);
-    if (!operand.name.ends_with(".qkv")) continue;
-    const int64_t layer = layer_of(operand.name);
-    operations.push_back(attention_of(config, layer, kv_dtype, fixed));
-    const int64_t kv = cache.at(static_cast<size_t>(layer));
-    operations.back().operand = kv;
-    if (kv >= 0) operations.back().size_bytes = operands[static_cast<size_t>(kv)].size_bytes();
-    operations.push_back({.name = fmt::format("layers.{}.norms", layer),
-                          .kind = OperationKind::kNorms,
-                          .cols = config.hidden});
-  }
-  return operations;
+std::vector<Operation> operations_of(const Program& program, const std::vector<Operand>& operands,
+                                     DType kv_dtype, const FixedMemory& fixed) {
+  return Operations(program, operands, kv_dtype, fixed).all();
 }
 
 std::vector<std::vector<PlacedItem::Term>> operand_costs(const std::vector<Operation>& operations,

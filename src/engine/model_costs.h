@@ -4,18 +4,18 @@
 
 #include <vector>
 
-#include "model/config.h"
+#include "pass/program.h"
 #include "plan/cost.h"
 #include "plan/greedy.h"
 #include "plan/workload.h"
 
 namespace dak {
 
-// In the order in which a pass runs them. `operands` as planned: weights, then one OperandUse::kKv
-// for each layer if the cache is planned too. `fixed`: where the cache lies if it is not.
-std::vector<Operation> operations_of(const ModelConfig& config,
-                                     const std::vector<Operand>& operands, DType kv_dtype,
-                                     const FixedMemory& fixed);
+// In the order in which a pass runs them, but for operations on one matrix, which stand together.
+// `operands` as planned: the program's matrices, then, if the cache is planned too, one
+// OperandUse::kKv for each layer in order. `fixed`: where the cache lies if it is not.
+std::vector<Operation> operations_of(const Program& program, const std::vector<Operand>& operands,
+                                     DType kv_dtype, const FixedMemory& fixed);
 
 // For each operand its share of the workload's mean seconds a token.
 std::vector<std::vector<PlacedItem::Term>> operand_costs(const std::vector<Operation>& operations,

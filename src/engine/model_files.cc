@@ -8,7 +8,7 @@
 #include "engine/tool_template.h"
 #include "format/model_json.h"
 #include "format/safetensors.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
 
 namespace dak {
@@ -121,10 +121,9 @@ std::optional<ChatTemplate> usable_or_fault(Load load) {
 // That the weights are those of the configuration. Where they are not, a field that config.json
 // leaves to its class is a likely reason.
 void check_weights(const ModelFiles& files) {
-  const Family& family = family_named(files.config.family);
-  const WeightSpecs specs = family.weights(files.config, files.naming);
+  const Program program = program_of(files.config, files.naming);
   try {
-    check_checkpoint(specs, *files.checkpoint, files.path.string());
+    check_checkpoint(program, *files.checkpoint, files.path.string());
   } catch (const Error& error) {
     if (files.config.defaulted.empty()) throw;
     ErrorInfo info = error.info();

@@ -19,7 +19,8 @@ OperationTimes time_operations(Engine& engine, std::span<KvHold* const> holds,
   for (int64_t i = 0; i <= steps; ++i) {
     const TimingOperations timing(engine.ctx_, *timer);
     timer->begin();
-    const Tensor logits = engine.model_->forward(engine.ctx_, batch, *engine.workspace_);
+    const Tensor logits =
+        engine.model_->forward(engine.ctx_, *engine.weights_, batch, *engine.workspace_);
     // On a GPU a step's tokens are chosen there; its logits stay.
     if (engine.ctx_.backend == Backend::kCpu) host_values(engine.ctx_, logits);
     OperationTimes times = total_of(timer->finish(), engine.ctx_.backend);

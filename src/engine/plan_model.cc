@@ -9,8 +9,9 @@
 #include "engine/model_costs.h"
 #include "engine/prefill_chunk.h"
 #include "memory/weight_layout.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
+#include "pass/names.h"
 #include "plan/planner.h"
 
 namespace dak {
@@ -109,12 +110,12 @@ void check_resident(const EngineOptions& options, const std::vector<Operand>& op
 }
 
 // cuBLASLt's workspace, and room for the sums of a batch before bias, activation and residual. The
-// lm_head has none of these.
-int64_t uva_bytes(const ModelConfig& config, const std::vector<Operand>& operands, int64_t rows) {
+// product of the logits has none of these.
+int64_t uva_bytes(const Program& program, int64_t rows) {
   int64_t widest = 0;
-  for (const Operand& operand : operands) {
-    const bool is_lm_head = operand.name == logits_weight(config);
-    if (operand.use == OperandUse::kMatmul && !is_lm_head) widest = std::max(widest, operand.rows);
+  for (const Step& step : program.steps) {
+    if (step.kind != StepKind::kProduct || step.for_logits) continue;
+    widest = std::max(widest, program.matrix(step.matrix).rows());
   }
   return round_up_to_page(kUvaWorkspaceBytes + bytes_of(DType::kF32, rows * widest));
 }
@@ -136,7 +137,8 @@ PlacementPolicy policy_of(const EngineOptions& options) {
 // Each layer's cache as an operand of its own, planned with the weights: a row is a token.
 void add_kv_operands(const ModelConfig& config, DType dtype, PlanRequest& request) {
   for (int64_t i = 0; i < config.layers; ++i) {
-    request.operands.push_back({.name = fmt::format("layers.{}.kv", i),
+    request.operands.push_back({.name = name_of_part(i, "kv"),
+                                .kind = kind_of_part(i, "kv"),
                                 .use = OperandUse::kKv,
                                 .rows = kv_pages_for(request.fixed.kv_tokens) * kPageTokens,
                                 .cols = 2 * config.kv_rows(),
@@ -146,8 +148,8 @@ void add_kv_operands(const ModelConfig& config, DType dtype, PlanRequest& reques
   request.fixed.kv_bytes = 0;
 }
 
-void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t context,
-               PlanRequest& request) {
+void add_costs(const ModelConfig& config, const Program& program, const EngineOptions& options,
+               int64_t context, PlanRequest& request) {
   const bool cuda = options.device.backend == Backend::kCuda;
   const HardwareProfile profile =
       options.hardware ? *options.hardware : profile_of_tiers(request.tiers, cuda);
@@ -155,7 +157,7 @@ void add_costs(const ModelConfig& config, const EngineOptions& options, int64_t 
       options.workload.empty() ? default_workload(options.sequences, context) : options.workload;
   const Machine machine = machine_of(profile, request.tiers, request.operands.at(0).dtype);
   request.costs = operand_costs(
-      operations_of(config, request.operands, kv_cache_dtype(config, options), request.fixed),
+      operations_of(program, request.operands, kv_cache_dtype(config, options), request.fixed),
       request.operands.size(), workload, request.fixed.prefill_chunk, machine);
   request.objective = workload_text(workload);
 }
@@ -227,13 +229,13 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   const int64_t kv_pages = options.kv_tokens > 0 ? kv_pages_for(options.kv_tokens)
                                                  : options.sequences * kv_pages_for(context);
   const int64_t kv_tokens = kv_pages * kPageTokens;
-  const WeightSpecs specs = family_named(config.family).weights(config, files.naming);
-  std::vector<Operand> operands = operands_of(specs, options.dtype, config.stored_dtype,
+  const Program program = program_of(config, files.naming);
+  std::vector<Operand> operands = operands_of(program, options.dtype, config.stored_dtype,
                                               files.checkpoint ? &*files.checkpoint : nullptr);
   if (options.device.backend == Backend::kCuda) check_for_cuda(operands, options, tiers);
-  const DType input = matmul_input_dtype(options.device.backend, config, operands);
+  const DType input = matmul_input_dtype(options.device.backend, operands);
   const int64_t prefill_chunk = choose_prefill_chunk(
-      config,
+      program,
       {.asked = options.prefill_chunk,
        .context = context,
        .local_budget_bytes = options.local_budget_bytes.value_or(tiers.at(0).capacity_bytes),
@@ -252,17 +254,17 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
     kv_remote_bytes[i] = KvCache::size_bytes(config, kv_dtype, kv_room, i);
   }
   const FixedMemory fixed{
-      .vector_bytes = vector_bytes_of(specs),
+      .vector_bytes = vector_bytes_of(program),
       .kv_bytes = KvCache::size_bytes(config, kv_dtype, kv_room, 0),
       .kv_remote_bytes = kv_remote_bytes,
       .kv_tokens = options.sequences == 1 && options.kv_tokens == 0 ? context : kv_tokens,
       .prefill_chunk = prefill_chunk,
-      .activation_bytes = Workspace::size_bytes(config, rows, options.sequences, input),
+      .activation_bytes = Workspace::size_bytes(program, rows, options.sequences, input),
       .kv_buffer_bytes = stages_kv ? kv_buffers[0] + kv_buffers[1] : 0,
-      .uva_bytes = uva ? uva_bytes(config, operands, rows) : 0,
+      .uva_bytes = uva ? uva_bytes(program, rows) : 0,
       .backend_bytes =
           options.device.backend == Backend::kCuda
-              ? cuda_backend_bytes(config, operands,
+              ? cuda_backend_bytes(config, program, operands,
                                    {.rows = rows,
                                     .sequences = options.sequences,
                                     .context = context,
@@ -286,7 +288,7 @@ Plan plan_model(const ModelFiles& files, const EngineOptions& options, std::vect
   if (options.kv_anywhere) add_kv_operands(config, kv_dtype, request);
   if (uva) return plan_whole_operands(request);
   if (policy == PlacementPolicy::kUniform) return plan_uniform(request);
-  add_costs(config, options, context, request);
+  add_costs(config, program, options, context, request);
   return plan_greedy(request);
 }
 

@@ -13,13 +13,13 @@ constexpr int64_t kShortTile = 64;   // where whole tiles would leave too little
 
 }  // namespace
 
-int64_t choose_prefill_chunk(const ModelConfig& config, const PrefillChunkRequest& request) {
+int64_t choose_prefill_chunk(const Program& program, const PrefillChunkRequest& request) {
   if (request.asked > 0) return std::min(request.asked, request.context);
   int64_t chunk = kLeastPrefillChunk;
   const auto room = static_cast<int64_t>(kPrefillActivationShare *
                                          static_cast<double>(request.local_budget_bytes));
   while (request.reads_weights_once && chunk < std::min(kMostPrefillChunk, request.context) &&
-         Workspace::size_bytes(config, 2 * chunk, 1, request.input_dtype) <= room) {
+         Workspace::size_bytes(program, 2 * chunk, 1, request.input_dtype) <= room) {
     chunk *= 2;
   }
   return std::min(chunk, request.context);

@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "model/config.h"
 #include "ops/context.h"
+#include "pass/program.h"
 
 namespace dak {
 
@@ -29,7 +29,7 @@ inline constexpr double kPrefillActivationShare = 0.025;
 // the time to the first token where the link bounds it. What that costs: activations take the place
 // of weights, so decoding reads at most kPrefillActivationShare of the budget more over the link.
 // Never more than the context.
-int64_t choose_prefill_chunk(const ModelConfig& config, const PrefillChunkRequest& request);
+int64_t choose_prefill_chunk(const Program& program, const PrefillChunkRequest& request);
 
 // Tokens of the next pass when `left` are to come: as few passes as `chunk` allows, about equally
 // long, for one of a few tokens costs as much link time as a full one, and products of at most 64

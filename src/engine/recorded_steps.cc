@@ -16,7 +16,7 @@ void Engine::reserve_steps() {
                                   .kv_dtype = cache_->dtype(),
                                   .table_pages = kv_pages_for(context_),
                                   .layers = config_.layers};
-  reserve_decode_graphs(ctx_, attention, sequences_, workspace_->hidden.dim(0));
+  reserve_decode_graphs(ctx_, attention, sequences_, workspace_->max_rows());
 }
 
 // Recorded of padding alone: it writes no page, and which sequences come to have the
@@ -29,8 +29,8 @@ Engine::StepGraph& Engine::recorded_step(int64_t rows) {
   const auto count = static_cast<size_t>(rows);
   Batch batch = Decoder::batch_of(*this, std::vector<KvHold*>(count), std::vector<TokenId>(count));
   batch.table_pages = kv_pages_for(context_);
-  entry.graph =
-      record_decode_graph(ctx_, rows, [&] { return model_->forward(ctx_, batch, *workspace_); });
+  entry.graph = record_decode_graph(
+      ctx_, rows, [&] { return model_->forward(ctx_, *weights_, batch, *workspace_); });
   entry.weight_traffic = ctx_.traffic;
   ++recordings_;
   return entry;

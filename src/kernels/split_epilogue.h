@@ -17,7 +17,7 @@ struct SplitEpilogue {
   int32_t batch;
   Element out_dtype;
   Activation activation;
-  // Rows alternate 8 of gate, 8 of up (gated_source_row in ops/matmul.h): a thread holds both
+  // Rows alternate 8 of gate, 8 of up (memory/weight_layout.h): a thread holds both
   // factors, because fragment rows r and r + 8 are its own.
   bool gated;
 };

@@ -30,6 +30,8 @@ struct TieredTensor {
   int64_t cols = 0;           // inputs
   std::vector<RowBlock> blocks;
   WeightLayout layout = WeightLayout::kPacked;
+  std::string kind = {};  // alike in all layers: "layers.*.qkv"; what timers count it as
+  int32_t id = -1;        // of its declaration (pass/program.h); -1: not a model's
 
   int64_t block_bytes() const {  // from one block to the next
     return layout == WeightLayout::kPacked ? row_block_bytes(cols, dtype)

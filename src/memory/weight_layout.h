@@ -37,6 +37,17 @@ constexpr int64_t offset_in_block(int64_t row, int64_t col) {
          row % kCoreSide * kCoreSide + col % kCoreSide;
 }
 
+// A gated MLP's weight alternates 8 rows of gate with 8 rows of up, so that one row block holds
+// both factors of its outputs. Row r of it: whether it is up's, and which row of gate or up it
+// holds. The rows of each must be a multiple of 8.
+struct GatedRow {
+  bool is_up;
+  int64_t row;
+};
+constexpr GatedRow gated_source_row(int64_t r) {
+  return {.is_up = r / 8 % 2 == 1, .row = r / 16 * 8 + r % 8};
+}
+
 // Bytes of one row block; the same for every block of a weight, the padded last one included.
 inline int64_t row_block_bytes(int64_t cols, DType dtype) {
   return bytes_of(dtype, kRowBlockRows * padded_cols(cols));

@@ -58,11 +58,6 @@ struct ModelConfig {
   }
 };
 
-// The weight whose product are the logits.
-inline std::string_view logits_weight(const ModelConfig& config) {
-  return config.tied_embeddings ? "embedding" : "lm_head";
-}
-
 // From config.json; `where` names the file in errors. What becomes of each field is in the family's
 // table (config_keys.h); impossible numbers, refused fields and unknown architectures throw
 // dak::Error naming the field.

@@ -28,9 +28,9 @@ struct Family {
   // Fills what is particular to the family, after the fields all families share.
   void (*read_hf)(const HfConfig& json, ModelConfig& config);
   void (*read_gguf)(const GgufMetadata& metadata, ModelConfig& config);
-  // Every weight, with the stored tensors it is made of.
-  WeightSpecs (*weights)(const ModelConfig& config, Naming naming);
-  std::unique_ptr<Model> (*make)(const ModelConfig& config, const Weights& weights);
+  // Declares every weight, with the stored tensors it is made of, and every activation in
+  // `program`; the model runs on them.
+  std::unique_ptr<Model> (*make)(const ModelConfig& config, Naming naming, Program& program);
 };
 
 std::span<const Family* const> families();

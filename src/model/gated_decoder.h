@@ -3,19 +3,18 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "model/config.h"
 #include "model/model.h"
 #include "model/weights.h"
+#include "pass/program.h"
 
 namespace dak {
 
-// Weights named "layers.<i>.{qkv,output,gate_up,down}", "embedding", "lm_head" (absent when tied)
-// and vectors "layers.<i>.{attention_norm,mlp_norm,qkv_bias,output_bias,q_norm,k_norm}", "norm".
+// Declares "layers.<i>.{qkv,output,gate_up,down}", "embedding", "lm_head" (absent when tied) and
+// vectors "layers.<i>.{attention_norm,mlp_norm,qkv_bias,output_bias,q_norm,k_norm}", "norm".
 // config.qkv_bias, output_bias and qk_norm say which optional ones there are.
-WeightSpecs gated_decoder_weights(const ModelConfig& config, Naming naming);
-
-std::unique_ptr<Model> make_gated_decoder(const ModelConfig& config, const Weights& weights);
+std::unique_ptr<Model> make_gated_decoder(const ModelConfig& config, Naming naming,
+                                          Program& program);
 
 }  // namespace dak

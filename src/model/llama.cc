@@ -61,7 +61,6 @@ const Family kLlama{.name = "llama",
                     .hf_activation = "hidden_act",
                     .read_hf = read_hf,
                     .read_gguf = read_gguf,
-                    .weights = gated_decoder_weights,
                     .make = make_gated_decoder};
 
 }  // namespace dak

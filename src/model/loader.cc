@@ -68,10 +68,9 @@ class Loader {
         options_(options),
         progress_("loading weights", total_bytes, options.progress) {}
 
-  void load_matrix(const MatrixSpec& spec, const OperandPlan& plan, ThreadPool& pool,
+  void load_matrix(const MatrixDecl& spec, const TieredTensor& added, ThreadPool& pool,
                    Weights& weights) {
-    const TieredTensor& added = place_matrix(spec, plan, weights);
-    pool.parallel_for(plan.operand.blocks(), 1, [&](int64_t begin, int64_t end, int) {
+    pool.parallel_for(std::ssize(added.blocks), 1, [&](int64_t begin, int64_t end, int) {
       std::vector<float> rows(static_cast<size_t>(kRowBlockRows * spec.cols));
       std::vector<std::byte> packed;  // for arenas that the CPU cannot write to
       for (int64_t block = begin; block < end; ++block) {
@@ -81,8 +80,7 @@ class Loader {
     });
   }
 
-  void load_vector(const VectorSpec& spec, Weights& weights) {
-    std::byte* data = place_vector(spec, weights);
+  void load_vector(const VectorDecl& spec, std::byte* data, Weights& weights) {
     std::vector<float> loaded(static_cast<size_t>(spec.size()));
     float* values = loaded.data();
     for (const WeightPart& part : spec.parts) {
@@ -96,16 +94,16 @@ class Loader {
   }
 
  private:
-  void load_block(const MatrixSpec& spec, const TieredTensor& tensor, int64_t block,
+  void load_block(const MatrixDecl& spec, const TieredTensor& tensor, int64_t block,
                   std::vector<float>& rows, std::vector<std::byte>& packed, Arena& arena) {
     const int64_t first = block * kRowBlockRows;
     const int64_t count = tensor.rows_in_block(block);
     for (int64_t row = 0; row < count;) {
       // The longest run that is consecutive in the file as well.
-      const MatrixSpec::SourceRow source = spec.source_of(first + row);
+      const MatrixDecl::SourceRow source = spec.source_of(first + row);
       int64_t run = 1;
       while (row + run < count) {
-        const MatrixSpec::SourceRow next = spec.source_of(first + row + run);
+        const MatrixDecl::SourceRow next = spec.source_of(first + row + run);
         if (next.part != source.part || next.row != source.row + run) break;
         ++run;
       }
@@ -139,7 +137,7 @@ class Loader {
 
   // A bias has the row order of its matrix.
   static void unpair(const WeightPart& part, std::span<float> values) {
-    const MatrixSpec as_matrix{.name = {}, .cols = 1, .parts = {part}};
+    const MatrixDecl as_matrix{.part = {}, .cols = 1, .parts = {part}};
     const std::vector<float> stored(values.begin(), values.end());
     for (size_t i = 0; i < values.size(); ++i) {
       values[i] = stored[static_cast<size_t>(as_matrix.source_of(static_cast<int64_t>(i)).row)];
@@ -168,85 +166,98 @@ DType held_dtype(std::span<const DType> parts) {
   return alike ? parts[0] : DType::kF32;
 }
 
-std::vector<Operand> operands_of(const WeightSpecs& specs, std::optional<DType> dtype, DType stored,
+std::vector<Operand> operands_of(const Program& program, std::optional<DType> dtype, DType stored,
                                  const Checkpoint* checkpoint) {
+  const std::vector<bool> multiplied = program.matrices_of(StepKind::kProduct);
   std::vector<Operand> operands;
-  for (const MatrixSpec& spec : specs.matrices) {
+  for (const MatrixDecl& matrix : program.matrices) {
     std::vector<DType> parts;
-    for (const WeightPart& part : spec.parts) {
+    for (const WeightPart& part : matrix.parts) {
       const StoredTensor* tensor =
           checkpoint == nullptr ? nullptr : find_tensor(*checkpoint, part.tensor);
       parts.push_back(tensor == nullptr ? stored : tensor->dtype);
     }
-    operands.push_back({.name = spec.name,
-                        .use = spec.use,
-                        .rows = spec.rows(),
-                        .cols = spec.cols,
-                        .dtype = dtype.value_or(held_dtype(parts)),
-                        .stored = parts.front()});
+    operands.push_back(
+        {.name = matrix.name(),
+         .kind = matrix.kind(),
+         .use = multiplied[operands.size()] ? OperandUse::kMatmul : OperandUse::kLookup,
+         .rows = matrix.rows(),
+         .cols = matrix.cols,
+         .dtype = dtype.value_or(held_dtype(parts)),
+         .stored = parts.front()});
   }
   return operands;
 }
 
-int64_t vector_bytes_of(const WeightSpecs& specs) {
+int64_t vector_bytes_of(const Program& program) {
   int64_t total = 0;
-  for (const VectorSpec& spec : specs.vectors) {
-    total += round_up_to_page(bytes_of(DType::kF32, spec.size()));
+  for (const VectorDecl& vector : program.vectors) {
+    total += round_up_to_page(bytes_of(DType::kF32, vector.size()));
   }
   return total;
 }
 
-void check_checkpoint(const WeightSpecs& specs, const Checkpoint& checkpoint,
+void check_checkpoint(const Program& program, const Checkpoint& checkpoint,
                       std::string_view where) {
-  for (const MatrixSpec& spec : specs.matrices) {
-    for (const WeightPart& part : spec.parts) {
-      check_part(checkpoint, where, part, {part.rows, spec.cols});
+  for (const MatrixDecl& matrix : program.matrices) {
+    for (const WeightPart& part : matrix.parts) {
+      check_part(checkpoint, where, part, {part.rows, matrix.cols});
     }
   }
-  for (const VectorSpec& spec : specs.vectors) {
-    for (const WeightPart& part : spec.parts) check_part(checkpoint, where, part, {part.rows});
+  for (const VectorDecl& vector : program.vectors) {
+    for (const WeightPart& part : vector.parts) check_part(checkpoint, where, part, {part.rows});
   }
 }
 
-const TieredTensor& place_matrix(const MatrixSpec& spec, const OperandPlan& plan,
+const TieredTensor& place_matrix(const Program& program, MatrixId id, const Plan& plan,
                                  Weights& weights) {
-  TieredTensor tensor{.name = spec.name,
-                      .dtype = plan.operand.dtype,
-                      .rows = spec.rows(),
-                      .cols = spec.cols,
+  const MatrixDecl& matrix = program.matrix(id);
+  const OperandPlan& placed = plan.operands.at(static_cast<size_t>(id.index));
+  TieredTensor tensor{.name = matrix.name(),
+                      .dtype = placed.operand.dtype,
+                      .rows = matrix.rows(),
+                      .cols = matrix.cols,
                       .blocks = {},
-                      .layout = plan.operand.layout};
-  tensor.blocks.resize(static_cast<size_t>(plan.operand.blocks()));
-  require(tensor.layout == WeightLayout::kPacked || plan.spans.size() == 1,
+                      .layout = placed.operand.layout,
+                      .kind = matrix.kind(),
+                      .id = id.index};
+  require(placed.operand.name == tensor.name, "a plan of another model");
+  tensor.blocks.resize(static_cast<size_t>(placed.operand.blocks()));
+  require(tensor.layout == WeightLayout::kPacked || placed.spans.size() == 1,
           "a row-major weight in several places");
-  for (const TierSpan& span : plan.spans) {
+  for (const TierSpan& span : placed.spans) {
     std::byte* data = weights.arena(span.tier).allocate(span.blocks * tensor.block_bytes());
     for (int64_t i = 0; i < span.blocks; ++i) {
       tensor.blocks[static_cast<size_t>(span.first_block + i)] = {
           .data = data + i * tensor.block_bytes(), .tier = span.tier};
     }
   }
-  return weights.add_matrix(std::move(tensor));
+  return weights.add_matrix(id, std::move(tensor));
 }
 
-std::byte* place_vector(const VectorSpec& spec, Weights& weights) {
-  std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, spec.size()));
-  weights.add_vector(spec.name, reinterpret_cast<const float*>(data));
+std::byte* place_vector(const Program& program, VectorId id, Weights& weights) {
+  const VectorDecl& vector = program.vector(id);
+  std::byte* data = weights.arena(0).allocate(bytes_of(DType::kF32, vector.size()));
+  weights.add_vector(id, reinterpret_cast<const float*>(data));
   return data;
 }
 
-int64_t bytes_to_load(const WeightSpecs& specs, const Plan& plan) {
+int64_t bytes_to_load(const Program& program, const Plan& plan) {
   int64_t total = plan.weight_bytes();
-  for (const VectorSpec& spec : specs.vectors) total += bytes_of(DType::kF32, spec.size());
+  for (const VectorDecl& vector : program.vectors) {
+    total += bytes_of(DType::kF32, vector.size());
+  }
   return total;
 }
 
-void load_weights(const WeightSpecs& specs, const Checkpoint& checkpoint, const Plan& plan,
+void load_weights(const Program& program, const Checkpoint& checkpoint, const Plan& plan,
                   ThreadPool& pool, const LoadOptions& options, Weights& weights) {
-  Loader loader(checkpoint, options, bytes_to_load(specs, plan));
-  for (const VectorSpec& spec : specs.vectors) loader.load_vector(spec, weights);
-  for (const MatrixSpec& spec : specs.matrices) {
-    loader.load_matrix(spec, plan.operand(spec.name), pool, weights);
+  Loader loader(checkpoint, options, bytes_to_load(program, plan));
+  for (const VectorId id : program.vector_ids()) {
+    loader.load_vector(program.vector(id), place_vector(program, id, weights), weights);
+  }
+  for (const MatrixId id : program.matrix_ids()) {
+    loader.load_matrix(program.matrix(id), place_matrix(program, id, plan, weights), pool, weights);
   }
 }
 

@@ -14,147 +14,150 @@ constexpr int64_t kPositionOffset = 2;  // the position table's first rows are p
 constexpr float kLayerNormEpsilon = 1e-5f;
 
 struct Norm {
-  const float* weight;  // [hidden]
-  const float* bias;    // [hidden]
+  VectorId weight;  // [hidden]
+  VectorId bias;    // [hidden]
 };
 
 struct Layer {
   Norm attention_norm;
-  const TieredTensor* qkv;  // [3 hidden, hidden]
-  const float* qkv_bias;
-  const TieredTensor* output;  // [hidden, hidden]
-  const float* output_bias;
+  MatrixId qkv;  // [3 hidden, hidden]
+  VectorId qkv_bias;
+  MatrixId output;  // [hidden, hidden]
+  VectorId output_bias;
   Norm mlp_norm;
-  const TieredTensor* up;  // [intermediate, hidden]
-  const float* up_bias;
-  const TieredTensor* down;  // [hidden, intermediate]
-  const float* down_bias;
+  MatrixId up;  // [intermediate, hidden]
+  VectorId up_bias;
+  MatrixId down;  // [hidden, intermediate]
+  VectorId down_bias;
 };
+
+constexpr std::string_view kRoot = "model.decoder.";
+
+// Declares weights of one layer, or of none (-1).
+class Declare {
+ public:
+  Declare(const ModelConfig& config, int64_t layer, Program& program)
+      : config_(config), layer_(layer), program_(program) {}
+
+  MatrixId matrix(std::string part, int64_t cols, std::vector<WeightPart> parts) {
+    return program_.declare(MatrixDecl{
+        .part = std::move(part), .layer = layer_, .cols = cols, .parts = std::move(parts)});
+  }
+  VectorId bias(std::string part, std::vector<WeightPart> parts) {
+    return vector(std::move(part), VectorRole::kBias, std::move(parts));
+  }
+  Norm norm(const std::string& part, const std::string& tensor) {
+    const VectorId weight = vector(part, VectorRole::kNorm, {{tensor + ".weight", config_.hidden}});
+    return {weight, bias(part + "_bias", {{tensor + ".bias", config_.hidden}})};
+  }
+
+ private:
+  VectorId vector(std::string part, VectorRole role, std::vector<WeightPart> parts) {
+    return program_.declare(VectorDecl{
+        .part = std::move(part), .layer = layer_, .role = role, .parts = std::move(parts)});
+  }
+
+  const ModelConfig& config_;
+  int64_t layer_;
+  Program& program_;
+};
+
+Layer declare_layer(const ModelConfig& c, int64_t i, Program& program) {
+  Declare declare(c, i, program);
+  const std::string stored = fmt::format("{}layers.{}.", kRoot, i);
+  const auto qkv = [&stored, &c](const std::string& kind) {
+    std::vector<WeightPart> parts;
+    for (const char* which : {"q", "k", "v"}) {
+      parts.push_back({fmt::format("{}self_attn.{}_proj.{}", stored, which, kind), c.hidden});
+    }
+    return parts;
+  };
+  Layer layer;
+  layer.qkv = declare.matrix("qkv", c.hidden, qkv("weight"));
+  layer.qkv_bias = declare.bias("qkv_bias", qkv("bias"));
+  layer.output =
+      declare.matrix("output", c.hidden, {{stored + "self_attn.out_proj.weight", c.hidden}});
+  layer.output_bias = declare.bias("output_bias", {{stored + "self_attn.out_proj.bias", c.hidden}});
+  layer.up = declare.matrix("up", c.hidden, {{stored + "fc1.weight", c.intermediate}});
+  layer.up_bias = declare.bias("up_bias", {{stored + "fc1.bias", c.intermediate}});
+  layer.down = declare.matrix("down", c.intermediate, {{stored + "fc2.weight", c.hidden}});
+  layer.down_bias = declare.bias("down_bias", {{stored + "fc2.bias", c.hidden}});
+  layer.attention_norm = declare.norm("attention_norm", stored + "self_attn_layer_norm");
+  layer.mlp_norm = declare.norm("mlp_norm", stored + "final_layer_norm");
+  return layer;
+}
 
 class Opt final : public Model {
  public:
-  Opt(const ModelConfig& config, const Weights& weights) : config_(config) {
-    const auto norm = [&weights](const std::string& name) {
-      return Norm{weights.vector(name), weights.vector(name + "_bias")};
-    };
-    for (int64_t i = 0; i < config.layers; ++i) {
-      const std::string prefix = fmt::format("layers.{}.", i);
-      layers_.push_back({.attention_norm = norm(prefix + "attention_norm"),
-                         .qkv = &weights.matrix(prefix + "qkv"),
-                         .qkv_bias = weights.vector(prefix + "qkv_bias"),
-                         .output = &weights.matrix(prefix + "output"),
-                         .output_bias = weights.vector(prefix + "output_bias"),
-                         .mlp_norm = norm(prefix + "mlp_norm"),
-                         .up = &weights.matrix(prefix + "up"),
-                         .up_bias = weights.vector(prefix + "up_bias"),
-                         .down = &weights.matrix(prefix + "down"),
-                         .down_bias = weights.vector(prefix + "down_bias")});
-    }
-    embedding_ = &weights.matrix("embedding");
-    positions_ = &weights.matrix("positions");
-    final_norm_ = norm("norm");
-    lm_head_ = config.tied_embeddings ? embedding_ : &weights.matrix("lm_head");
+  Opt(const ModelConfig& c, Program& program) : config_(c), tensors_(c, program) {
+    Declare declare(config_, -1, program);
+    const std::string embedding =
+        c.embedding_as_lm_head ? "lm_head.weight" : fmt::format("{}embed_tokens.weight", kRoot);
+    embedding_ = declare.matrix("embedding", c.hidden, {{embedding, c.vocabulary}});
+    positions_ = declare.matrix(
+        "positions", c.hidden,
+        {{fmt::format("{}embed_positions.weight", kRoot), c.context_length + kPositionOffset}});
+    for (int64_t i = 0; i < c.layers; ++i) layers_.push_back(declare_layer(c, i, program));
+    if (c.norm_before) final_norm_ = declare.norm("norm", fmt::format("{}final_layer_norm", kRoot));
+    lm_head_ = c.tied_embeddings
+                   ? embedding_
+                   : declare.matrix("lm_head", c.hidden, {{"lm_head.weight", c.vocabulary}});
   }
 
-  Tensor forward(OpContext& ctx, const Batch& batch, Workspace& work) const override {
-    Pass pass(config_, batch, work);
+  Tensor forward(OpContext& ctx, const Weights& weights, const Batch& batch,
+                 Workspace& work) const override {
+    Pass pass(config_, tensors_, weights, batch, work);
     pass.announce_kv(ctx);
-    embedding(ctx, batch.tokens, *embedding_, pass.hidden);
-    add_positions(ctx, batch.positions, *positions_, kPositionOffset, pass.hidden);
+    embedding(ctx, batch.tokens, pass[embedding_], pass.hidden);
+    add_positions(ctx, batch.positions, pass[positions_], kPositionOffset, pass.hidden);
     for (int64_t i = 0; i < config_.layers; ++i) run_layer(ctx, pass, i);
-    return logits(ctx, batch.logit_rows, work);
+    return logits(ctx, weights, batch.logit_rows, work);
   }
 
-  Tensor logits(OpContext& ctx, std::span<const int32_t> rows, Workspace& work) const override {
-    const LastRows last(rows, work);
+  Tensor logits(OpContext& ctx, const Weights& weights, std::span<const int32_t> rows,
+                Workspace& work) const override {
+    const LastRows last(tensors_, weights, rows, work);
     if (rows.empty()) return last.logits;
-    gather_rows(ctx, work.hidden, rows, last.hidden);
-    if (config_.norm_before) normalise(ctx, last.hidden, final_norm_, last.normed);
-    matmul(ctx, config_.norm_before ? last.normed : last.hidden, *lm_head_, last.logits);
+    gather_rows(ctx, last.of_batch, rows, last.hidden);
+    if (config_.norm_before) normalise(ctx, last, last.hidden, final_norm_, last.normed);
+    matmul(ctx, config_.norm_before ? last.normed : last.hidden, last[lm_head_], last.logits);
     return last.logits;
   }
 
  private:
-  static void normalise(OpContext& ctx, const Tensor& x, const Norm& norm, const Tensor& out) {
-    layer_norm(ctx, x, norm.weight, norm.bias, kLayerNormEpsilon, out);
+  static void normalise(OpContext& ctx, const WeightsByHandle& p, const Tensor& x, const Norm& norm,
+                        const Tensor& out) {
+    layer_norm(ctx, x, p[norm.weight], p[norm.bias], kLayerNormEpsilon, out);
   }
 
   void run_layer(OpContext& ctx, Pass& p, int64_t i) const {
     const Layer& w = layers_[static_cast<size_t>(i)];
     const bool before = config_.norm_before;
-    const AttentionConfig cache = p.enter_layer(i);
+    const InLayer layer(p, ctx, i);
 
-    if (before) normalise(ctx, p.hidden, w.attention_norm, p.normed);
-    matmul(ctx, before ? p.normed : p.hidden, *w.qkv, p.qkv, {.bias = w.qkv_bias});
-    split_heads(ctx, cache, p.sequences, p.positions, {}, p.qkv, p.heads());
-    attention(ctx, cache, p.sequences, p.q, p.attended);
-    matmul(ctx, p.attended.as_matrix(), *w.output, p.hidden,
-           {.bias = w.output_bias, .add_to_output = true});
-    if (!before) normalise(ctx, p.hidden, w.attention_norm, p.hidden);
+    if (before) normalise(ctx, p, p.hidden, w.attention_norm, p.normed);
+    matmul(ctx, before ? p.normed : p.hidden, p[w.qkv], p.qkv, {.bias = p[w.qkv_bias]});
+    split_heads(ctx, layer.cache, p.sequences, p.positions, {}, p.qkv, p.heads());
+    attention(ctx, layer.cache, p.sequences, p.q, p.attended);
+    matmul(ctx, p.attended.as_matrix(), p[w.output], p.hidden,
+           {.bias = p[w.output_bias], .add_to_output = true});
+    if (!before) normalise(ctx, p, p.hidden, w.attention_norm, p.hidden);
 
-    if (before) normalise(ctx, p.hidden, w.mlp_norm, p.normed);
-    matmul(ctx, before ? p.normed : p.hidden, *w.up, p.mlp,
-           {.bias = w.up_bias, .activation = config_.activation});
-    matmul(ctx, p.mlp, *w.down, p.hidden, {.bias = w.down_bias, .add_to_output = true});
-    if (!before) normalise(ctx, p.hidden, w.mlp_norm, p.hidden);
+    if (before) normalise(ctx, p, p.hidden, w.mlp_norm, p.normed);
+    matmul(ctx, before ? p.normed : p.hidden, p[w.up], p.mlp,
+           {.bias = p[w.up_bias], .activation = config_.activation});
+    matmul(ctx, p.mlp, p[w.down], p.hidden, {.bias = p[w.down_bias], .add_to_output = true});
+    if (!before) normalise(ctx, p, p.hidden, w.mlp_norm, p.hidden);
   }
 
   ModelConfig config_;
+  PassTensors tensors_;
   std::vector<Layer> layers_;
-  const TieredTensor* embedding_ = nullptr;
-  const TieredTensor* positions_ = nullptr;
-  Norm final_norm_{};
-  const TieredTensor* lm_head_ = nullptr;
+  MatrixId embedding_;
+  MatrixId positions_;
+  Norm final_norm_;
+  MatrixId lm_head_;
 };
-
-WeightSpecs weights(const ModelConfig& c, Naming) {
-  const std::string root = "model.decoder.";
-  WeightSpecs specs;
-  const auto matrix = [&specs](std::string name, int64_t cols, std::vector<WeightPart> parts,
-                               OperandUse use = OperandUse::kMatmul) {
-    specs.matrices.push_back(
-        {.name = std::move(name), .use = use, .cols = cols, .parts = std::move(parts)});
-  };
-  const auto vector = [&specs](std::string name, std::vector<WeightPart> parts) {
-    specs.vectors.push_back({std::move(name), std::move(parts)});
-  };
-  const auto norm = [&vector, &c](const std::string& name, const std::string& tensor) {
-    vector(name, {{tensor + ".weight", c.hidden}});
-    vector(name + "_bias", {{tensor + ".bias", c.hidden}});
-  };
-
-  const std::string embedding =
-      c.embedding_as_lm_head ? "lm_head.weight" : root + "embed_tokens.weight";
-  matrix("embedding", c.hidden, {{embedding, c.vocabulary}},
-         c.tied_embeddings ? OperandUse::kMatmul : OperandUse::kLookup);
-  matrix("positions", c.hidden,
-         {{root + "embed_positions.weight", c.context_length + kPositionOffset}},
-         OperandUse::kLookup);
-  for (int64_t i = 0; i < c.layers; ++i) {
-    const std::string prefix = fmt::format("layers.{}.", i);
-    const std::string stored = fmt::format("{}layers.{}.", root, i);
-    const auto qkv = [&stored, &c](const std::string& kind) {
-      std::vector<WeightPart> parts;
-      for (const char* which : {"q", "k", "v"}) {
-        parts.push_back({fmt::format("{}self_attn.{}_proj.{}", stored, which, kind), c.hidden});
-      }
-      return parts;
-    };
-    matrix(prefix + "qkv", c.hidden, qkv("weight"));
-    vector(prefix + "qkv_bias", qkv("bias"));
-    matrix(prefix + "output", c.hidden, {{stored + "self_attn.out_proj.weight", c.hidden}});
-    vector(prefix + "output_bias", {{stored + "self_attn.out_proj.bias", c.hidden}});
-    matrix(prefix + "up", c.hidden, {{stored + "fc1.weight", c.intermediate}});
-    vector(prefix + "up_bias", {{stored + "fc1.bias", c.intermediate}});
-    matrix(prefix + "down", c.intermediate, {{stored + "fc2.weight", c.hidden}});
-    vector(prefix + "down_bias", {{stored + "fc2.bias", c.hidden}});
-    norm(prefix + "attention_norm", stored + "self_attn_layer_norm");
-    norm(prefix + "mlp_norm", stored + "final_layer_norm");
-  }
-  if (c.norm_before) norm("norm", root + "final_layer_norm");
-  if (!c.tied_embeddings) matrix("lm_head", c.hidden, {{"lm_head.weight", c.vocabulary}});
-  return specs;
-}
 
 // OPTConfig.
 const ConfigKeys& hf_keys() {
@@ -192,8 +195,8 @@ void read_hf(const HfConfig& json, ModelConfig& config) {
   }
 }
 
-std::unique_ptr<Model> make(const ModelConfig& config, const Weights& loaded) {
-  return std::make_unique<Opt>(config, loaded);
+std::unique_ptr<Model> make(const ModelConfig& config, Naming, Program& program) {
+  return std::make_unique<Opt>(config, program);
 }
 
 }  // namespace
@@ -206,7 +209,6 @@ const Family kOpt{.name = "opt",
                   .hf_activation = "activation_function",
                   .read_hf = read_hf,
                   .read_gguf = nullptr,
-                  .weights = weights,
                   .make = make};
 
 }  // namespace dak

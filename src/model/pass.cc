@@ -32,32 +32,51 @@ void enter(const Batch& batch, int64_t layer, std::vector<KvSequence>& sequences
 
 }  // namespace
 
-Pass::Pass(const ModelConfig& model, const Batch& input, Workspace& work)
-    : config(model), batch(input), positions(input.positions) {
-  const int64_t m = batch.rows();
-  require(m > 0 && m <= work.hidden.dim(0), "batch larger than its workspace");
-  require(batch.positions.size() == batch.tokens.size(), "a position for each token");
-  hidden = work.hidden.first_rows(m);
-  normed = work.normed.first_rows(m);
-  qkv = work.qkv.first_rows(m);
-  q = work.q.first_rows(m);
-  k = work.k.first_rows(m);
-  v = work.v.first_rows(m);
-  attended = work.attended.first_rows(m);
-  mlp = work.mlp.first_rows(m);
-}
-
-LastRows::LastRows(std::span<const int32_t> rows, Workspace& work) {
-  const auto wanted = static_cast<int64_t>(rows.size());
-  require(wanted <= work.logits.dim(0), "more logits wanted than the workspace holds");
-  hidden = work.last.first_rows(wanted);
-  normed = work.last_normed.first_rows(wanted);
-  logits = work.logits.first_rows(wanted);
-}
-
-AttentionConfig Pass::enter_layer(int64_t i) {
+AttentionConfig BatchKv::enter_layer(int64_t i) {
   enter(batch, i, sequences);
   return attention_of(config, batch, i);
+}
+
+PassTensors::PassTensors(const ModelConfig& c, Program& program) {
+  hidden = program.declare(TensorDecl{.cols = c.hidden});
+  qkv = program.declare(TensorDecl{.cols = c.q_rows() + 2 * c.kv_rows()});
+  q = program.declare(TensorDecl{.cols = c.head_size, .heads = c.heads});
+  k = program.declare(TensorDecl{.cols = c.head_size, .heads = c.kv_heads});
+  v = program.declare(TensorDecl{.cols = c.head_size, .heads = c.kv_heads});
+  last = program.declare(TensorDecl{.cols = c.hidden, .for_logits = true});
+  logits = program.declare(TensorDecl{.cols = c.vocabulary, .for_logits = true});
+  normed = program.declare(TensorDecl{.cols = c.hidden, .product_input = true});
+  attended =
+      program.declare(TensorDecl{.cols = c.head_size, .heads = c.heads, .product_input = true});
+  mlp = program.declare(TensorDecl{.cols = c.intermediate, .product_input = true});
+  last_normed =
+      program.declare(TensorDecl{.cols = c.hidden, .for_logits = true, .product_input = true});
+}
+
+Pass::Pass(const ModelConfig& model, const PassTensors& tensors, const Weights& loaded,
+           const Batch& input, Workspace& work)
+    : BatchKv(model, input), WeightsByHandle{loaded}, positions(input.positions) {
+  const int64_t m = batch.rows();
+  require(m > 0, "a batch of no rows");
+  require(batch.positions.size() == batch.tokens.size(), "a position for each token");
+  hidden = work.rows_of(tensors.hidden, m);
+  normed = work.rows_of(tensors.normed, m);
+  qkv = work.rows_of(tensors.qkv, m);
+  q = work.rows_of(tensors.q, m);
+  k = work.rows_of(tensors.k, m);
+  v = work.rows_of(tensors.v, m);
+  attended = work.rows_of(tensors.attended, m);
+  mlp = work.rows_of(tensors.mlp, m);
+}
+
+LastRows::LastRows(const PassTensors& tensors, const Weights& loaded, std::span<const int32_t> rows,
+                   Workspace& work)
+    : WeightsByHandle{loaded} {
+  const auto wanted = static_cast<int64_t>(rows.size());
+  of_batch = work.rows_of(tensors.hidden, work.max_rows());
+  hidden = work.rows_of(tensors.last, wanted);
+  normed = work.rows_of(tensors.last_normed, wanted);
+  logits = work.rows_of(tensors.logits, wanted);
 }
 
 void Pass::announce_kv(OpContext& ctx) {

@@ -45,7 +45,6 @@ const Family kQwen2{.name = "qwen2",
                     .hf_activation = "hidden_act",
                     .read_hf = read_hf,
                     .read_gguf = read_gguf,
-                    .weights = gated_decoder_weights,
                     .make = make_gated_decoder};
 
 }  // namespace dak

@@ -44,15 +44,13 @@ class Generator {
     });
   }
 
-  void fill_vector(const VectorSpec& spec, Weights& weights) {
-    const bool bias = spec.name.ends_with("_bias");
-    require(bias || spec.name.ends_with("norm"), "a vector that is neither norm nor bias");
-    weights.arena(0).fill_random(place_vector(spec, weights),
-                                 {.seed = tensor_seed(seed_, spec.name),
-                                  .count = spec.size(),
-                                  .dtype = DType::kF32,
-                                  .centre = bias ? 0.0f : 1.0f,
-                                  .half_width = bias ? kBiasHalfWidth : kNormHalfWidth});
+  void fill_vector(const VectorDecl& spec, std::byte* data, Weights& weights) {
+    const bool bias = spec.role == VectorRole::kBias;
+    weights.arena(0).fill_random(data, {.seed = tensor_seed(seed_, spec.name()),
+                                        .count = spec.size(),
+                                        .dtype = DType::kF32,
+                                        .centre = bias ? 0.0f : 1.0f,
+                                        .half_width = bias ? kBiasHalfWidth : kNormHalfWidth});
     progress_.add(bytes_of(DType::kF32, spec.size()));
   }
 
@@ -109,12 +107,14 @@ class Generator {
 
 }  // namespace
 
-void load_synthetic(const WeightSpecs& specs, const Plan& plan, uint64_t seed, ThreadPool& pool,
+void load_synthetic(const Program& program, const Plan& plan, uint64_t seed, ThreadPool& pool,
                     const ProgressFn& progress, Weights& weights) {
-  Generator generator(seed, bytes_to_load(specs, plan), progress);
-  for (const VectorSpec& spec : specs.vectors) generator.fill_vector(spec, weights);
-  for (const MatrixSpec& spec : specs.matrices) {
-    generator.fill_matrix(place_matrix(spec, plan.operand(spec.name), weights), pool, weights);
+  Generator generator(seed, bytes_to_load(program, plan), progress);
+  for (const VectorId id : program.vector_ids()) {
+    generator.fill_vector(program.vector(id), place_vector(program, id, weights), weights);
+  }
+  for (const MatrixId id : program.matrix_ids()) {
+    generator.fill_matrix(place_matrix(program, id, plan, weights), pool, weights);
   }
 }
 

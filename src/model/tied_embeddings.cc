@@ -3,19 +3,20 @@
 #include <vector>
 
 #include "model/config.h"
-#include "model/family.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
 
 namespace dak {
 namespace {
 
-// The stored tensor of a weight that is one tensor.
-const StoredTensor* find_weight(const WeightSpecs& specs, std::string_view name,
-                                const Checkpoint& checkpoint) {
-  for (const MatrixSpec& spec : specs.matrices) {
-    if (spec.name == name) return find_tensor(checkpoint, spec.parts.front().tensor);
-  }
-  return nullptr;
+// The stored tensor of the matrix of the first step of a kind; a matrix that is one tensor.
+const StoredTensor* tensor_of_step(const Program& program, StepKind kind, bool for_logits,
+                                   const Checkpoint& checkpoint) {
+  const auto step = std::ranges::find_if(program.steps, [&](const Step& one) {
+    return one.kind == kind && one.for_logits == for_logits;
+  });
+  require(step != program.steps.end(), "a model without an embedding or logits");
+  return find_tensor(checkpoint, program.matrix(step->matrix).parts.front().tensor);
 }
 
 // Values, whatever the types; tensors that cannot be compared are not the same.
@@ -39,9 +40,9 @@ std::string settle_tied_embeddings(const Checkpoint& checkpoint, ModelConfig& co
   if (!config.tied_embeddings) return {};
   ModelConfig untied = config;
   untied.tied_embeddings = false;
-  const WeightSpecs specs = family_named(config.family).weights(untied, Naming::kHuggingFace);
-  const StoredTensor* embedding = find_weight(specs, "embedding", checkpoint);
-  const StoredTensor* head = find_weight(specs, "lm_head", checkpoint);
+  const Program program = program_of(untied);
+  const StoredTensor* embedding = tensor_of_step(program, StepKind::kLookup, false, checkpoint);
+  const StoredTensor* head = tensor_of_step(program, StepKind::kProduct, true, checkpoint);
   if (head == nullptr) return {};
   if (embedding == nullptr) {
     config.embedding_as_lm_head = true;

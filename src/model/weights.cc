@@ -3,56 +3,42 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/matmul.h"
 
 namespace dak {
-namespace {
 
-int64_t sum_rows(const std::vector<WeightPart>& parts) {
-  int64_t rows = 0;
-  for (const WeightPart& part : parts) rows += part.rows;
-  return rows;
-}
-
-// Row `row` of the rotate-half order, in GGUF's order for llama: within a head, dimension j of the
-// first half and of the second half are neighbours.
-int64_t paired_row(int64_t row, int64_t rows, int64_t heads) {
-  const int64_t head_size = rows / heads;
-  const int64_t head = row / head_size;
-  const int64_t in_head = row % head_size;
-  const int64_t half = head_size / 2;
-  return head * head_size + (in_head % half) * 2 + in_head / half;
-}
-
-}  // namespace
-
-int64_t MatrixSpec::rows() const { return sum_rows(parts); }
-int64_t VectorSpec::size() const { return sum_rows(parts); }
-
-MatrixSpec::SourceRow MatrixSpec::source_of(int64_t row) const {
-  if (gated) {
-    const GatedRow source = gated_source_row(row);
-    return {.part = source.is_up ? size_t{1} : size_t{0}, .row = source.row};
+Weights Weights::shapes_of(const Program& program) {
+  static constexpr float kNoValue = 0;
+  Weights shapes({});
+  for (const MatrixDecl& matrix : program.matrices) {
+    const MatrixId id{static_cast<int32_t>(shapes.matrices_.size())};
+    shapes.add_matrix(id, {.name = matrix.name(),
+                           .rows = matrix.rows(),
+                           .cols = matrix.cols,
+                           .blocks = {},
+                           .id = id.index});
   }
-  size_t part = 0;
-  while (row >= parts[part].rows) row -= parts[part++].rows;
-  const WeightPart& from = parts[part];
-  if (from.rope_pair_heads > 0) row = paired_row(row, from.rows, from.rope_pair_heads);
-  return {.part = part, .row = row};
+  shapes.vectors_.assign(program.vectors.size(), &kNoValue);
+  return shapes;
 }
 
-TieredTensor& Weights::add_matrix(TieredTensor tensor) {
-  auto owned = std::make_unique<TieredTensor>(std::move(tensor));
-  TieredTensor& added = *owned;
-  const bool is_new = matrices_.emplace(added.name, std::move(owned)).second;
-  require(is_new, "a weight was added twice");
-  return added;
+const TieredTensor& Weights::add_matrix(MatrixId id, TieredTensor tensor) {
+  const auto at = static_cast<size_t>(id.index);
+  if (at >= matrices_.size()) matrices_.resize(at + 1);
+  require(matrices_[at] == nullptr, "a weight was added twice");
+  matrices_[at] = std::make_unique<TieredTensor>(std::move(tensor));
+  return *matrices_[at];
+}
+
+void Weights::add_vector(VectorId id, const float* values) {
+  const auto at = static_cast<size_t>(id.index);
+  if (at >= vectors_.size()) vectors_.resize(at + 1);
+  vectors_[at] = values;
 }
 
 // A tensor's blocks lie together, on a boundary as allocate has it.
 int64_t Weights::bytes_to_move(TierIndex from) const {
   int64_t bytes = 0;
-  for (const auto& [name, tensor] : matrices_) {
+  for (const auto& tensor : matrices_) {
     const auto blocks = std::ranges::count(tensor->blocks, from, &RowBlock::tier);
     bytes += round_up_to_page(blocks * tensor->block_bytes());
   }
@@ -63,7 +49,7 @@ void Weights::move_tier(TierIndex from, TierIndex to, std::byte* room) {
   const Arena& source = *arenas_[from];
   Arena& target = *arenas_[to];
   std::vector<std::byte> passing;  // where the CPU cannot write to the target
-  for (const auto& [name, tensor] : matrices_) {
+  for (const auto& tensor : matrices_) {
     const std::byte* begin = room;
     const auto bytes = static_cast<size_t>(tensor->block_bytes());
     for (RowBlock& block : tensor->blocks) {
@@ -82,15 +68,14 @@ void Weights::move_tier(TierIndex from, TierIndex to, std::byte* room) {
   }
 }
 
-const TieredTensor& Weights::matrix(const std::string& name) const {
-  const auto found = matrices_.find(name);
-  require(found != matrices_.end(), fmt::format("no weight {}", name));
-  return *found->second;
+const TieredTensor& Weights::matrix(MatrixId id) const {
+  const auto at = static_cast<size_t>(id.index);
+  require(at < matrices_.size() && matrices_[at] != nullptr, "a weight that is not there");
+  return *matrices_[at];
 }
 
-const float* Weights::vector(const std::string& name) const {
-  const auto found = vectors_.find(name);
-  return found == vectors_.end() ? nullptr : found->second;
+const float* Weights::vector(VectorId id) const {
+  return id.index < 0 ? nullptr : vectors_.at(static_cast<size_t>(id.index));
 }
 
 }  // namespace dak

@@ -1,70 +1,29 @@
-// A model's weights: what they are called, which stored tensors they are made of, and where they
-// lie once loaded.
+// A model's weights once they are loaded: where they lie.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "memory/arena.h"
 #include "memory/tiered_tensor.h"
-#include "plan/plan.h"
+#include "pass/program.h"
 
 namespace dak {
 
 // Whose tensor names a checkpoint uses.
 enum class Naming : uint8_t { kHuggingFace, kGguf };
 
-// A stored tensor that gives `rows` rows (or values) to a weight.
-struct WeightPart {
-  std::string tensor;
-  int64_t rows = 0;
-  // GGUF's llama stores q and k with each head's rows paired for adjacent-pair RoPE; > 0 undoes it
-  // for that many heads.
-  int64_t rope_pair_heads = 0;
-};
-
-// A matrix: its parts one after the other, or (gated) interleaved as matmul_gated wants.
-struct MatrixSpec {
-  std::string name;
-  OperandUse use = OperandUse::kMatmul;
-  int64_t cols = 0;
-  std::vector<WeightPart> parts;
-  bool gated = false;
-
-  int64_t rows() const;
-
-  struct SourceRow {
-    size_t part;
-    int64_t row;
-  };
-  SourceRow source_of(int64_t row) const;
-};
-
-// A norm or bias, kept as f32 in tier 0.
-struct VectorSpec {
-  std::string name;
-  std::vector<WeightPart> parts;
-
-  int64_t size() const;
-};
-
-struct WeightSpecs {
-  std::vector<MatrixSpec> matrices;
-  std::vector<VectorSpec> vectors;
-};
-
-// Loaded weights by name. Owns the arenas they lie in.
+// Loaded weights, as a Program declares them. Owns the arenas they lie in.
 class Weights {
  public:
   explicit Weights(std::vector<std::unique_ptr<Arena>> arenas) : arenas_(std::move(arenas)) {}
+  // Their shapes alone, for tracing: matrices without row blocks, vectors that must not be read.
+  static Weights shapes_of(const Program& program);
 
   Arena& arena(TierIndex tier) { return *arenas_[tier]; }
-  TieredTensor& add_matrix(TieredTensor tensor);
-  void add_vector(const std::string& name, const float* values) { vectors_[name] = values; }
+  const TieredTensor& add_matrix(MatrixId id, TieredTensor tensor);
+  void add_vector(VectorId id, const float* values);
 
   // What `move_tier` takes of the other tier's arena.
   int64_t bytes_to_move(TierIndex from) const;
@@ -72,13 +31,13 @@ class Weights {
   // until their arena is released; no kernel may be reading, or know the old ones.
   void move_tier(TierIndex from, TierIndex to, std::byte* room);
 
-  const TieredTensor& matrix(const std::string& name) const;  // kInternal: not there
-  const float* vector(const std::string& name) const;         // nullptr: the model has none
+  const TieredTensor& matrix(MatrixId id) const;  // kInternal: not there
+  const float* vector(VectorId id) const;         // nullptr: the model has none
 
  private:
   std::vector<std::unique_ptr<Arena>> arenas_;
-  std::unordered_map<std::string, std::unique_ptr<TieredTensor>> matrices_;
-  std::unordered_map<std::string, const float*> vectors_;
+  std::vector<std::unique_ptr<TieredTensor>> matrices_;  // by MatrixId; stay where they are
+  std::vector<const float*> vectors_;                    // by VectorId
 };
 
 }  // namespace dak

@@ -4,6 +4,7 @@
 
 #include "ops/cpu/backend.h"
 #include "ops/cuda/backend.h"
+#include "pass/names.h"
 
 namespace dak {
 
@@ -50,6 +51,15 @@ void count_sequence(const AttentionConfig& config, const KvSequence& s, TierTraf
   }
 }
 
+void note_attention(OpContext& ctx, const AttentionConfig& config, const Tensor& q) {
+  ctx.notes->add({.kind = StepKind::kAttention,
+                  .attention = {.query_values = config.heads * config.head_size,
+                                .kv_values = 2 * config.kv_heads * config.head_size,
+                                .kv_heads = config.kv_heads,
+                                .window = config.window}},
+                 q.dim(0));
+}
+
 }  // namespace
 
 void count_kv_traffic(const AttentionConfig& config, std::span<const KvSequence> sequences,
@@ -82,7 +92,8 @@ void attention(OpContext& ctx, const AttentionConfig& config, std::span<const Kv
   check_heads(out, config.heads, config.head_size, ctx.backend == Backend::kCuda);
   require(q.dim(0) == out.dim(0), "attention: rows of q and out differ");
   check_attention(config, sequences, q.dim(0));
-  const TimedOperation timed(ctx, kTimedAttention);
+  if (ctx.notes != nullptr) return note_attention(ctx, config, q);
+  const TimedOperation timed(ctx, kAttentionKind);
   count_kv_traffic(config, sequences, ctx.traffic);
   switch (ctx.backend) {
     case Backend::kCpu:

@@ -9,6 +9,7 @@
 #include "memory/tier.h"
 #include "ops/cuda_backend.h"
 #include "ops/operation_timer.h"
+#include "ops/pass_notes.h"
 
 namespace dak {
 
@@ -23,6 +24,7 @@ struct OpContext {
   // matrix units of a GPU want them. For tests: a naive implementation of the same precision.
   bool round_matmul_inputs = false;
   OperationTimer* timer = nullptr;  // null: nothing is timed
+  PassNotes* notes = nullptr;       // not null: operations are noted and not run
   TierTraffic traffic;  // weight and KV bytes that operations read, by tier; the caller resets it
 
   // Scratch that grows and is kept, so that a decode step allocates nothing. 64-byte aligned.

@@ -7,13 +7,16 @@ namespace dak {
 
 namespace {
 
-void check(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table, int32_t offset,
-           const Tensor& out) {
+void check(std::span<const int32_t> ids, const TieredTensor& table, const Tensor& out) {
   require(out.rank == 2 && out.dtype == DType::kF32 &&
               out.dim(0) == static_cast<int64_t>(ids.size()) && out.dim(1) == table.cols,
           "embedding: out must be f32 [ids, cols]");
   require(table.dtype == DType::kF32 || table.dtype == DType::kF16 || table.dtype == DType::kBF16,
           "embedding: the table must be f32, f16 or bf16");
+}
+
+void count_lookup(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
+                  int32_t offset) {
   require(static_cast<int64_t>(table.blocks.size()) == row_blocks_of(table.rows),
           "embedding: the table lacks row blocks");
   for (const int32_t id : ids) {
@@ -24,12 +27,18 @@ void check(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& tab
   }
 }
 
+void note_lookup(OpContext& ctx, const TieredTensor& table, const Tensor& out) {
+  ctx.notes->add({.kind = StepKind::kLookup, .matrix = {table.id}}, out.dim(0));
+}
+
 }  // namespace
 
 void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor& table,
                const Tensor& out) {
-  check(ctx, ids, table, 0, out);
-  const TimedOperation timed(ctx, table.name);
+  check(ids, table, out);
+  if (ctx.notes != nullptr) return note_lookup(ctx, table, out);
+  count_lookup(ctx, ids, table, 0);
+  const TimedOperation timed(ctx, table.kind);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::embedding(ctx, ids, table, out, 0, /*add=*/false);
@@ -40,8 +49,10 @@ void embedding(OpContext& ctx, std::span<const int32_t> ids, const TieredTensor&
 
 void add_positions(OpContext& ctx, std::span<const int32_t> positions, const TieredTensor& table,
                    int32_t offset, const Tensor& out) {
-  check(ctx, positions, table, offset, out);
-  const TimedOperation timed(ctx, table.name);
+  check(positions, table, out);
+  if (ctx.notes != nullptr) return note_lookup(ctx, table, out);
+  count_lookup(ctx, positions, table, offset);
+  const TimedOperation timed(ctx, table.kind);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::embedding(ctx, positions, table, out, offset, /*add=*/true);

@@ -5,6 +5,7 @@
 #include "ops/cuda/backend.h"
 #include "ops/norm.h"
 #include "ops/rows.h"
+#include "pass/names.h"
 
 namespace dak {
 
@@ -15,7 +16,8 @@ void split_heads(OpContext& ctx, const AttentionConfig& config,
               qkv.dim(1) == (config.heads + 2 * config.kv_heads) * config.head_size,
           "split_heads: qkv must be f32 [m, (heads + 2 kv_heads) head_size]");
   require(std::ssize(positions) == qkv.dim(0), "split_heads: one position per row");
-  const TimedOperation timed(ctx, kTimedAttention);
+  if (ctx.notes != nullptr) return ctx.notes->add({.kind = StepKind::kHeads}, qkv.dim(0));
+  const TimedOperation timed(ctx, kAttentionKind);
   if (ctx.backend == Backend::kCuda) {
     check_attention(config, sequences, qkv.dim(0));
     return cuda::split_heads(ctx, config, sequences, positions, transform, qkv, out.q);

@@ -20,8 +20,12 @@ void check(const OpContext& ctx, const Tensor& x, const TieredTensor& w, const T
   require(x.dim(1) == w.cols, "matmul: columns of x and of the weight differ");
   require(out.dim(0) == x.dim(0), "matmul: rows of x and of out differ");
   require(out.dim(1) == out_cols, "matmul: columns of out and rows of the weight differ");
-  require(static_cast<int64_t>(w.blocks.size()) == row_blocks_of(w.rows),
+  require(ctx.notes != nullptr || static_cast<int64_t>(w.blocks.size()) == row_blocks_of(w.rows),
           "matmul: the weight lacks row blocks");
+}
+
+void note_product(OpContext& ctx, const Tensor& x, const TieredTensor& w) {
+  ctx.notes->add({.kind = StepKind::kProduct, .matrix = {w.id}}, x.dim(0));
 }
 
 // On the CPU every row block is read once per call, padding included, however many rows x has.
@@ -53,7 +57,8 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
             const MatmulEpilogue& epilogue) {
   check(ctx, x, w, out, w.rows);
   if (x.dim(0) == 0) return;
-  const TimedOperation timed(ctx, w.name);
+  if (ctx.notes != nullptr) return note_product(ctx, x, w);
+  const TimedOperation timed(ctx, w.kind);
   count_traffic(ctx, x, w);
   switch (ctx.backend) {
     case Backend::kCpu:
@@ -69,7 +74,8 @@ void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, 
           "matmul_gated: rows must alternate 8 of gate with 8 of up");
   check(ctx, x, gate_up, out, gate_up.rows / 2);
   if (x.dim(0) == 0) return;
-  const TimedOperation timed(ctx, gate_up.name);
+  if (ctx.notes != nullptr) return note_product(ctx, x, gate_up);
+  const TimedOperation timed(ctx, gate_up.kind);
   count_traffic(ctx, x, gate_up);
   switch (ctx.backend) {
     case Backend::kCpu:

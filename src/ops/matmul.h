@@ -23,19 +23,8 @@ void matmul(OpContext& ctx, const Tensor& x, const TieredTensor& w, const Tensor
             const MatmulEpilogue& epilogue = {});
 
 // Gated MLP: out[m, n] = activation(x gate^T) * (x up^T), both [n, k], in one weight of 2n rows
-// that alternates 8 rows of gate with 8 rows of up (gated_source_row), so that one row block holds
-// both factors of its outputs.
+// that alternates 8 rows of gate with 8 rows of up (gated_source_row in memory/weight_layout.h).
 void matmul_gated(OpContext& ctx, const Tensor& x, const TieredTensor& gate_up, const Tensor& out,
                   Activation activation);
-
-// Row r of the interleaved weight: whether it is up's, and which row of gate or up it holds. n must
-// be a multiple of 8.
-struct GatedRow {
-  bool is_up;
-  int64_t row;
-};
-constexpr GatedRow gated_source_row(int64_t r) {
-  return {.is_up = r / 8 % 2 == 1, .row = r / 16 * 8 + r % 8};
-}
 
 }  // namespace dak

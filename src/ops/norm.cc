@@ -2,6 +2,7 @@
 
 #include "ops/cpu/backend.h"
 #include "ops/cuda/backend.h"
+#include "pass/names.h"
 
 namespace dak {
 namespace {
@@ -13,13 +14,18 @@ void check(const OpContext& ctx, const Tensor& x, const Tensor& out) {
   require(x.rank == out.rank && x.shape == out.shape, "norm: shapes of x and out differ");
 }
 
+void note_norm(OpContext& ctx, const Tensor& x) {
+  ctx.notes->add({.kind = StepKind::kNorm, .cols = x.dim(x.rank - 1)}, x.dim(0));
+}
+
 }  // namespace
 
 void rms_norm(OpContext& ctx, const Tensor& x, const float* weight, float epsilon,
               const Tensor& out) {
   check(ctx, x, out);
   require(weight != nullptr, "rms_norm: no weight");
-  const TimedOperation timed(ctx, kTimedNorms);
+  if (ctx.notes != nullptr) return note_norm(ctx, x);
+  const TimedOperation timed(ctx, kNormsKind);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::rms_norm(ctx, x, weight, epsilon, out);
@@ -32,7 +38,8 @@ void layer_norm(OpContext& ctx, const Tensor& x, const float* weight, const floa
                 float epsilon, const Tensor& out) {
   check(ctx, x, out);
   require(weight != nullptr && bias != nullptr, "layer_norm: no weight or no bias");
-  const TimedOperation timed(ctx, kTimedNorms);
+  if (ctx.notes != nullptr) return note_norm(ctx, x);
+  const TimedOperation timed(ctx, kNormsKind);
   switch (ctx.backend) {
     case Backend::kCpu:
       return cpu::layer_norm(ctx, x, weight, bias, epsilon, out);

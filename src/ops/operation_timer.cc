@@ -1,5 +1,6 @@
 #include "ops/operation_timer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -38,25 +39,15 @@ class CpuTimer final : public OperationTimer {
 
 }  // namespace
 
-std::string without_layer(std::string_view name) {
-  constexpr std::string_view kPrefix = "layers.";
-  if (!name.starts_with(kPrefix)) return std::string(name);
-  const size_t rest = name.find('.', kPrefix.size());
-  return "layers.*" + std::string(rest == std::string_view::npos ? "" : name.substr(rest));
+void OperationTimer::leave(std::string_view kind) {
+  if (--depth_ == 0) mark(index_of(kind));
 }
 
-void OperationTimer::leave(std::string_view name) {
-  if (--depth_ == 0) mark(kind_of(name));
-}
-
-size_t OperationTimer::kind_of(std::string_view name) {
-  const auto known = index_.find(std::string(name));
-  if (known != index_.end()) return known->second;
-  const std::string kind = without_layer(name);
-  size_t at = 0;
-  while (at < kinds_.size() && kinds_[at].name != kind) ++at;
-  if (at == kinds_.size()) kinds_.push_back({.name = kind});
-  return index_.emplace(name, at).first->second;
+size_t OperationTimer::index_of(std::string_view kind) {
+  const auto known = std::ranges::find(kinds_, kind, &Seconds::name);
+  if (known != kinds_.end()) return static_cast<size_t>(known - kinds_.begin());
+  kinds_.push_back({.name = std::string(kind)});
+  return kinds_.size() - 1;
 }
 
 std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx) {
@@ -64,13 +55,13 @@ std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx) {
   return std::make_unique<CpuTimer>();
 }
 
-TimedOperation::TimedOperation(OpContext& ctx, std::string_view name)
-    : timer_(ctx.timer), name_(name) {
+TimedOperation::TimedOperation(OpContext& ctx, std::string_view kind)
+    : timer_(ctx.timer), kind_(kind) {
   if (timer_ != nullptr) timer_->enter();
 }
 
 TimedOperation::~TimedOperation() {
-  if (timer_ != nullptr) timer_->leave(name_);
+  if (timer_ != nullptr) timer_->leave(kind_);
 }
 
 }  // namespace dak

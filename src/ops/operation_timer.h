@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace dak {
@@ -21,10 +20,10 @@ class OperationTimer {
   virtual void begin() = 0;
   // Operations inside others (a norm of query heads) are part of these.
   void enter() { ++depth_; }
-  void leave(std::string_view name);
+  void leave(std::string_view kind);
 
-  // Waits for what was timed. Seconds by name, of all passes since the last call, in the order of
-  // their first appearance. "layers.7.qkv" counts as "layers.*.qkv".
+  // Waits for what was timed. Seconds by kind ("layers.*.qkv", pass/names.h), of all passes since
+  // the last call, in the order of their first appearance.
   struct Seconds {
     std::string name;
     double seconds = 0;
@@ -38,36 +37,26 @@ class OperationTimer {
   std::vector<Seconds> kinds_;
 
  private:
-  size_t kind_of(std::string_view name);
+  size_t index_of(std::string_view kind);
 
   int depth_ = 0;
-  std::unordered_map<std::string, size_t> index_;  // by name with layer
 };
 
 // On the CPU by the clock; on a GPU by events in its stream. These keep kernels from overlapping,
 // so that what is timed is each operation alone: together they take longer than a step does.
 std::unique_ptr<OperationTimer> make_operation_timer(OpContext& ctx);
 
-// As the cost model names what has no weight: attention with the heads before it, the norms, and
-// what a pass does once.
-inline constexpr std::string_view kTimedAttention = "layers.*.attention";
-inline constexpr std::string_view kTimedNorms = "layers.*.norms";
-inline constexpr std::string_view kTimedPass = "pass";
-
 // One operation for as long as it lives.
 class TimedOperation {
  public:
-  TimedOperation(OpContext& ctx, std::string_view name);  // `name` lives as long
+  TimedOperation(OpContext& ctx, std::string_view kind);  // `kind` lives as long
   ~TimedOperation();
   TimedOperation(const TimedOperation&) = delete;
   TimedOperation& operator=(const TimedOperation&) = delete;
 
  private:
   OperationTimer* timer_;
-  std::string_view name_;
+  std::string_view kind_;
 };
-
-// "layers.*.qkv" of "layers.7.qkv".
-std::string without_layer(std::string_view name);
 
 }  // namespace dak

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cuda/backend.h"
+#include "pass/names.h"
 
 namespace dak {
 
@@ -30,7 +31,8 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
                  const Tensor& out) {
   require(x.dim(1) == out.dim(1) && out.dim(0) == static_cast<int64_t>(rows.size()),
           "gather_rows: shapes differ");
-  const TimedOperation timed(ctx, kTimedPass);
+  if (ctx.notes != nullptr) return ctx.notes->add({.kind = StepKind::kGather}, out.dim(0));
+  const TimedOperation timed(ctx, kPassKind);
   for (const int32_t row : rows) {
     require(row >= 0 && row < x.dim(0), "gather_rows: row outside x");
   }
@@ -41,7 +43,7 @@ void gather_rows(OpContext& ctx, const Tensor& x, std::span<const int32_t> rows,
 }
 
 std::span<const float> host_values(OpContext& ctx, const Tensor& x) {
-  const TimedOperation timed(ctx, kTimedPass);
+  const TimedOperation timed(ctx, kPassKind);
   const float* values =
       ctx.backend == Backend::kCuda && x.elements() > 0 ? cuda::host_values(ctx, x) : x.f32();
   return {values, static_cast<size_t>(x.elements())};

@@ -49,14 +49,14 @@ TierTraffic decode_weight_traffic(const Plan& plan, int64_t batch) {
   return traffic;
 }
 
-int64_t remote_weight_bytes(const Plan& plan, int64_t passes, std::string_view logits_weight) {
+int64_t remote_weight_bytes(const Program& program, const Plan& plan, int64_t passes) {
   int64_t bytes = 0;
-  for (const OperandPlan& entry : plan.operands) {
-    const Operand& operand = entry.operand;
-    if (operand.use != OperandUse::kMatmul) continue;
-    const int64_t times = operand.name == logits_weight ? 1 : passes;
+  for (const Step& step : program.steps) {
+    if (step.kind != StepKind::kProduct) continue;
+    const OperandPlan& entry = plan.operands.at(static_cast<size_t>(step.matrix.index));
     for (const TierSpan& span : entry.spans) {
-      if (span.tier > 0) bytes += times * span.blocks * operand.block_bytes();
+      if (span.tier == 0) continue;
+      bytes += (step.for_logits ? 1 : passes) * span.blocks * entry.operand.block_bytes();
     }
   }
   return bytes;

@@ -1,10 +1,11 @@
 // The bound: the least time in which a step's bytes can be read.
 #pragma once
 
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "memory/tier.h"
+#include "pass/program.h"
 #include "plan/plan.h"
 
 namespace dak {
@@ -18,8 +19,8 @@ double bound_seconds(const std::vector<Tier>& tiers, const TierTraffic& traffic,
 // Weight bytes that one decode step of `batch` sequences reads, by tier.
 TierTraffic decode_weight_traffic(const Plan& plan, int64_t batch);
 
-// Bytes of remote weights that `passes` of one prompt must read: all that products use, once a
-// pass, and those of the logits, whose weight is named, in the last pass only. No looked-up rows.
-int64_t remote_weight_bytes(const Plan& plan, int64_t passes, std::string_view logits_weight);
+// Bytes of remote weights that the products in `passes` of one prompt must read: once a pass, and
+// those of the logits in the last pass only. No looked-up rows.
+int64_t remote_weight_bytes(const Program& program, const Plan& plan, int64_t passes);
 
 }  // namespace dak

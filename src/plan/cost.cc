@@ -14,7 +14,6 @@ constexpr double kMicro = 1e-6;
 constexpr double kFlopsPerWeight = 2;
 constexpr double kFlopsPerScore = 4;       // of a query value and a token: q . k, and p v
 constexpr double kNormBytesPerValue = 12;  // residual in and out and normed out, in f32 and 16 bits
-constexpr int kNormsPerLayer = 2;
 
 int64_t rows_of(const Operation& op, const PassShape& pass) {
   return op.for_logits ? pass.logit_rows : pass.rows;
@@ -252,8 +251,9 @@ OperationCost cost_of(const Operation& op, const PassShape& pass, const Machine&
     case OperationKind::kNorms: {
       const double bytes = kNormBytesPerValue * static_cast<double>(rows * op.cols);
       return {.lines = {},
-              .fixed_s = kNormsPerLayer * (machine.kernels.norm_us * kMicro +
-                                           bytes * seconds_per_byte(machine.tiers[0]))};
+              .fixed_s =
+                  static_cast<double>(op.norms) *
+                  (machine.kernels.norm_us * kMicro + bytes * seconds_per_byte(machine.tiers[0]))};
     }
     case OperationKind::kPass:
       return {.lines = {}, .fixed_s = machine.kernels.pass_us * kMicro};

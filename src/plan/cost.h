@@ -78,19 +78,20 @@ enum class OperationKind : uint8_t {
   kMatmul,
   kLookup,
   kAttention,
-  kNorms,  // the two of a layer
+  kNorms,  // those of a layer
   kPass,   // what a pass does once
 };
 
 // One operation of a forward pass, at most one of whose operands has a place in the plan.
 struct Operation {
-  std::string name;  // as its operand: "layers.0.qkv"; "layers.0.attention"
+  std::string name;  // alike in all layers: as its operand's kind, or of pass/names.h
   OperationKind kind = OperationKind::kPass;
   int64_t operand = -1;        // index in the list that is planned; -1: none
   int64_t size_bytes = 0;      // of the operand; attention: of the layer's KV cache
   TierBytes remote_bytes{};    // without an operand: those of them in each tier but 0
   int64_t rows = 0;            // matmul: outputs; lookup: of the table
   int64_t cols = 0;            // of an operand, or of what is normalised
+  int64_t norms = 0;           // kNorms: how many
   bool for_logits = false;     // runs for PassShape::logit_rows rows instead of all
   int64_t kv_token_bytes = 0;  // attention: of one token, keys and values
   int64_t query_values = 0;    // attention: heads x head size

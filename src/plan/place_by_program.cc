@@ -16,9 +16,9 @@ constexpr double kTolerance = 1e-9;
 
 // Variables: for each kind the share of a member's bytes in each remote tier, then the time of each
 // of its terms.
-class Program {
+class SharesProgram {
  public:
-  Program(const PlacementProblem& problem, const std::vector<ItemKind>& kinds, int64_t need)
+  SharesProgram(const PlacementProblem& problem, const std::vector<ItemKind>& kinds, int64_t need)
       : problem_(problem), kinds_(kinds), remote_(problem.capacity_bytes.size() - 1) {
     size_t variables = 0;
     for (size_t k = 0; k < kinds.size(); ++k) {
@@ -223,7 +223,8 @@ Placement place_by_program(const PlacementProblem& problem) {
   need = problem.offload_bytes.value_or(need - problem.capacity_bytes[0]);
   for (size_t t = 1; t < problem.capacity_bytes.size(); ++t) room += problem.capacity_bytes[t];
   const std::vector<ItemKind> kinds = kinds_of(problem.items);
-  std::vector<std::vector<double>> shares = Program(problem, kinds, std::min(need, room)).shares();
+  std::vector<std::vector<double>> shares =
+      SharesProgram(problem, kinds, std::min(need, room)).shares();
   if (shares.empty()) {
     shares.assign(kinds.size(), std::vector<double>(problem.capacity_bytes.size() - 1));
   }

@@ -26,7 +26,8 @@ std::string_view name(OperandUse use);
 
 // What the planner is given about one weight, before anything is loaded.
 struct Operand {
-  std::string name;  // "layers.0.qkv"
+  std::string name;       // "layers.0.qkv"
+  std::string kind = {};  // alike in all layers: "layers.*.qkv"
   OperandUse use = OperandUse::kMatmul;
   int64_t rows = 0;
   int64_t cols = 0;

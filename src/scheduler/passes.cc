@@ -29,7 +29,8 @@ void ServingPasses::run(std::span<Part> parts) {
     }
   }
   engine_.ctx_.traffic = {};
-  const Tensor logits = engine_.model_->forward(engine_.ctx_, batch, *engine_.workspace_);
+  const Tensor logits =
+      engine_.model_->forward(engine_.ctx_, *engine_.weights_, batch, *engine_.workspace_);
   const std::span<const float> values = host_values(engine_.ctx_, logits);
   for (Part& part : parts) part.sequence->hold.tokens += part.rows;
 
@@ -45,7 +46,7 @@ void ServingPasses::run(std::span<Part> parts) {
 
 // As many rows at a time as there is room for logits.
 void ServingPasses::note_prompts(std::span<const PromptRow> rows) {
-  const auto room = static_cast<size_t>(engine_.workspace_->logits.dim(0));
+  const auto room = static_cast<size_t>(engine_.workspace_->max_logit_rows());
   const auto width = static_cast<size_t>(engine_.config_.vocabulary);
   std::vector<int32_t> numbers;
   while (!rows.empty()) {
@@ -53,7 +54,8 @@ void ServingPasses::note_prompts(std::span<const PromptRow> rows) {
     rows = rows.subspan(now.size());
     numbers.clear();
     for (const PromptRow& one : now) numbers.push_back(one.row);
-    const Tensor logits = engine_.model_->logits(engine_.ctx_, numbers, *engine_.workspace_);
+    const Tensor logits =
+        engine_.model_->logits(engine_.ctx_, *engine_.weights_, numbers, *engine_.workspace_);
     const std::span<const float> values = host_values(engine_.ctx_, logits);
     engine_.pool_->parallel_for(std::ssize(now), 1, [&](int64_t begin, int64_t end, int) {
       for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {

@@ -17,7 +17,7 @@ class ServingPasses {
 
   KvCache& cache() { return *engine_.cache_; }
   // Rows and sequences of a pass.
-  int64_t most_rows() const { return engine_.workspace_->hidden.dim(0); }
+  int64_t most_rows() const { return engine_.workspace_->max_rows(); }
   int64_t most_sequences() const { return engine_.sequences_; }
   int64_t prefill_chunk() const { return engine_.prefill_chunk_; }
 

@@ -302,8 +302,7 @@ TEST(Prefill, ReadsRemoteWeightsOnceAPassAndThoseOfTheLogitsOnce) {
         cpu_tiers(50e9));
     const PhaseStats stats = DecodeLoop::prefill(engine, 60, 1);
     ASSERT_EQ(stats.steps, 4) << model;
-    const int64_t weights =
-        remote_weight_bytes(engine.plan(), stats.steps, logits_weight(files.config));
+    const int64_t weights = remote_weight_bytes(engine.program(), engine.plan(), stats.steps);
     const int64_t looked_up = stats.traffic.read_bytes[1] - weights;
     EXPECT_GE(looked_up, 0) << model;
     EXPECT_LE(looked_up, 2 * 60 * 4 * files.config.hidden) << model;  // and OPT's positions

@@ -100,7 +100,7 @@ TEST(GreedyPlan, MinimisesWhatIsForecast) {
   for (const EntryForecast& entry : forecast.entries) {
     for (const KindForecast& kind : entry.kinds) {
       const bool placed = std::ranges::any_of(plan.operands, [&](const OperandPlan& operand) {
-        return without_layer(operand.operand.name) == kind.name;
+        return operand.operand.kind == kind.name;
       });
       const double tokens = static_cast<double>(
           entry.entry.phase == Phase::kDecode ? entry.entry.batch : entry.entry.tokens);
@@ -117,9 +117,10 @@ TEST(GreedyPlan, MinimisesWhatIsForecast) {
     blocks.emplace_back();
     for (const TierSpan& span : entry.spans) blocks.back()[span.tier] += span.blocks;
   }
-  const auto costs = operand_costs(operations_of(files.config, operands, DType::kBF16, plan.fixed),
-                                   operands.size(), options.workload, plan.fixed.prefill_chunk,
-                                   machine_of(*options.hardware, plan.tiers, DType::kBF16));
+  const auto costs =
+      operand_costs(operations_of(program_of(files.config), operands, DType::kBF16, plan.fixed),
+                    operands.size(), options.workload, plan.fixed.prefill_chunk,
+                    machine_of(*options.hardware, plan.tiers, DType::kBF16));
   for (size_t i = 0; i < costs.size(); ++i) problem.items[i].terms = costs[i];
   EXPECT_NEAR(cost_of_placement(problem, blocks), seconds_per_token, 1e-6 * seconds_per_token);
 }

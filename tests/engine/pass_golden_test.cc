@@ -87,8 +87,8 @@ std::vector<Operand> operands_in(const Plan& plan) {
 Json operations_json(const ModelFiles& files, const Plan& plan) {
   Json listed = Json::array();
   for (const Operation& op :
-       operations_of(files.config, operands_in(plan), DType::kBF16, plan.fixed)) {
-    Json one{without_layer(op.name),
+       operations_of(program_of(files.config), operands_in(plan), DType::kBF16, plan.fixed)) {
+    Json one{op.name,
              static_cast<int>(op.kind),
              op.size_bytes,
              op.rows,

@@ -2,20 +2,22 @@
 
 #include <gtest/gtest.h>
 
-#include "model/workspace.h"
+#include "model/declared_model.h"
 
 namespace dak {
 namespace {
 
-ModelConfig config_of(int64_t hidden) {
+Program program_with(int64_t hidden) {
   ModelConfig config;
+  config.family = "llama";
+  config.layers = 1;
   config.hidden = hidden;
   config.heads = hidden / 128;
   config.kv_heads = config.heads;
   config.head_size = 128;
   config.intermediate = 4 * hidden;
   config.vocabulary = 32000;
-  return config;
+  return program_of(config);
 }
 
 PrefillChunkRequest request_of(int64_t budget, int64_t context = 131072) {
@@ -26,14 +28,14 @@ PrefillChunkRequest request_of(int64_t budget, int64_t context = 131072) {
 }
 
 TEST(PrefillChunk, IsTheLongestWhoseActivationsKeepToTheirShare) {
-  const ModelConfig config = config_of(8192);
+  const Program program = program_with(8192);
   int64_t last = 0;
   for (const int64_t budget :
        {int64_t{1} << 30, int64_t{8} << 30, int64_t{40} << 30, int64_t{80} << 30}) {
-    const int64_t chunk = choose_prefill_chunk(config, request_of(budget));
+    const int64_t chunk = choose_prefill_chunk(program, request_of(budget));
     EXPECT_GE(chunk, std::max(last, kLeastPrefillChunk));
     const auto bytes = [&](int64_t rows) {
-      return static_cast<double>(Workspace::size_bytes(config, rows, 1, DType::kBF16));
+      return static_cast<double>(Workspace::size_bytes(program, rows, 1, DType::kBF16));
     };
     const double room = kPrefillActivationShare * static_cast<double>(budget);
     EXPECT_TRUE(chunk == kLeastPrefillChunk || bytes(chunk) <= room);
@@ -41,20 +43,20 @@ TEST(PrefillChunk, IsTheLongestWhoseActivationsKeepToTheirShare) {
     last = chunk;
   }
   EXPECT_GE(last, 4096);
-  EXPECT_EQ(choose_prefill_chunk(config, request_of(int64_t{1} << 30)), kLeastPrefillChunk);
+  EXPECT_EQ(choose_prefill_chunk(program, request_of(int64_t{1} << 30)), kLeastPrefillChunk);
 }
 
 TEST(PrefillChunk, IsWhatWasAskedForAndNeverMoreThanTheContext) {
-  const ModelConfig config = config_of(1024);
+  const Program program = program_with(1024);
   PrefillChunkRequest request = request_of(int64_t{80} << 30, 3000);
-  EXPECT_EQ(choose_prefill_chunk(config, request), 3000);
+  EXPECT_EQ(choose_prefill_chunk(program, request), 3000);
   request.asked = 7;
-  EXPECT_EQ(choose_prefill_chunk(config, request), 7);
+  EXPECT_EQ(choose_prefill_chunk(program, request), 7);
   request.asked = 5000;
-  EXPECT_EQ(choose_prefill_chunk(config, request), 3000);
+  EXPECT_EQ(choose_prefill_chunk(program, request), 3000);
   request.asked = 0;
   request.reads_weights_once = false;
-  EXPECT_EQ(choose_prefill_chunk(config, request), kLeastPrefillChunk);
+  EXPECT_EQ(choose_prefill_chunk(program, request), kLeastPrefillChunk);
 }
 
 TEST(PrefillChunk, PassesAreAsFewAsTheChunkAllowsAndNeverShort) {

@@ -58,8 +58,7 @@ class Decoding {
  public:
   Decoding(const Case& test, double kv_ratio, int tiers = 2)
       : model_(config_of(test.model), options(test), 1),
-        net_(family_named(config().family).make(config(), model_.weights)),
-        workspace_(config(), kContext, 3, model_.weights.arena(0),
+        workspace_(model_.declared.program, kContext, 3, model_.weights.arena(0),
                    on_gpu(test) ? DType::kBF16 : DType::kF32),
         tiers_(tiers),
         third_(third_arena(test.device)),
@@ -96,7 +95,8 @@ class Decoding {
       batch.logit_rows.push_back(static_cast<int32_t>(batch.rows() - 1));
     }
     ctx_.traffic = {};
-    const auto logits = host_values(ctx_, net_->forward(ctx_, batch, workspace_));
+    const auto logits =
+        host_values(ctx_, model_.declared.model->forward(ctx_, model_.weights, batch, workspace_));
     return {logits.begin(), logits.end()};
   }
 
@@ -138,8 +138,9 @@ class Decoding {
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
     Tensor out;
-    const auto graph = record_decode_graph(
-        ctx_, batch.rows(), [&] { return out = net_->forward(ctx_, batch, workspace_); });
+    const auto graph = record_decode_graph(ctx_, batch.rows(), [&] {
+      return out = model_.declared.model->forward(ctx_, model_.weights, batch, workspace_);
+    });
     std::vector<float> all;
     const auto finish = [&] {
       for (const int32_t token : graph->finish().tokens) all.push_back(static_cast<float>(token));
@@ -151,13 +152,13 @@ class Decoding {
         cache_.reserve(holds_[i], holds_[i].tokens + 1);
         batch.sequences[i].past = holds_[i].tokens;
       }
-      Pass pass(config(), batch, workspace_);
+      BatchKv kv(config(), batch);
       for (int64_t layer = 0; layer < config().layers; ++layer) {
-        const AttentionConfig attention = pass.enter_layer(layer);
-        graph->set_pages(attention, pass.sequences);
+        const AttentionConfig attention = kv.enter_layer(layer);
+        graph->set_pages(attention, kv.sequences);
       }
       if (step == 0) {
-        graph->set_inputs(batch.tokens, batch.positions, pass.enter_layer(0), pass.sequences,
+        graph->set_inputs(batch.tokens, batch.positions, kv.enter_layer(0), kv.sequences,
                           std::vector<DrawParams>(holds_.size()));  // greedy
       }
       graph->launch();
@@ -206,7 +207,6 @@ class Decoding {
   }
 
   test::SyntheticModel model_;
-  std::unique_ptr<Model> net_;
   Workspace workspace_;
   int tiers_;
   std::unique_ptr<Arena> third_;

@@ -14,8 +14,7 @@ const std::string kData = std::string(DAK_TEST_DATA) + "/model/";
 // Every value of every matrix, wherever its block lies, is the stored one in its right row.
 TEST(Loader, PutsEveryRowWhereThePlanSays) {
   const ModelFiles files = open_model(kData + "hf/qwen3", true);
-  const Family& family = family_named(files.config.family);
-  const WeightSpecs specs = family.weights(files.config, files.naming);
+  const Program program = program_of(files.config, files.naming);
   const EngineOptions options{.offload_ratio = 0.4, .context = 64};
   const Plan plan = plan_model(files, options, cpu_tiers(1e9));
   std::vector<std::unique_ptr<Arena>> arenas;
@@ -24,7 +23,7 @@ TEST(Loader, PutsEveryRowWhereThePlanSays) {
   ThreadPool pool(2);
   int64_t last_done = 0;
   int64_t total = 0;
-  load_weights(specs, *files.checkpoint, plan, pool,
+  load_weights(program, *files.checkpoint, plan, pool,
                {.progress =
                     [&](const Progress& progress) {
                       EXPECT_GT(progress.done_bytes, last_done);
@@ -36,9 +35,10 @@ TEST(Loader, PutsEveryRowWhereThePlanSays) {
   EXPECT_EQ(weights.arena(0).used_bytes(), plan.weight_bytes_in(0) + plan.fixed.vector_bytes);
   EXPECT_EQ(weights.arena(1).used_bytes(), plan.weight_bytes_in(1));
 
-  for (const MatrixSpec& spec : specs.matrices) {
-    const TieredTensor& tensor = weights.matrix(spec.name);
-    const OperandPlan& planned = plan.operand(spec.name);
+  for (const MatrixId id : program.matrix_ids()) {
+    const MatrixDecl& spec = program.matrix(id);
+    const TieredTensor& tensor = weights.matrix(id);
+    const OperandPlan& planned = plan.operand(spec.name());
     std::vector<float> block(static_cast<size_t>(kRowBlockRows * spec.cols));
     std::vector<float> stored(static_cast<size_t>(spec.cols));
     for (size_t i = 0; i < tensor.blocks.size(); ++i) {
@@ -52,7 +52,7 @@ TEST(Loader, PutsEveryRowWhereThePlanSays) {
         ASSERT_NE(from, nullptr);
         files.checkpoint->read_rows(*from, source.row, 1, stored);
         ASSERT_TRUE(std::equal(stored.begin(), stored.end(), block.begin() + row * spec.cols))
-            << spec.name << " row " << index * kRowBlockRows + row;
+            << spec.name() << " row " << index * kRowBlockRows + row;
       }
     }
   }
@@ -61,7 +61,7 @@ TEST(Loader, PutsEveryRowWhereThePlanSays) {
 // Mode uva: the same values, one row behind the other.
 TEST(Loader, RowMajorMatricesHoldTheSameValues) {
   const ModelFiles files = open_model(kData + "hf/qwen3", true);
-  const WeightSpecs specs = family_named(files.config.family).weights(files.config, files.naming);
+  const Program program = program_of(files.config, files.naming);
   EngineOptions options{.offload_ratio = 0.5, .context = 64, .dtype = DType::kBF16};
   const Plan packed_plan = plan_model(files, options, cpu_tiers(1e9));
   options.device.backend = Backend::kCuda;
@@ -74,7 +74,7 @@ TEST(Loader, RowMajorMatricesHoldTheSameValues) {
     auto weights = std::make_unique<Weights>(std::move(arenas));
     int64_t done = 0;
     int64_t total = -1;
-    load_weights(specs, *files.checkpoint, from, pool,
+    load_weights(program, *files.checkpoint, from, pool,
                  {.progress =
                       [&](const Progress& progress) {
                         done = progress.done_bytes;
@@ -87,10 +87,12 @@ TEST(Loader, RowMajorMatricesHoldTheSameValues) {
   };
   const auto packed = load(packed_plan);
   const auto plain = load(plan);
-  for (const MatrixSpec& spec : specs.matrices) {
-    const TieredTensor& expected = packed->matrix(spec.name);
-    const TieredTensor& found = plain->matrix(spec.name);
-    if (spec.use != OperandUse::kMatmul) continue;
+  const std::vector<bool> multiplied = program.matrices_of(StepKind::kProduct);
+  for (const MatrixId id : program.matrix_ids()) {
+    const MatrixDecl& spec = program.matrix(id);
+    const TieredTensor& expected = packed->matrix(id);
+    const TieredTensor& found = plain->matrix(id);
+    if (!multiplied[static_cast<size_t>(id.index)]) continue;
     ASSERT_EQ(found.layout, WeightLayout::kRowMajor);
     const auto* values = reinterpret_cast<const uint16_t*>(found.blocks[0].data);
     std::vector<float> block(static_cast<size_t>(kRowBlockRows * spec.cols));
@@ -103,7 +105,7 @@ TEST(Loader, RowMajorMatricesHoldTheSameValues) {
       for (int64_t j = 0; j < rows * spec.cols; ++j) {
         ASSERT_EQ(bf16_to_f32(values[i * kRowBlockRows * spec.cols + j]),
                   block[static_cast<size_t>(j)])
-            << spec.name << " row block " << i;
+            << spec.name() << " row block " << i;
       }
     }
   }
@@ -126,10 +128,9 @@ TEST(Loader, BudgetIsAPromise) {
     }
     Weights weights(std::move(arenas));
     ThreadPool pool(2);
-    const Family& family = family_named(files.config.family);
-    load_weights(family.weights(files.config, files.naming), *files.checkpoint, plan, pool, {},
-                 weights);
-    const Workspace workspace(files.config, 64, 1, weights.arena(0));
+    const Program program = program_of(files.config, files.naming);
+    load_weights(program, *files.checkpoint, plan, pool, {}, weights);
+    const Workspace workspace(program, 64, 1, weights.arena(0));
     const KvCache cache(files.config, kv_cache_dtype(files.config, options), 64, weights.arena(0));
     EXPECT_LE(weights.arena(0).used_bytes(), *options.local_budget_bytes);
     EXPECT_EQ(weights.arena(0).used_bytes(), plan.bytes_in(0));

@@ -50,8 +50,7 @@ class Sequences {
             bool rounded = false, Moves moves = Moves::kPrompt)
       : model_(test::test_data(DAK_TEST_DATA) + "/model/step/" + model + "/config.json",
                options(backend, count, placement), 1),
-        net_(family_named(config().family).make(config(), model_.weights)),
-        workspace_(config(), kMostRows, kMostRows, model_.weights.arena(0),
+        workspace_(model_.declared.program, kMostRows, kMostRows, model_.weights.arena(0),
                    backend == Backend::kCuda ? DType::kBF16 : DType::kF32),
         cache_(config(), DType::kBF16,
                uniform_kv_room(config().layers, count * kv_pages_for(kContext), placement.kv_ratio),
@@ -63,7 +62,7 @@ class Sequences {
     if (backend == Backend::kCuda) {
       backend_ = make_cuda_backend(0);
       ctx_.cuda = backend_.get();
-      prepare_access(model_.plan, cache_, model_.weights, *backend_);
+      prepare_access(model_.declared.program, model_.plan, cache_, model_.weights, *backend_);
       mover_ = make_cuda_page_mover(*backend_);
       cache_.use_mover(*mover_);
     }
@@ -111,7 +110,8 @@ class Sequences {
       }
       batch.logit_rows.push_back(static_cast<int32_t>(batch.rows() - 1));
     }
-    const auto logits = host_values(ctx_, net_->forward(ctx_, batch, workspace_));
+    const auto logits =
+        host_values(ctx_, model_.declared.model->forward(ctx_, model_.weights, batch, workspace_));
     return {logits.begin(), logits.end()};
   }
 
@@ -148,8 +148,9 @@ class Sequences {
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
     Tensor out;
-    const auto graph = record_decode_graph(
-        ctx_, batch.rows(), [&] { return out = net_->forward(ctx_, batch, workspace_); });
+    const auto graph = record_decode_graph(ctx_, batch.rows(), [&] {
+      return out = model_.declared.model->forward(ctx_, model_.weights, batch, workspace_);
+    });
     std::vector<float> all;
     const auto finish = [&] {
       for (const int32_t token : graph->finish().tokens) all.push_back(static_cast<float>(token));
@@ -160,13 +161,13 @@ class Sequences {
         cache_.reserve(holds_[i], holds_[i].tokens + 1);
         batch.sequences[i].past = holds_[i].tokens;
       }
-      Pass pass(config(), batch, workspace_);
+      BatchKv kv(config(), batch);
       for (int64_t layer = 0; layer < config().layers; ++layer) {
-        const AttentionConfig attention = pass.enter_layer(layer);
-        graph->set_pages(attention, pass.sequences);
+        const AttentionConfig attention = kv.enter_layer(layer);
+        graph->set_pages(attention, kv.sequences);
       }
       if (step == 0) {
-        graph->set_inputs(batch.tokens, batch.positions, pass.enter_layer(0), pass.sequences,
+        graph->set_inputs(batch.tokens, batch.positions, kv.enter_layer(0), kv.sequences,
                           std::vector<DrawParams>(holds_.size()));  // greedy
       }
       graph->launch();
@@ -207,7 +208,6 @@ class Sequences {
   }
 
   test::SyntheticModel model_;
-  std::unique_ptr<Model> net_;
   Workspace workspace_;
   KvCache cache_;
   CudaBackendPtr backend_;

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "engine/engine.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 
 namespace dak {
 namespace {
@@ -42,10 +42,10 @@ TEST(ShippedConfigs, OpenPlanAndHaveTheirParameters) {
     EXPECT_EQ(files.config.name, shipped.name);
     EXPECT_EQ(files.config.stored_dtype, shipped.stored);
     EXPECT_FALSE(files.has_tokenizer());
-    const WeightSpecs specs = family_named(files.config.family).weights(files.config, files.naming);
+    const Program program = program_of(files.config, files.naming);
     int64_t parameters = 0;
-    for (const MatrixSpec& spec : specs.matrices) parameters += spec.rows() * spec.cols;
-    for (const VectorSpec& spec : specs.vectors) parameters += spec.size();
+    for (const MatrixDecl& spec : program.matrices) parameters += spec.rows() * spec.cols;
+    for (const VectorDecl& spec : program.vectors) parameters += spec.size();
     EXPECT_NEAR(static_cast<double>(parameters), shipped.parameters, 0.001 * shipped.parameters)
         << shipped.name;
 

@@ -15,21 +15,29 @@ TEST(SyntheticCuda, WeightsHaveTheCpusBits) {
     const test::SyntheticModel on_cpu(config, options, 1);
     options.device.backend = Backend::kCuda;
     const test::SyntheticModel on_gpu(config, options, 1);
-    for (const auto& [name, expected] : test::bytes_of_weights(on_cpu)) {
+    const auto all = test::bytes_of_weights(on_cpu);
+    const Program& program = on_gpu.declared.program;
+    const auto compare = [&](const std::string& name, const auto& append_all) {
       test::Bytes found;
-      const auto append = [&](const void* at, int64_t size_bytes) {
+      append_all([&](const void* at, int64_t size_bytes) {
         auto* data = static_cast<std::byte*>(const_cast<void*>(at));
         const auto words = gpu.values(make_tensor(data, DType::kF32, 1, size_bytes / 4));
         const auto bytes = std::as_bytes(std::span(words));
         found.insert(found.end(), bytes.begin(), bytes.end());
-      };
-      if (const float* vector = on_gpu.weights.vector(name); vector != nullptr) {
-        append(vector, std::ssize(expected));
-      } else {
-        const TieredTensor& tensor = on_gpu.weights.matrix(name);
+      });
+      EXPECT_TRUE(found == all.at(name)) << model << ": " << name;
+    };
+    for (const VectorId id : program.vector_ids()) {
+      const VectorDecl& vector = program.vector(id);
+      compare(vector.name(), [&](const auto& append) {
+        append(on_gpu.weights.vector(id), bytes_of(DType::kF32, vector.size()));
+      });
+    }
+    for (const MatrixId id : program.matrix_ids()) {
+      const TieredTensor& tensor = on_gpu.weights.matrix(id);
+      compare(tensor.name, [&](const auto& append) {
         for (const RowBlock& block : tensor.blocks) append(block.data, tensor.block_bytes());
-      }
-      EXPECT_TRUE(found == expected) << model << ": " << name;
+      });
     }
   }
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/synthetic.h"
 
 namespace dak::test {
@@ -18,11 +18,11 @@ struct SyntheticModel {
   SyntheticModel(const std::string& path, const EngineOptions& options, uint64_t seed,
                  int threads = 2)
       : files(open_model(path, /*need_weights=*/false)),
-        specs(family_named(files.config.family).weights(files.config, files.naming)),
+        declared(declare_model(files.config, files.naming)),
         plan(plan_model(files, options, cpu_tiers(1e9))),
         weights(make_arenas(unbounded(plan), options.device)),
         pool(threads) {
-    load_synthetic(specs, plan, seed, pool, progress(), weights);
+    load_synthetic(declared.program, plan, seed, pool, progress(), weights);
     EXPECT_EQ(done_bytes, total_bytes);
   }
 
@@ -41,7 +41,7 @@ struct SyntheticModel {
   }
 
   ModelFiles files;
-  WeightSpecs specs;
+  DeclaredModel declared;
   Plan plan;
   Weights weights;
   ThreadPool pool;
@@ -54,16 +54,17 @@ using Bytes = std::vector<std::byte>;
 // Every weight of a model in memory that the CPU reads, padding included, by name.
 inline std::map<std::string, Bytes> bytes_of_weights(const SyntheticModel& model) {
   std::map<std::string, Bytes> all;
-  for (const MatrixSpec& spec : model.specs.matrices) {
-    const TieredTensor& tensor = model.weights.matrix(spec.name);
-    Bytes& bytes = all[spec.name];
+  for (const MatrixId id : model.declared.program.matrix_ids()) {
+    const TieredTensor& tensor = model.weights.matrix(id);
+    Bytes& bytes = all[tensor.name];
     for (const RowBlock& block : tensor.blocks) {
       bytes.insert(bytes.end(), block.data, block.data + tensor.block_bytes());
     }
   }
-  for (const VectorSpec& spec : model.specs.vectors) {
-    const auto* data = reinterpret_cast<const std::byte*>(model.weights.vector(spec.name));
-    all[spec.name] = Bytes(data, data + bytes_of(DType::kF32, spec.size()));
+  for (const VectorId id : model.declared.program.vector_ids()) {
+    const auto* data = reinterpret_cast<const std::byte*>(model.weights.vector(id));
+    const VectorDecl& vector = model.declared.program.vector(id);
+    all[vector.name()] = Bytes(data, data + bytes_of(DType::kF32, vector.size()));
   }
   return all;
 }

@@ -55,8 +55,9 @@ TEST(Synthetic, EveryTensorAndSeedHasNumbersOfItsOwn) {
 TEST(Synthetic, PaddingIsZeroAndValuesAreNot) {
   const SyntheticModel model(config_of("hf/smollm2"), options_of(DType::kBF16, 0.5), 3);
   int64_t padding = 0;
-  for (const MatrixSpec& spec : model.specs.matrices) {
-    const TieredTensor& tensor = model.weights.matrix(spec.name);
+  for (const MatrixId id : model.declared.program.matrix_ids()) {
+    const MatrixDecl& spec = model.declared.program.matrix(id);
+    const TieredTensor& tensor = model.weights.matrix(id);
     const int64_t width = padded_cols(spec.cols);
     std::vector<float> block(static_cast<size_t>(kRowBlockRows * width));
     double squares = 0;
@@ -67,26 +68,27 @@ TEST(Synthetic, PaddingIsZeroAndValuesAreNot) {
         for (int64_t col = 0; col < width; ++col) {
           const float value = block[static_cast<size_t>(row * width + col)];
           const bool valid = row < tensor.rows_in_block(i) && col < spec.cols;
-          ASSERT_EQ(value != 0, valid) << spec.name << " " << i * 64 + row << " " << col;
+          ASSERT_EQ(value != 0, valid) << tensor.name << " " << i * 64 + row << " " << col;
           padding += valid ? 0 : 1;
           squares += static_cast<double>(value) * static_cast<double>(value);
         }
       }
     }
     // A variance of 1 / cols keeps the size of activations.
-    EXPECT_NEAR(squares / static_cast<double>(spec.rows()), 1, 0.05) << spec.name;
+    EXPECT_NEAR(squares / static_cast<double>(spec.rows()), 1, 0.05) << tensor.name;
   }
   EXPECT_GT(padding, 0);
 }
 
 TEST(Synthetic, NormsAreNearOneAndBiasesSmall) {
   const SyntheticModel model(config_of("hf/opt"), options_of(DType::kF32, 0), 3);
-  for (const VectorSpec& spec : model.specs.vectors) {
-    const bool bias = spec.name.ends_with("_bias");
-    const float* values = model.weights.vector(spec.name);
+  for (const VectorId id : model.declared.program.vector_ids()) {
+    const VectorDecl& spec = model.declared.program.vector(id);
+    const bool bias = spec.name().ends_with("_bias");
+    const float* values = model.weights.vector(id);
     for (int64_t i = 0; i < spec.size(); ++i) {
-      ASSERT_LE(std::abs(values[i] - (bias ? 0 : 1)), bias ? 0.02f : 0.1f) << spec.name;
-      ASSERT_NE(values[i], bias ? 0 : 1) << spec.name;
+      ASSERT_LE(std::abs(values[i] - (bias ? 0 : 1)), bias ? 0.02f : 0.1f) << spec.name();
+      ASSERT_NE(values[i], bias ? 0 : 1) << spec.name();
     }
   }
 }
@@ -97,9 +99,8 @@ TEST(Synthetic, AForwardPassStaysFinite) {
     for (const double ratio : {0.0, 0.5, 1.0}) {
       SyntheticModel loaded(config_of(config), options_of(DType::kBF16, ratio), 9);
       const ModelConfig& shape = loaded.files.config;
-      const auto model = family_named(shape.family).make(shape, loaded.weights);
       constexpr int64_t kTokens = 12;
-      Workspace workspace(shape, kTokens, 1, loaded.weights.arena(0));
+      Workspace workspace(loaded.declared.program, kTokens, 1, loaded.weights.arena(0));
       KvCache cache(shape, DType::kBF16, 64, loaded.weights.arena(0));
       KvHold hold;
       cache.reserve(hold, kTokens);
@@ -112,7 +113,8 @@ TEST(Synthetic, AForwardPassStaysFinite) {
       }
       OpContext ctx;
       ctx.pool = &loaded.pool;
-      const auto values = host_values(ctx, model->forward(ctx, batch, workspace));
+      const auto values =
+          host_values(ctx, loaded.declared.model->forward(ctx, loaded.weights, batch, workspace));
       const std::vector<float> logits(values.begin(), values.end());
       double squares = 0;
       for (const float logit : logits) squares += static_cast<double>(logit * logit);

@@ -2,14 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
 
 namespace dak {
 namespace {
 
-TEST(MatrixSpec, PartsFollowEachOther) {
-  const MatrixSpec spec{.name = "qkv", .cols = 4, .parts = {{"q", 10}, {"k", 3}, {"v", 3}}};
+TEST(MatrixDecl, PartsFollowEachOther) {
+  const MatrixDecl spec{.part = "qkv", .cols = 4, .parts = {{"q", 10}, {"k", 3}, {"v", 3}}};
   EXPECT_EQ(spec.rows(), 16);
   EXPECT_EQ(spec.source_of(9).part, 0u);
   EXPECT_EQ(spec.source_of(10).part, 1u);
@@ -18,9 +18,9 @@ TEST(MatrixSpec, PartsFollowEachOther) {
   EXPECT_EQ(spec.source_of(15).row, 2);
 }
 
-TEST(MatrixSpec, GatedAlternatesEightRows) {
-  const MatrixSpec spec{
-      .name = "gate_up", .cols = 4, .parts = {{"g", 16}, {"u", 16}}, .gated = true};
+TEST(MatrixDecl, GatedAlternatesEightRows) {
+  const MatrixDecl spec{
+      .part = "gate_up", .cols = 4, .parts = {{"g", 16}, {"u", 16}}, .gated = true};
   EXPECT_EQ(spec.source_of(7).part, 0u);
   EXPECT_EQ(spec.source_of(8).part, 1u);
   EXPECT_EQ(spec.source_of(8).row, 0);
@@ -31,8 +31,8 @@ TEST(MatrixSpec, GatedAlternatesEightRows) {
 }
 
 // llama.cpp's converter reshapes each head's rows [2, half] to [half, 2]; source_of undoes it.
-TEST(MatrixSpec, RopePairsAreUndone) {
-  const MatrixSpec spec{.name = "q", .cols = 4, .parts = {{"q", 16, /*rope_pair_heads=*/2}}};
+TEST(MatrixDecl, RopePairsAreUndone) {
+  const MatrixDecl spec{.part = "q", .cols = 4, .parts = {{"q", 16, /*rope_pair_heads=*/2}}};
   const std::vector<int64_t> stored_of_row{0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15};
   for (int64_t row = 0; row < 16; ++row) {
     EXPECT_EQ(spec.source_of(row).row, stored_of_row[static_cast<size_t>(row)]);
@@ -57,9 +57,9 @@ TEST(GatedDecoderWeights, CountsParametersOfLlama3) {
                      .head_size = 128,
                      .intermediate = 14336};
   int64_t parameters = 0;
-  const WeightSpecs specs = family_named("llama").weights(config, Naming::kHuggingFace);
-  for (const MatrixSpec& spec : specs.matrices) parameters += spec.rows() * spec.cols;
-  for (const VectorSpec& spec : specs.vectors) parameters += spec.size();
+  const Program specs = program_of(config);
+  for (const MatrixDecl& spec : specs.matrices) parameters += spec.rows() * spec.cols;
+  for (const VectorDecl& spec : specs.vectors) parameters += spec.size();
   EXPECT_EQ(parameters, 8030261248);  // Llama-3.1-8B's own count
 }
 

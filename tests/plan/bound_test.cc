@@ -37,34 +37,47 @@ TEST(Bound, UnknownBandwidthCountsAsFree) {
 }
 
 // Two blocks of 8 KiB of each product in tier 1 and one in tier 2, the others local.
-Plan plan_with(const std::vector<std::string>& products) {
-  Plan plan;
-  for (const std::string& name : products) {
-    plan.operands.push_back({.operand = {.name = name, .rows = 640, .cols = 64},
-                             .spans = {{.tier = 0, .first_block = 0, .blocks = 7},
-                                       {.tier = 1, .first_block = 7, .blocks = 2},
-                                       {.tier = 2, .first_block = 9, .blocks = 1}}});
+// A product with each of the names, that of the last for logits; every weight has 3 remote blocks.
+struct Placed {
+  explicit Placed(const std::vector<std::string>& products) {
+    for (const std::string& name : products) {
+      plan.operands.push_back({.operand = {.name = name, .rows = 640, .cols = 64},
+                               .spans = {{.tier = 0, .first_block = 0, .blocks = 7},
+                                         {.tier = 1, .first_block = 7, .blocks = 2},
+                                         {.tier = 2, .first_block = 9, .blocks = 1}}});
+      multiply(program.declare(MatrixDecl{.part = name, .cols = 64, .parts = {{name, 640}}}));
+    }
+    program.steps.back().for_logits = true;
   }
-  return plan;
-}
+  void multiply(MatrixId matrix) {
+    program.steps.push_back({.kind = StepKind::kProduct, .matrix = matrix});
+  }
+
+  Program program;
+  Plan plan;
+};
 
 TEST(RemoteWeights, LayersOncePerPassAndLogitsInTheLast) {
-  const Plan plan = plan_with({"layers.0.qkv", "layers.0.down", "lm_head"});
-  EXPECT_EQ(remote_weight_bytes(plan, 1, "lm_head"), 3 * 3 * 8192);
-  EXPECT_EQ(remote_weight_bytes(plan, 5, "lm_head"), (2 * 5 + 1) * 3 * 8192);
+  const Placed model({"layers.0.qkv", "layers.0.down", "lm_head"});
+  EXPECT_EQ(remote_weight_bytes(model.program, model.plan, 1), 3 * 3 * 8192);
+  EXPECT_EQ(remote_weight_bytes(model.program, model.plan, 5), (2 * 5 + 1) * 3 * 8192);
 }
 
 TEST(RemoteWeights, OfATiedModelTheEmbeddingMakesTheLogits) {
-  const Plan plan = plan_with({"embedding", "layers.0.qkv"});
-  EXPECT_EQ(remote_weight_bytes(plan, 1, "embedding"), 2 * 3 * 8192);
-  EXPECT_EQ(remote_weight_bytes(plan, 4, "embedding"), (4 + 1) * 3 * 8192);
+  Placed model({"embedding", "layers.0.qkv"});
+  std::swap(model.program.steps[0], model.program.steps[1]);
+  std::swap(model.program.steps[0].for_logits, model.program.steps[1].for_logits);
+  model.program.steps.insert(model.program.steps.begin(),
+                             {.kind = StepKind::kLookup, .matrix = {0}});
+  EXPECT_EQ(remote_weight_bytes(model.program, model.plan, 1), 2 * 3 * 8192);
+  EXPECT_EQ(remote_weight_bytes(model.program, model.plan, 4), (4 + 1) * 3 * 8192);
 }
 
 TEST(RemoteWeights, LookedUpRowsAndLocalBlocksDoNotCount) {
-  Plan plan = plan_with({"embedding", "layers.0.qkv", "lm_head"});
-  plan.operands[0].operand.use = OperandUse::kLookup;
-  plan.operands[1].spans = {{.tier = 0, .first_block = 0, .blocks = 10}};
-  EXPECT_EQ(remote_weight_bytes(plan, 3, "lm_head"), 3 * 8192);
+  Placed model({"embedding", "layers.0.qkv", "lm_head"});
+  model.program.steps[0].kind = StepKind::kLookup;
+  model.plan.operands[1].spans = {{.tier = 0, .first_block = 0, .blocks = 10}};
+  EXPECT_EQ(remote_weight_bytes(model.program, model.plan, 3), 3 * 8192);
 }
 
 }  // namespace

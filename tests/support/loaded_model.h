@@ -7,7 +7,7 @@
 #include "base/thread_pool.h"
 #include "engine/access.h"
 #include "engine/engine.h"
-#include "model/families.h"
+#include "model/declared_model.h"
 #include "model/loader.h"
 #include "ops/rows.h"
 
@@ -25,15 +25,14 @@ class LoadedModel {
     Plan unbounded = plan_;  // the test's own workspace is beside the plan
     for (Tier& tier : unbounded.tiers) tier.capacity_bytes = 0;
     weights_ = std::make_unique<Weights>(make_arenas(unbounded, options.device));
-    const Family& family = family_named(files_.config.family);
-    load_weights(family.weights(files_.config, files_.naming), *files_.checkpoint, plan_, pool_, {},
-                 *weights_);
-    model_ = family.make(files_.config, *weights_);
+    DeclaredModel declared = declare_model(files_.config, files_.naming);
+    model_ = std::move(declared.model);
+    load_weights(declared.program, *files_.checkpoint, plan_, pool_, {}, *weights_);
     std::vector<Operand> operands;
     for (const OperandPlan& entry : plan_.operands) operands.push_back(entry.operand);
-    workspace_ = std::make_unique<Workspace>(
-        files_.config, max_rows, max_rows, weights_->arena(0),
-        matmul_input_dtype(options.device.backend, files_.config, operands));
+    workspace_ =
+        std::make_unique<Workspace>(declared.program, max_rows, max_rows, weights_->arena(0),
+                                    matmul_input_dtype(options.device.backend, operands));
     const std::array arenas{&weights_->arena(0), &weights_->arena(1)};
     cache_ = std::make_unique<KvCache>(
         files_.config, kv_cache_dtype(files_.config, options),
@@ -42,7 +41,7 @@ class LoadedModel {
     ctx_.pool = &pool_;
     if (options.device.backend == Backend::kCuda) {
       cuda_ = make_cuda_backend(options.device.ordinal, options.device.kernels);
-      prepare_access(plan_, *cache_, *weights_, *cuda_);
+      prepare_access(declared.program, plan_, *cache_, *weights_, *cuda_);
     }
     ctx_.backend = options.device.backend;
     ctx_.cuda = cuda_.get();
@@ -59,7 +58,7 @@ class LoadedModel {
       batch.positions.push_back(static_cast<int32_t>(hold.tokens + i));
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
-    const auto logits = host_values(ctx_, model_->forward(ctx_, batch, *workspace_));
+    const auto logits = host_values(ctx_, model_->forward(ctx_, *weights_, batch, *workspace_));
     hold.tokens += rows;
     return {logits.begin(), logits.end()};
   }
@@ -82,7 +81,7 @@ class LoadedModel {
       batch.logit_rows.push_back(static_cast<int32_t>(batch.rows() - 1));
       holds[s]->tokens += rows;
     }
-    const auto logits = host_values(ctx_, model_->forward(ctx_, batch, *workspace_));
+    const auto logits = host_values(ctx_, model_->forward(ctx_, *weights_, batch, *workspace_));
     return {logits.begin(), logits.end()};
   }
 

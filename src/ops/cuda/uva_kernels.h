@@ -21,7 +21,7 @@ struct UvaEpilogueParams {
   int64_t rows;
   Element out_dtype;
   Activation activation;
-  bool gated;  // rows alternate 8 of gate, 8 of up (gated_source_row in ops/matmul.h)
+  bool gated;  // rows alternate 8 of gate, 8 of up (memory/weight_layout.h)
   bool add_to_output;
 };
 void launch_uva_epilogue(const UvaEpilogueParams& params, cudaStream_t stream);
