@@ -12,10 +12,10 @@ namespace {
 
 using test::Answer;
 using test::expect_all_pages_back;
+using test::expect_chances;
+using test::kSurely;
 using test::prompt_of;
 using test::Serving;
-
-constexpr float kSurely = 1000;  // a bias that no logit comes up to
 
 std::unique_ptr<Engine> engine_of(EngineOptions options) {
   options.context = 256;
@@ -27,38 +27,6 @@ Answer answer_of(Engine& engine, ServingRequest request) {
   Serving serving(engine);
   serving.start();
   return serving.wait(serving.submit(std::move(request)));
-}
-
-// What the model says of `token` after `prompt`: it is made to come, and told of as it was.
-Answer after(Serving& serving, std::span<const TokenId> prompt, TokenId token) {
-  return serving.wait(
-      serving.submit({.prompt = {prompt.begin(), prompt.end()},
-                      .sampling = {.logit_bias = {{.token = token, .bias = kSurely}}},
-                      .max_tokens = 1,
-                      .ignore_eos = true,
-                      .top_logprobs = 4}));
-}
-
-void expect_chances(const std::vector<TokenChances>& chances, std::span<const TokenId> prompt,
-                    Serving& serving) {
-  ASSERT_EQ(chances.size() + 1, prompt.size());
-  for (size_t i = 0; i < chances.size(); i += 1 + i / 8) {
-    SCOPED_TRACE(i + 1);
-    const Answer one = after(serving, prompt.first(i + 1), prompt[i + 1]);
-    ASSERT_EQ(one.tokens, std::vector{prompt[i + 1]});
-    EXPECT_NEAR(chances[i].logprob, one.logprobs[0], 2e-4);
-    ASSERT_EQ(chances[i].top.size(), 4u);
-    int64_t rank = 1;
-    for (size_t k = 0; k < 4; ++k) {
-      EXPECT_NEAR(chances[i].top[k].logprob, one.top[0][k].logprob, 2e-4);
-      if (chances[i].top[k].logprob > chances[i].logprob) ++rank;
-    }
-    if (rank <= 4) {
-      EXPECT_EQ(chances[i].rank, rank);
-    } else {
-      EXPECT_GE(chances[i].rank, 5);
-    }
-  }
 }
 
 TEST(PromptLogprobs, AreThoseOfEachTokenAfterThoseBeforeIt) {
@@ -74,7 +42,7 @@ TEST(PromptLogprobs, AreThoseOfEachTokenAfterThoseBeforeIt) {
     const Answer answer = serving.wait(serving.submit(
         {.prompt = prompt, .max_tokens = 2, .ignore_eos = true, .prompt_logprobs = 4}));
     EXPECT_EQ(answer.tokens.size(), 2u);
-    expect_chances(answer.prompt, prompt, serving);
+    expect_chances(answer.prompt, prompt, serving, 2e-4f);
     // The pages are there now, and are computed again all the same.
     const Answer again =
         serving.wait(serving.submit({.prompt = prompt, .max_tokens = 2, .prompt_logprobs = 0}));

@@ -107,6 +107,38 @@ TEST_F(SchedulerOnAGpu, EveryStepIsRecordedOnce) {
   }
 }
 
+// Logits of all rows of a pass, as many at a time as there is room for; the head's own row blocks
+// are remote, and are read again for each of these.
+TEST_F(SchedulerOnAGpu, PromptsAreScored) {
+  for (const AccessMode mode : {AccessMode::kDirect, AccessMode::kPrefetch}) {
+    SCOPED_TRACE(name(mode));
+    EngineOptions scored = options(24);
+    scored.local_budget_bytes.reset();
+    scored.offload_ratio = 0.6;
+    scored.mode = mode;
+    scored.prefill_chunk = 64;
+    const auto engine = make_engine(scored);
+    test::Serving serving(*engine);
+    serving.start();
+    std::vector<ServingRequest> requests;
+    for (uint32_t i = 0; i < 6; ++i) {
+      requests.push_back({.prompt = test::prompt_of(30 + 21 * i, i),
+                          .max_tokens = 5,
+                          .ignore_eos = true,
+                          .prompt_logprobs = i % 2 == 0 ? 4 : -1});
+      serving.submit(requests.back());
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const test::Answer answer = serving.wait(i);
+      EXPECT_EQ(answer.reason, FinishReason::kMaxTokens);
+      if (requests[i].prompt_logprobs < 0) continue;
+      test::expect_chances(answer.prompt, requests[i].prompt, serving, 0.05f);
+    }
+    serving.stop();
+    test::expect_all_pages_back(serving.scheduler());
+  }
+}
+
 // Requests that come and go while steps are in flight.
 TEST_F(SchedulerOnAGpu, CancelledRequestsLeaveOthersAlone) {
   const auto engine = make_engine(options(20));

@@ -43,6 +43,41 @@ inline void expect_all_pages_back(const Scheduler& scheduler) {
   EXPECT_EQ(stats.kv_pages_free + stats.kv_pages_cached, stats.kv_pages_total);
 }
 
+inline constexpr float kSurely = 1000;  // a bias that no logit comes up to
+
+// What the model says of `token` after `prompt`: it is made to come, and told of as it was.
+inline Answer after(Serving& serving, std::span<const TokenId> prompt, TokenId token) {
+  return serving.wait(
+      serving.submit({.prompt = {prompt.begin(), prompt.end()},
+                      .sampling = {.logit_bias = {{.token = token, .bias = kSurely}}},
+                      .max_tokens = 1,
+                      .ignore_eos = true,
+                      .top_logprobs = 4}));
+}
+
+// That of a prompt is that of its tokens one after the other, of four likely ones.
+inline void expect_chances(const std::vector<TokenChances>& chances,
+                           std::span<const TokenId> prompt, Serving& serving, float tolerance) {
+  ASSERT_EQ(chances.size() + 1, prompt.size());
+  for (size_t i = 0; i < chances.size(); i += 1 + i / 8) {
+    SCOPED_TRACE(i + 1);
+    const Answer one = after(serving, prompt.first(i + 1), prompt[i + 1]);
+    ASSERT_EQ(one.tokens, std::vector{prompt[i + 1]});
+    EXPECT_NEAR(chances[i].logprob, one.logprobs[0], tolerance);
+    ASSERT_EQ(chances[i].top.size(), 4u);
+    int64_t rank = 1;
+    for (size_t k = 0; k < 4; ++k) {
+      EXPECT_NEAR(chances[i].top[k].logprob, one.top[0][k].logprob, tolerance);
+      if (chances[i].top[k].logprob > chances[i].logprob) ++rank;
+    }
+    if (rank <= 4) {
+      EXPECT_EQ(chances[i].rank, rank);
+    } else {
+      EXPECT_GE(chances[i].rank, 5);
+    }
+  }
+}
+
 // Prompts that begin alike, of all lengths and ways to choose.
 inline ServingRequest random_request(std::mt19937& random) {
   const auto below = [&random](int64_t bound) {
