@@ -29,7 +29,7 @@ class JsonField {
   std::string string() const;
   bool boolean() const;
   int64_t integer(int64_t low, int64_t high) const;  // 2.0 is 2
-  double number(double low, double high) const;  // whole or not
+  double number(double low, double high) const;      // whole or not
   std::vector<JsonField> items() const;
 
   // A member of an object. kCorrupt where it is missing.
