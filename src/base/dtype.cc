@@ -9,7 +9,7 @@ namespace dak {
 namespace {
 
 // Block sizes: GGUF specification, ggml-common block layouts.
-constexpr std::array<DTypeTraits, 9> kTraits{{
+constexpr std::array<DTypeTraits, 16> kTraits{{
     {DType::kF32, "f32", 1, 4},
     {DType::kF16, "f16", 1, 2},
     {DType::kBF16, "bf16", 1, 2},
@@ -19,6 +19,13 @@ constexpr std::array<DTypeTraits, 9> kTraits{{
     {DType::kQ4_K, "q4_k", 256, 144},
     {DType::kQ5_K, "q5_k", 256, 176},
     {DType::kQ6_K, "q6_k", 256, 210},
+    {DType::kQ5_0, "q5_0", 32, 22},
+    {DType::kQ5_1, "q5_1", 32, 24},
+    {DType::kQ3_K, "q3_k", 256, 110},
+    {DType::kIQ4_NL, "iq4_nl", 32, 18},
+    {DType::kIQ4_XS, "iq4_xs", 256, 136},
+    {DType::kMXFP4, "mxfp4", 32, 17},
+    {DType::kNVFP4, "nvfp4", 64, 36},
 }};
 
 constexpr bool in_order_of_types() {

@@ -19,6 +19,7 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
+#include "format/gguf.h"
 #include "scheduler/scheduler.h"
 #include "server/app.h"
 #include "server/http_target.h"
@@ -149,10 +150,12 @@ std::optional<AllowedHosts> hosts_of(const ServeFlags& flags, bool open) {
   return checked ? std::optional(hosts) : std::nullopt;
 }
 
-// Text after the last slash, without .gguf.
+// Text after the last slash, without .gguf and the number of a part.
 std::string default_name(const std::string& model) {
-  const std::filesystem::path path = std::filesystem::weakly_canonical(model);
-  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+  // Not where a link leads to: caches name files by their contents.
+  std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  return path.extension() == ".gguf" ? gguf_stem(path) : path.filename().string();
 }
 
 // The first signal lets answers end, the second does not. Of one of the server's threads, but for

@@ -74,7 +74,7 @@ ModelFiles open_gguf_model(const fs::path& path) {
                    .format = fmt::format("gguf v{}", gguf.version),
                    .config = parse_gguf_config(gguf.metadata, gguf.checkpoint),
                    .naming = Naming::kGguf};
-  if (files.config.name.empty()) files.config.name = path.stem().string();
+  if (files.config.name.empty()) files.config.name = gguf_stem(path);
   files.checkpoint = std::move(gguf.checkpoint);
   files.metadata = std::move(gguf.metadata);
   return files;

@@ -13,7 +13,9 @@ namespace {
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
 constexpr std::string_view kReadableTypes =
-    "F32, F16 or BF16, or as a GGUF file of Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K";
+    "F32, F16 or BF16, or as a GGUF file of Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, "
+    "IQ4_XS, "
+    "IQ4_NL, Q3_K, MXFP4 or NVFP4";
 
 }  // namespace
 
@@ -65,7 +67,7 @@ void Checkpoint::read_rows(const StoredTensor& tensor, int64_t first, int64_t co
   require(static_cast<int64_t>(out.size()) == count * tensor.cols(), "read_rows: size of `out`");
   const RandomAccessFile& file = files_[static_cast<size_t>(tensor.file)];
   int64_t offset = tensor.offset + bytes_of(tensor.dtype, first * tensor.cols());
-  if (tensor.dtype == DType::kF32) {
+  if (tensor.dtype == DType::kF32 && tensor.scale == 1.0f) {
     file.read(offset, std::as_writable_bytes(out), tensor.name);
     return;
   }
@@ -81,6 +83,9 @@ void Checkpoint::read_rows(const StoredTensor& tensor, int64_t first, int64_t co
     dequantise(tensor.dtype, buffer.data(), now, out.data() + done);
     offset += now_bytes;
     done += now;
+  }
+  if (tensor.scale != 1.0f) {
+    for (float& value : out) value *= tensor.scale;
   }
 }
 

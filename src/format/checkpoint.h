@@ -23,6 +23,7 @@ struct StoredTensor {
   int file = 0;                // index into the checkpoint's files
   int64_t offset = 0;          // of the first byte, in that file
   int64_t size_bytes = 0;      // 0 where dak does not know the type's size
+  float scale = 1;             // of all its values, which the file keeps apart
   // The file's name for a type that dak does not read ("F8_E4M3", "IQ2_XXS", "type 99"), and then
   // `dtype` means nothing. Only a tensor that the model needs must be readable.
   std::string unreadable_type = {};
@@ -42,6 +43,9 @@ class Checkpoint {
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
   const StoredTensor* find(std::string_view name) const;  // nullptr: not there
   const std::string& file_of(const StoredTensor& tensor) const;
+
+  // Of all values of the tensor of this name, which is there.
+  void set_scale(std::string_view name, float scale) { tensors_[by_name_.at(name)].scale = scale; }
 
   // Throws kUnsupported naming the tensor, its type and those that dak reads.
   void check_readable(const StoredTensor& tensor) const;

@@ -158,6 +158,135 @@ void dequantise_q6_k(const uint8_t* in, float* out) {
   }
 }
 
+// Bit i of `bits` is bit 4 of value i.
+int fifth_bit(uint32_t bits, int i) { return static_cast<int>((bits >> i) & 1u) << 4; }
+
+uint32_t load_u32(const uint8_t* in) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, in, sizeof(bits));
+  return bits;
+}
+
+// {f16 d; u32 high; u8 q[16]}: d (q - 16)
+void dequantise_q5_0(const uint8_t* in, float* out) {
+  const float d = load_f16(in);
+  const uint32_t high = load_u32(in + 2);
+  const uint8_t* q = in + 6;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(((q[i] & 0xf) | fifth_bit(high, i)) - 16);
+    out[i + 16] = d * static_cast<float>(((q[i] >> 4) | fifth_bit(high, i + 16)) - 16);
+  }
+}
+
+// {f16 d; f16 m; u32 high; u8 q[16]}: d q + m
+void dequantise_q5_1(const uint8_t* in, float* out) {
+  const float d = load_f16(in);
+  const float m = load_f16(in + 2);
+  const uint32_t high = load_u32(in + 4);
+  const uint8_t* q = in + 8;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>((q[i] & 0xf) | fifth_bit(high, i)) + m;
+    out[i + 16] = d * static_cast<float>((q[i] >> 4) | fifth_bit(high, i + 16)) + m;
+  }
+}
+
+// {u8 high[32]; u8 low[64]; u8 scales[12]; f16 d}: d (scale - 32) q, a 6-bit scale per 16 values; q
+// is a bit pair of `low`, less 4 where its bit of `high` is not set. Scale i has its low nibble in
+// byte i % 8, its high pair in byte 8 + i % 4. Each half of 128 values takes 32 bytes of `low`, its
+// groups of 32 values the bit pairs from the lowest on; bit b of high[i] is of value i of group b.
+void dequantise_q3_k(const uint8_t* in, float* out) {
+  const uint8_t* high = in;
+  const uint8_t* low = in + 32;
+  const uint8_t* scales = in + 96;
+  const float d = load_f16(in + 108);
+  std::array<float, 16> scale{};
+  for (size_t i = 0; i < scale.size(); ++i) {
+    const int nibble = (scales[i % 8] >> (i < 8 ? 0 : 4)) & 0xf;
+    const int pair = (scales[8 + i % 4] >> (2 * (i / 4))) & 3;
+    scale[i] = d * static_cast<float>((nibble | (pair << 4)) - 32);
+  }
+  for (size_t group = 0; group < kSubBlocks; ++group, out += kSubBlockElements) {
+    const uint8_t* pairs = low + 32 * (group / 4);
+    for (size_t i = 0; i < kSubBlockElements; ++i) {
+      const int q = (pairs[i] >> (2 * (group % 4))) & 3;
+      const int below = (high[i] >> group) & 1 ? 0 : 4;
+      out[i] = scale[2 * group + i / 16] * static_cast<float>(q - below);
+    }
+  }
+}
+
+// Values of four bits that lie closer where weights do (ggml's kvalues_iq4nl).
+constexpr std::array<float, 16> kNonLinear{-127, -104, -83, -65, -49, -35, -22, -10,
+                                           1,    13,   25,  38,  53,  69,  89,  113};
+
+// {f16 d; u8 q[16]}: d value(q)
+void dequantise_iq4_nl(const uint8_t* in, float* out) {
+  const float d = load_f16(in);
+  const uint8_t* q = in + 2;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * kNonLinear[q[i] & 0xf];
+    out[i + 16] = d * kNonLinear[q[i] >> 4];
+  }
+}
+
+// {f16 d; u16 high; u8 low[4]; u8 q[128]}: d (scale - 32) value(q), a scale per 32 values: a nibble
+// of `low`, a bit pair of `high`
+void dequantise_iq4_xs(const uint8_t* in, float* out) {
+  const float d = load_f16(in);
+  const uint32_t high = load_u16(in + 2);
+  const uint8_t* low = in + 4;
+  const uint8_t* q = in + 8;
+  for (size_t block = 0; block < kSubBlocks; ++block, q += 16, out += kSubBlockElements) {
+    const int nibble = (low[block / 2] >> (4 * (block % 2))) & 0xf;
+    const auto pair = static_cast<int>((high >> (2 * block)) & 3u);
+    const float scale = d * static_cast<float>((nibble | (pair << 4)) - 32);
+    for (size_t i = 0; i < 16; ++i) {
+      out[i] = scale * kNonLinear[q[i] & 0xf];
+      out[i + 16] = scale * kNonLinear[q[i] >> 4];
+    }
+  }
+}
+
+// E2M1 (OCP Microscaling Formats 1.0, 5.3.3), twice its values.
+constexpr std::array<float, 16> kE2M1Twice{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// 2^(e - 128): E8M0, half of its value.
+float half_of_e8m0(uint32_t e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+}
+
+// {u8 e; u8 q[16]}: 2^(e - 127) E2M1(q)
+void dequantise_mxfp4(const uint8_t* in, float* out) {
+  const float d = half_of_e8m0(in[0]);
+  const uint8_t* q = in + 1;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * kE2M1Twice[q[i] & 0xf];
+    out[i + 16] = d * kE2M1Twice[q[i] >> 4];
+  }
+}
+
+// Unsigned E4M3, half of its value; ggml takes the pattern of NaN for 0. Exact.
+float half_of_e4m3(uint32_t bits) {
+  const uint32_t exponent = (bits >> 3) & 0xf;
+  const auto mantissa = static_cast<float>(bits & 7);
+  if (bits == 0x7f) return 0;
+  if (exponent == 0) return mantissa * 0x1p-10f;
+  return (8 + mantissa) * std::bit_cast<float>((exponent + 127 - 11) << 23);
+}
+
+// {u8 scale[4]; u8 q[32]}: E4M3(scale) E2M1(q), a scale per 16 values, whose 8 bytes hold the first
+// 8 in their low nibbles
+void dequantise_nvfp4(const uint8_t* in, float* out) {
+  const uint8_t* q = in + 4;
+  for (size_t block = 0; block < 4; ++block, q += 8, out += 16) {
+    const float d = half_of_e4m3(in[block]);
+    for (size_t i = 0; i < 8; ++i) {
+      out[i] = d * kE2M1Twice[q[i] & 0xf];
+      out[i + 8] = d * kE2M1Twice[q[i] >> 4];
+    }
+  }
+}
+
 template <typename Block>
 void each_block(DType dtype, const uint8_t* in, int64_t elements, float* out, Block block) {
   const DTypeTraits& t = traits(dtype);
@@ -194,6 +323,20 @@ void dequantise(DType dtype, const std::byte* in, int64_t elements, float* out) 
       return each_block(dtype, bytes, elements, out, dequantise_q5_k);
     case DType::kQ6_K:
       return each_block(dtype, bytes, elements, out, dequantise_q6_k);
+    case DType::kQ5_0:
+      return each_block(dtype, bytes, elements, out, dequantise_q5_0);
+    case DType::kQ5_1:
+      return each_block(dtype, bytes, elements, out, dequantise_q5_1);
+    case DType::kQ3_K:
+      return each_block(dtype, bytes, elements, out, dequantise_q3_k);
+    case DType::kIQ4_NL:
+      return each_block(dtype, bytes, elements, out, dequantise_iq4_nl);
+    case DType::kIQ4_XS:
+      return each_block(dtype, bytes, elements, out, dequantise_iq4_xs);
+    case DType::kMXFP4:
+      return each_block(dtype, bytes, elements, out, dequantise_mxfp4);
+    case DType::kNVFP4:
+      return each_block(dtype, bytes, elements, out, dequantise_nvfp4);
   }
   throw_internal("dequantise: a type that it does not know");
 }

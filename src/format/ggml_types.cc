@@ -57,6 +57,20 @@ std::optional<DType> dtype_of_ggml_type(uint32_t type) {
       return DType::kQ6_K;
     case 30:
       return DType::kBF16;
+    case 6:
+      return DType::kQ5_0;
+    case 7:
+      return DType::kQ5_1;
+    case 11:
+      return DType::kQ3_K;
+    case 20:
+      return DType::kIQ4_NL;
+    case 23:
+      return DType::kIQ4_XS;
+    case 39:
+      return DType::kMXFP4;
+    case 40:
+      return DType::kNVFP4;
     default:
       return std::nullopt;
   }

@@ -51,6 +51,11 @@ struct GgufFile {
 
 // Reads header, metadata and tensor table; every count, length, type, alignment and offset is
 // checked against the file's size before it is used. Throws dak::Error naming file, field, value.
+// Of a model that is split over NAME-00001-of-0000N.gguf and so on any part may be given: the
+// metadata are the first one's, and tensors may lie in all.
 GgufFile open_gguf(const std::filesystem::path& path);
+
+// A file's name without its ending and the number of its part.
+std::string gguf_stem(const std::filesystem::path& path);
 
 }  // namespace dak

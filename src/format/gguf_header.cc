@@ -228,14 +228,6 @@ std::map<std::string, GgufValue, std::less<>> read_metadata(ByteReader& reader, 
   return values;
 }
 
-void refuse_split(const GgufMetadata& metadata) {
-  const int64_t parts = metadata.integer("split.count").value_or(1);
-  if (parts <= 1) return;
-  throw_unsupported(metadata.file(), "split.count", std::to_string(parts),
-                    "the model is split over several files",
-                    "merge them with `llama-gguf-split --merge` and give the merged file");
-}
-
 int64_t alignment_of(const GgufMetadata& metadata) {
   const int64_t alignment = metadata.integer("general.alignment").value_or(32);
   if (alignment < 8 || alignment > kMaxAlignment ||
@@ -375,7 +367,6 @@ GgufHeader parse_gguf_header(ByteReader& reader) {
   GgufHeader header{.version = version,
                     .metadata = GgufMetadata(reader.name(), read_metadata(reader, key_count)),
                     .tensors = {}};
-  refuse_split(header.metadata);
   const int64_t alignment = alignment_of(header.metadata);
   for (int64_t i = 0; i < static_cast<int64_t>(tensor_count); ++i) {
     header.tensors.push_back(read_tensor_info(reader, i));

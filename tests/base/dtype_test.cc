@@ -12,8 +12,10 @@ namespace {
 using test::throws_error;
 
 constexpr auto kNoType = static_cast<DType>(200);
-constexpr DType kQuantised[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
-                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+constexpr DType kQuantised[] = {DType::kQ8_0, DType::kQ4_0,   DType::kQ4_1,   DType::kQ4_K,
+                                DType::kQ5_K, DType::kQ6_K,   DType::kQ5_0,   DType::kQ5_1,
+                                DType::kQ3_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4,
+                                DType::kNVFP4};
 
 TEST(DType, BytesOfWholeBlocks) {
   EXPECT_EQ(bytes_of(DType::kF32, 3), 12);

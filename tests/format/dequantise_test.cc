@@ -62,7 +62,9 @@ TEST_P(GoldenBlocks, UnalignedInput) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenBlocks,
                          testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ4_K,
-                                         DType::kQ5_K, DType::kQ6_K),
+                                         DType::kQ5_K, DType::kQ6_K, DType::kQ5_0, DType::kQ5_1,
+                                         DType::kQ3_K, DType::kIQ4_NL, DType::kIQ4_XS,
+                                         DType::kMXFP4, DType::kNVFP4),
                          [](const auto& test) { return std::string(name(test.param)); });
 
 TEST(Dequantise, EveryF16) {
