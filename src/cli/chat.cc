@@ -22,13 +22,13 @@ constexpr std::string_view kHelp =
 
 class Chat {
  public:
-  Chat(Engine& engine, const GenerateRequest& settings, const std::string& system,
-       bool keep_history)
+  Chat(Engine& engine, const GenerateRequest& settings, const ChatOptions& options)
       : engine_(engine),
         session_(engine),
-        lines_(line_source(interrupt_, keep_history ? history_file() : std::nullopt)),
+        lines_(line_source(interrupt_, options.keep_history ? history_file() : std::nullopt)),
         settings_(settings),
-        system_(system) {
+        system_(options.system) {
+    input_.split_special_tokens = options.split_special_tokens;
     reset();
   }
 
@@ -110,9 +110,8 @@ class Chat {
 
 }  // namespace
 
-int chat(Engine& engine, const GenerateRequest& settings, const std::string& system,
-         bool keep_history) {
-  return Chat(engine, settings, system, keep_history).loop();
+int chat(Engine& engine, const GenerateRequest& settings, const ChatOptions& options) {
+  return Chat(engine, settings, options).loop();
 }
 
 }  // namespace dak

@@ -26,6 +26,7 @@ struct RunFlags {
   std::string prompt;
   std::string system;
   bool raw = false;
+  bool split_special_tokens = false;
   bool json = false;
   bool ignore_eos = false;
   std::vector<std::string> stop;
@@ -40,8 +41,11 @@ constexpr int64_t kLeastComparedSteps = 8;  // fewer are mostly start-up
 
 std::vector<TokenId> prompt_tokens(const RunFlags& flags, const Engine& engine,
                                    const std::string& prompt) {
-  if (flags.raw) return engine.tokenizer().encode(prompt);
+  if (flags.raw) {
+    return engine.tokenizer().encode(prompt, {.parse_special_tokens = !flags.split_special_tokens});
+  }
   ChatInput input;
+  input.split_special_tokens = flags.split_special_tokens;
   if (!flags.system.empty()) {
     input.messages.push_back({{"role", "system"}, {"content", flags.system}});
   }
@@ -139,7 +143,12 @@ int run(RunFlags& flags) {
   request.max_tokens = flags.sampling.max_tokens(files.config.sampling);
   request.stop = flags.stop;
   request.ignore_eos = flags.ignore_eos;
-  if (interactive) return chat(engine, request, flags.system, !flags.no_history);
+  if (interactive) {
+    return chat(engine, request,
+                {.system = flags.system,
+                 .split_special_tokens = flags.split_special_tokens,
+                 .keep_history = !flags.no_history});
+  }
   return answer_once(flags, options, engine, request,
                      has_prompt ? flags.prompt : without_last_newline(read_standard_input()));
 }
@@ -156,6 +165,9 @@ Command add_run(CLI::App& app) {
       "chat on a terminal");
   command->add_option("--system", flags->system, "System message");
   command->add_flag("--raw", flags->raw, "Continue the prompt as it is, without chat template");
+  command->add_flag("--split-special-tokens", flags->split_special_tokens,
+                    "Special tokens in the prompt and the system message, such as <|im_end|>, are "
+                    "their letters and no tokens");
   command->add_option("--stop", flags->stop, "End the answer before this text (repeatable)")
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the end-of-text token");

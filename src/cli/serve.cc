@@ -44,6 +44,7 @@ struct ServeFlags {
   int64_t max_prompt = 0;
   int64_t max_choices = 1024;
   std::string reasoning_format = "separate";
+  bool split_special_tokens = false;
   int64_t max_connections = 4096;
   int http_threads = 0;
   double header_timeout = 10;
@@ -227,6 +228,7 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
                   "is neither separate nor none");
   }
   service.split_reasoning = flags.reasoning_format == "separate";
+  service.split_special_tokens = flags.split_special_tokens;
   if (not_modelled(options).empty()) {
     service.predict = [&options, &engine](int64_t batch, int64_t context) {
       const Workload workload{{.phase = Phase::kDecode, .batch = batch, .context = context}};
@@ -371,6 +373,9 @@ Command add_serve(CLI::App& app) {
   command->add_option("--reasoning-format", flags->reasoning_format,
                       "What a model thinks before it answers: separate (default), as "
                       "reasoning_content; none, as text, with its tags");
+  command->add_flag("--split-special-tokens", flags->split_special_tokens,
+                    "Special tokens in what clients send, such as <|im_end|>, are their letters "
+                    "and no tokens, unless the request says otherwise");
   command->add_flag("--log-requests", flags->log_requests, "A line on stderr for each answer");
   command->add_option("--http-threads", flags->http_threads,
                       "Threads that read requests and write answers (default: a quarter of the "

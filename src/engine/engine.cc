@@ -37,6 +37,7 @@ Engine::Engine(const ModelFiles& files, const EngineOptions& options, std::vecto
   DeclaredModel declared = declare_model(config_, files.naming);
   model_ = std::move(declared.model);
   program_ = std::move(declared.program);
+  if (tokenizer_) spellings_.emplace(*tokenizer_);
   add_ends(files);
   publish_plan();
   check_memory(plan_, options.device);
@@ -117,7 +118,7 @@ std::vector<TokenId> Engine::chat_prompt(const ChatInput& input) const {
   return chat_tokens(chat_text(input));
 }
 
-std::string Engine::chat_text(const ChatInput& input) const {
+ChatText Engine::chat_text(const ChatInput& input) const {
   const ChatTemplate* by = input.tools.is_null() ? chat_template() : tool_template();
   if (by == nullptr) {
     throw_unsupported(config_.name, "chat_template", {}, "the model has none",
@@ -129,12 +130,13 @@ std::string Engine::chat_text(const ChatInput& input) const {
   };
   if (filled.bos_token.empty()) filled.bos_token = spelling(tokenizer().bos_token());
   if (filled.eos_token.empty()) filled.eos_token = spelling(tokenizer().eos_token());
-  return by->render(filled);
+  if (!input.split_special_tokens) return {.text = by->render(filled), .letters = {}};
+  return split_special_text(*by, filled, *spellings_);
 }
 
 // The template writes the special tokens itself.
-std::vector<TokenId> Engine::chat_tokens(const std::string& text) const {
-  return tokenizer().encode(text, {.add_special_tokens = false});
+std::vector<TokenId> Engine::chat_tokens(const ChatText& text) const {
+  return tokenizer().encode(text.text, {.add_special_tokens = false, .letters = text.letters});
 }
 
 bool Engine::is_end_token(TokenId token) const {

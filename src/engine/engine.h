@@ -28,6 +28,7 @@
 #include "pass/program.h"
 #include "plan/plan.h"
 #include "plan/workload.h"
+#include "text/chat_text.h"
 
 namespace dak {
 
@@ -184,8 +185,8 @@ class Engine {
 
   // The prompt of a conversation, by the model's own template; throws kUnsupported without one.
   std::vector<TokenId> chat_prompt(const ChatInput& input) const;
-  std::string chat_text(const ChatInput& input) const;              // the prompt's text,
-  std::vector<TokenId> chat_tokens(const std::string& text) const;  // and that as tokens
+  ChatText chat_text(const ChatInput& input) const;              // the prompt's text,
+  std::vector<TokenId> chat_tokens(const ChatText& text) const;  // and that as tokens
   bool is_end_token(TokenId token) const;
 
   // Records the decode steps of all numbers of sequences (step_rows.h), which would otherwise be
@@ -257,6 +258,7 @@ class Engine {
   std::optional<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
   std::optional<ChatTemplate> tool_template_;
+  std::optional<SpecialSpellings> spellings_;  // with a tokenizer
   std::unique_ptr<ThreadPool> pool_;
   Plan plan_;
   int64_t sequences_;

@@ -31,6 +31,11 @@ int64_t integer_or(const JsonField& body, std::string_view key, int64_t low, int
   return field ? field->integer(low, high) : otherwise;
 }
 
+std::optional<bool> boolean_of(const JsonField& body, std::string_view key) {
+  const auto field = body.find(key);
+  return field ? std::optional(field->boolean()) : std::nullopt;
+}
+
 // A field that would change the answer if it were anything but what dak does anyway.
 void expect_absent(const JsonField& body, std::string_view key, std::string_view fix) {
   const auto field = body.find(key);
@@ -155,6 +160,7 @@ GenerationFields generation_of(const JsonField& body, const RequestLimits& limit
   read_max_tokens(body, default_tokens, fields);
   fields.stop = stop_of(body, limits);
   read_ends(body, fields);
+  fields.split_special_tokens = boolean_of(body, "split_special_tokens");
   fields.stream = body.boolean_or("stream", false);
   if (const auto options = body.find("stream_options")) {
     options->expect_only({"include_usage", "continuous_usage_stats", "include_obfuscation"});
@@ -200,7 +206,8 @@ void expect_known(const JsonField& body, std::initializer_list<std::string_view>
                                           "stream",
                                           "stream_options",
                                           "logprobs",
-                                          "prompt_logprobs"};
+                                          "prompt_logprobs",
+                                          "split_special_tokens"};
   for (const auto& [key, value] : body.value().items()) {
     const auto is_key = [&key = key](std::string_view known) { return known == key; };
     if (std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
@@ -344,9 +351,10 @@ CompletionRequest parse_completion_request(std::string_view body, const RequestL
 TokenizeRequest parse_tokenize_request(std::string_view body, const RequestLimits& limits) {
   return parsed_body<TokenizeRequest>(body, [&](const JsonField& field) {
     field.expect_only({"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt",
-                       "continue_final_message"});
+                       "continue_final_message", "split_special_tokens"});
     TokenizeRequest request;
     request.add_special_tokens = field.boolean_or("add_special_tokens", true);
+    request.split_special_tokens = boolean_of(field, "split_special_tokens");
     const auto messages = field.find("messages");
     if (messages) {
       ExactBody exact(body);

@@ -2,7 +2,7 @@
 // refused, and so is one that it knows and cannot honour: nothing is ignored that would change the
 // answer. Beside OpenAI's fields, as other servers have them: top_k, min_p, repetition_penalty,
 // ignore_eos, min_tokens, stop_token_ids, prompt_logprobs, chat_template_kwargs,
-// add_generation_prompt, continue_final_message.
+// add_generation_prompt, continue_final_message; as transformers has it, split_special_tokens.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +47,7 @@ struct GenerationFields {
   int top_logprobs = -1;     // -1: none, 0: the chosen token's alone
   int prompt_logprobs = -1;  // likewise, of the prompt's tokens; not in streams
   bool ignore_eos = false;
+  std::optional<bool> split_special_tokens;  // special tokens in the client's text are letters
   bool stream = false;
   bool include_usage = false;     // a last chunk with the usage
   bool continuous_usage = false;  // each chunk with the usage so far
@@ -77,6 +78,7 @@ struct TokenizeRequest {
   ChatInput input;  // instead of the text, if it has messages
   bool add_special_tokens = true;
   bool continue_final = false;
+  std::optional<bool> split_special_tokens;
 };
 
 // Throw ApiError (400) naming the field.

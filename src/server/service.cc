@@ -92,7 +92,7 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
   }
 }
 
-std::string Service::chat_text(const ChatInput& input) const {
+ChatText Service::chat_text(const ChatInput& input) const {
   if (engine_.chat_template() == nullptr) {
     throw ApiError(400,
                    fmt::format("the model '{}' has no chat template: use /v1/completions", name()),
@@ -109,15 +109,22 @@ std::string Service::chat_text(const ChatInput& input) const {
   try {
     return engine_.chat_text(input);
   } catch (const Error& error) {
+    if (error.info().field == kSplitField) {
+      throw ApiError(400, error.what(), std::string(kSplitField), "unsupported");
+    }
     throw ApiError(400, "the model's chat template refuses this: " + error.info().problem,
                    "messages");
   }
 }
 
-std::string Service::chat_text(ChatInput input, bool continue_final) const {
+ChatText Service::chat_text(ChatInput input, bool continue_final) const {
   if (!continue_final) return chat_text(input);
   mark_last_message(input);
-  return cut_at_mark(chat_text(input));
+  ChatText text = chat_text(input);
+  text.text = cut_at_mark(std::move(text.text));
+  std::erase_if(text.letters,
+                [&text](const TextSpan& span) { return span.begin >= text.text.size(); });
+  return text;
 }
 
 const TokenTexts& Service::constraint_texts() const {
@@ -206,13 +213,15 @@ PreparedAnswer Service::chat(std::string_view body, const Caller& caller) const 
   const std::string& model = model_named(request.fields.model);
   check_tokens(request.fields);
   const bool tools = !request.input.tools.is_null();
-  const std::string text = chat_text(forms_.input(request), request.continue_final);
+  ChatInput input = forms_.input(request);
+  input.split_special_tokens = splits(request.fields.split_special_tokens);
+  const ChatText text = chat_text(std::move(input), request.continue_final);
   ServingRequest asked{.prompt = engine_.chat_tokens(text)};
   check_prompt(asked.prompt, "messages");
   const ReasoningForm* reasoning = forms_.reasoning(tools);
   if (reasoning != nullptr) {
     asked.shown = forms_.marks().tokens();
-    if (options_.split_reasoning) asked.reasoning = reasoning_tags(*reasoning, text);
+    if (options_.split_reasoning) asked.reasoning = reasoning_tags(*reasoning, text.text);
   }
   PreparedAnswer answer{.writer = AnswerWriter(AnswerWriter::Kind::kChat, model, tokens_),
                         .options = options_of(request.fields, "/v1/chat/completions")};
@@ -241,10 +250,12 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
   const Grammar grammar = grammar_of(request.format);
   const GenerationFields& fields = request.fields;
   const int told = std::max(fields.prompt_logprobs, request.echo ? fields.top_logprobs : -1);
+  const EncodeOptions encoding{.parse_special_tokens = !splits(fields.split_special_tokens)};
   for (const auto& one : request.prompts) {
     const std::string* text = std::get_if<std::string>(&one);
-    const std::vector<TokenId> prompt =
-        text != nullptr ? engine_.tokenizer().encode(*text) : std::get<std::vector<TokenId>>(one);
+    const std::vector<TokenId> prompt = text != nullptr
+                                            ? engine_.tokenizer().encode(*text, encoding)
+                                            : std::get<std::vector<TokenId>>(one);
     check_prompt(prompt, "prompt");
     if (request.echo) {
       answer.options.echo.push_back(text != nullptr ? *text : engine_.tokenizer().decode(prompt));
@@ -257,12 +268,18 @@ PreparedAnswer Service::completion(std::string_view body, const Caller& caller) 
 
 std::string Service::tokenize(std::string_view body) const {
   const TokenizeRequest request = parse_tokenize_request(body, options_.limits);
-  const std::vector<TokenId> tokens =
-      request.input.messages.empty()
-          ? engine_.tokenizer().encode(request.text,
-                                       {.add_special_tokens = request.add_special_tokens})
-          : engine_.chat_tokens(
-                chat_text(forms_.input({.input = request.input}), request.continue_final));
+  const bool split = splits(request.split_special_tokens);
+  const auto tokens_of = [&] {
+    if (request.input.messages.empty()) {
+      return engine_.tokenizer().encode(
+          request.text,
+          {.add_special_tokens = request.add_special_tokens, .parse_special_tokens = !split});
+    }
+    ChatInput input = forms_.input({.input = request.input});
+    input.split_special_tokens = split;
+    return engine_.chat_tokens(chat_text(std::move(input), request.continue_final));
+  };
+  const std::vector<TokenId> tokens = tokens_of();
   return fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}]}})", tokens.size(),
                      engine_.context(), fmt::join(tokens, ","));
 }

@@ -38,6 +38,8 @@ struct ServiceOptions {
   std::function<double(int64_t, int64_t)> predict = {};
   // Reasoning is a field of its own; else it is text, with its tags.
   bool split_reasoning = true;
+  // Of requests that do not say it.
+  bool split_special_tokens = false;
 };
 
 class Service {
@@ -59,9 +61,13 @@ class Service {
   std::string detokenize(std::string_view body) const;  // likewise
 
  private:
-  std::string chat_text(const ChatInput& input) const;
+  ChatText chat_text(const ChatInput& input) const;
   // The prompt of a conversation, or of one whose last message goes on.
-  std::string chat_text(ChatInput input, bool continue_final) const;
+  ChatText chat_text(ChatInput input, bool continue_final) const;
+  // Whether special tokens in what the client sent are letters.
+  bool splits(std::optional<bool> asked) const {
+    return asked.value_or(options_.split_special_tokens);
+  }
   // The name that the answer gives the model.
   const std::string& model_named(const std::string& model) const;
   void check_tokens(const GenerationFields& fields) const;

@@ -51,21 +51,23 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer* norma
   }
 }
 
-std::vector<AddedTokens::Section> AddedTokens::split_raw(std::string_view text,
-                                                         bool parse_special) const {
-  return split(text, raw_, parse_special);
+std::vector<AddedTokens::Section> AddedTokens::split_raw(std::string_view text, bool parse_special,
+                                                         std::span<const TextSpan> letters) const {
+  return split(text, raw_, parse_special, letters);
 }
 
-std::vector<AddedTokens::Section> AddedTokens::split_normalized(std::string_view text,
-                                                                bool parse_special) const {
-  return split(text, normalized_, parse_special);
+std::vector<AddedTokens::Section> AddedTokens::split_normalized(
+    std::string_view text, bool parse_special, std::span<const TextSpan> letters) const {
+  return split(text, normalized_, parse_special, letters);
 }
 
 // The leftmost match and there the longest; a match that is rejected still consumes its text.
 std::vector<AddedTokens::Section> AddedTokens::split(std::string_view text, const PrefixTree& tree,
-                                                     bool parse_special) const {
+                                                     bool parse_special,
+                                                     std::span<const TextSpan> letters) const {
   std::vector<Section> sections;
   size_t covered = 0;
+  auto letter = letters.begin();  // the first that does not begin before `i`
   const auto text_until = [&](size_t end) {
     if (end > covered) sections.push_back({text.substr(covered, end - covered), -1});
   };
@@ -74,7 +76,16 @@ std::vector<AddedTokens::Section> AddedTokens::split(std::string_view text, cons
       ++i;
       continue;
     }
-    const auto match = tree.longest(text, i);
+    while (letter != letters.end() && letter->begin < i) ++letter;
+    auto match = tree.longest(text, i);
+    if (match && letter != letters.end() && letter->begin < i + match->length_bytes &&
+        tokens_[static_cast<size_t>(match->value)].special) {
+      if (letter->begin == i) {
+        i = std::min(i + match->length_bytes, letter->end);
+        continue;
+      }
+      match = tree.longest(text.substr(0, letter->begin), i);
+    }
     if (!match) {
       ++i;
       continue;
@@ -104,6 +115,11 @@ const AddedToken* AddedTokens::find(TokenId id) const {
 const AddedToken* AddedTokens::find(std::string_view content) const {
   const auto found = by_content_.find(content);
   return found == by_content_.end() ? nullptr : &tokens_[found->second];
+}
+
+bool AddedTokens::has_normalized_specials() const {
+  return std::ranges::any_of(tokens_,
+                             [](const AddedToken& one) { return one.special && one.normalized; });
 }
 
 TokenId AddedTokens::largest_id() const {

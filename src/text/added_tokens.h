@@ -1,6 +1,7 @@
 // Tokens beside the model's own: found in the text before the model sees it, never split.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,17 +33,22 @@ class AddedTokens {
   };
 
   // Cuts `text` at tokens that are looked for before / after normalisation. Where
-  // `parse_special` is false, special tokens are text.
-  std::vector<Section> split_raw(std::string_view text, bool parse_special) const;
-  std::vector<Section> split_normalized(std::string_view text, bool parse_special) const;
+  // `parse_special` is false, special tokens are text; else those are that would cover the first
+  // byte of any of `letters`.
+  std::vector<Section> split_raw(std::string_view text, bool parse_special,
+                                 std::span<const TextSpan> letters = {}) const;
+  std::vector<Section> split_normalized(std::string_view text, bool parse_special,
+                                        std::span<const TextSpan> letters = {}) const;
 
   const AddedToken* find(TokenId id) const;
   const AddedToken* find(std::string_view content) const;
   TokenId largest_id() const;  // -1 without tokens
+  std::span<const AddedToken> tokens() const { return tokens_; }
+  bool has_normalized_specials() const;
 
  private:
-  std::vector<Section> split(std::string_view text, const PrefixTree& tree,
-                             bool parse_special) const;
+  std::vector<Section> split(std::string_view text, const PrefixTree& tree, bool parse_special,
+                             std::span<const TextSpan> letters) const;
 
   std::vector<AddedToken> tokens_;
   PrefixTree raw_;  // values are indices into tokens_

@@ -18,6 +18,8 @@ struct ChatInput {
   OrderedJson messages = OrderedJson::array();  // [{"role": ..., "content": ..., ...}, ...]
   OrderedJson tools;                            // null: none given
   bool add_generation_prompt = true;
+  // Special tokens that strings of the input spell are letters (chat_text.h).
+  bool split_special_tokens = false;
   std::string bos_token;
   std::string eos_token;
   OrderedJson extra = OrderedJson::object();  // further variables, e.g. {"enable_thinking": false}

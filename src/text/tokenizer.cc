@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "text/byte_level.h"
+#include "text/marks.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
 #include "text/word_cache.h"
@@ -13,6 +14,8 @@ namespace dak {
 namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // symbols and offsets are 32 bits wide
+// No characters: normalisers leave them as they are.
+constexpr MarkBlock kMarks[] = {{0xfdd0, 1}, {0xfdd1, 1}, {0xfdd2, 1}, {0xfdd3, 1}};
 
 // One call of encode(): its working memory and its output.
 class Encoding {
@@ -22,11 +25,12 @@ class Encoding {
 
   std::vector<TokenId> run(std::string_view text) {
     if (options_.add_special_tokens) append(tokenizer_.before);
-    for (const auto& section : tokenizer_.added->split_raw(text, options_.parse_special_tokens)) {
+    for (const auto& section :
+         tokenizer_.added->split_raw(text, options_.parse_special_tokens, options_.letters)) {
       if (section.token >= 0) {
         out_.push_back(section.token);
       } else {
-        normalize(section.text, section.text.data() == text.data());
+        normalize(section.text, section.text.data() == text.data(), letters_in(text, section.text));
       }
     }
     if (options_.add_special_tokens) append(tokenizer_.after);
@@ -38,16 +42,46 @@ class Encoding {
     out_.insert(out_.end(), tokens.begin(), tokens.end());
   }
 
-  void normalize(std::string_view raw, bool at_start) {
+  // Those of options_.letters that lie in `part`, as offsets into it.
+  std::vector<TextSpan> letters_in(std::string_view text, std::string_view part) const {
+    std::vector<TextSpan> inside;
+    const auto offset = static_cast<size_t>(part.data() - text.data());
+    for (const auto& [begin, end] : options_.letters) {
+      if (begin >= offset && begin < offset + part.size()) {
+        inside.push_back({begin - offset, std::min(end - offset, part.size())});
+      }
+    }
+    return inside;
+  }
+
+  // Where `letters` of `raw` are in `normalized`, its normalised text. False: cannot be told.
+  bool follow(std::vector<TextSpan>& letters, std::string_view raw,
+              const NormalizedText& normalized, bool at_start) {
+    const std::optional<MarkBlock> mark_of = absent_block(raw, kMarks);
+    if (!mark_of) return false;
+    std::vector<Mark> marks;
+    for (const TextSpan& letter : letters) marks.push_back({.place = letter.begin});
+    NormalizedText marked{with_marks(raw, marks, *mark_of), at_start};
+    tokenizer_.normalizer->apply(marked, regex_);
+    const MarkedText found = without_marks(marked.text, *mark_of);
+    letters.clear();
+    for (const Mark& mark : found.marks) letters.push_back({mark.place, mark.place + 1});
+    return found.text == normalized.text;
+  }
+
+  void normalize(std::string_view raw, bool at_start, std::vector<TextSpan> letters) {
     NormalizedText normalized{{}, at_start};
     std::string_view text = raw;
+    bool parse_special = options_.parse_special_tokens;
     if (tokenizer_.normalizer) {
       normalized.text = raw;
       tokenizer_.normalizer->apply(normalized, regex_);
       text = normalized.text;
+      if (!letters.empty() && tokenizer_.added->has_normalized_specials()) {
+        parse_special = follow(letters, raw, normalized, at_start) && parse_special;
+      }
     }
-    for (const auto& section :
-         tokenizer_.added->split_normalized(text, options_.parse_special_tokens)) {
+    for (const auto& section : tokenizer_.added->split_normalized(text, parse_special, letters)) {
       if (section.token >= 0) {
         out_.push_back(section.token);
       } else {
@@ -110,7 +144,18 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
                   fmt::format("longer than {} bytes", kMaxTextBytes), "split it");
   }
   if (is_valid_utf8(text)) return Encoding(*impl_, options).run(text);
-  return Encoding(*impl_, options).run(replace_malformed_utf8(text));
+  std::string mended;
+  std::vector<TextSpan> letters;
+  size_t from = 0;
+  for (const auto& [begin, end] : options.letters) {
+    mended += replace_malformed_utf8(text.substr(from, begin - from));
+    letters.push_back({mended.size(), mended.size() + end - begin});
+    from = begin;
+  }
+  mended += replace_malformed_utf8(text.substr(from));
+  EncodeOptions mended_options = options;
+  mended_options.letters = letters;
+  return Encoding(*impl_, mended_options).run(mended);
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> tokens, bool skip_special_tokens) const {

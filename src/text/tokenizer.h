@@ -2,6 +2,7 @@
 // token for token what Hugging Face `tokenizers` gives.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -17,9 +18,18 @@ namespace dak {
 
 using TokenId = int32_t;
 
+// Bytes of a text.
+struct TextSpan {
+  size_t begin = 0;
+  size_t end = 0;
+  auto operator<=>(const TextSpan&) const = default;
+};
+
 struct EncodeOptions {
   bool add_special_tokens = true;    // what the post-processor adds: BOS, EOS
   bool parse_special_tokens = true;  // "<|im_end|>" in the text becomes the token, not its letters
+  // Ascending, not empty: a special token that would cover the first byte of one is letters too.
+  std::span<const TextSpan> letters = {};
 };
 
 class Tokenizer {

@@ -106,7 +106,7 @@ class AppTest : public testing::Test {
         },
         App::refusal, [this](const HttpRequest& request) { app_->screen(request); });
     generator_ = std::make_unique<ScriptedGenerator>(pace);
-    service_ = std::make_unique<Service>(engine, *generator_, ServiceOptions{.names = {"tiny"}});
+    service_ = std::make_unique<Service>(engine, *generator_, service_options_);
     if (ready) app_->serve(*service_, server_.get());
     server_->start();
   }
@@ -142,6 +142,7 @@ class AppTest : public testing::Test {
     EXPECT_TRUE(met());
   }
 
+  ServiceOptions service_options_{.names = {"tiny"}};
   std::unique_ptr<App> app_;
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<ScriptedGenerator> generator_;
@@ -325,6 +326,43 @@ TEST_F(AppTest, ModelsTokensAndHealth) {
   EXPECT_EQ(state["model"], "tiny");
   EXPECT_EQ(state["tiers"].size(), 2U);
   EXPECT_GT(state["tiers"][0]["weight_bytes"], 0);
+}
+
+// Special tokens that a client spells: tokens, as in transformers, or letters.
+TEST_F(AppTest, SpecialTokensInWhatClientsSend) {
+  const Tokenizer& tokenizer = tiny_engine().tokenizer();
+  const TokenId end = tokenizer.token_id("<|im_end|>").value();
+  for (const bool by_default : {false, true}) {
+    service_options_.split_special_tokens = by_default;
+    start();
+    for (const std::optional<bool> asked : {std::optional<bool>(), {false}, {true}}) {
+      const bool split = asked.value_or(by_default);
+      const auto count = [&](const std::string& path, const Json& body) {
+        Json sent = body;
+        if (asked) sent["split_special_tokens"] = *asked;
+        const HttpAnswer answer = post(path, sent.dump());
+        EXPECT_EQ(answer.status, 200) << answer.body;
+        const std::vector<TokenId> tokens =
+            path == "/tokenize" ? Json::parse(answer.body)["tokens"].get<std::vector<TokenId>>()
+                                : generator_->last_request.prompt;
+        return std::ranges::count(tokens, end);
+      };
+      const Json messages = {{{"role", "user"}, {"content", "a<|im_end|>b"}}};
+      const auto own = count("/tokenize", {{"messages", {{{"role", "user"}, {"content", "ab"}}}}});
+      const auto chat = own + (split ? 0 : 1);
+      EXPECT_EQ(count("/tokenize", {{"messages", messages}}), chat);
+      EXPECT_EQ(count("/v1/chat/completions", {{"messages", messages}, {"max_tokens", 1}}), chat);
+      EXPECT_EQ(count("/tokenize", {{"prompt", "a<|im_end|>b"}}), split ? 0 : 1);
+      EXPECT_EQ(count("/v1/completions", {{"prompt", "a<|im_end|>b"}, {"max_tokens", 1}}),
+                split ? 0 : 1);
+      // Ids are what they are.
+      EXPECT_EQ(count("/v1/completions", {{"prompt", {5, end}}, {"max_tokens", 1}}), 1);
+    }
+    TearDown();
+  }
+  start();
+  EXPECT_EQ(refused(post("/tokenize", R"({"prompt":"a","split_special_tokens":1})"), 400).second,
+            "split_special_tokens");
 }
 
 TEST_F(AppTest, MetricsCount) {
