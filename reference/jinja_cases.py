@@ -41,6 +41,23 @@ X = {
 
 # One expression each, printed by {{ }}.
 EXPRESSIONS = r"""
+"<p>a <b>b</b>\n<!-- c > d --> e &lt;i&gt; &amp;amp; &#39;&#x41; < f" | striptags
+"a & b &" | striptags
+n | striptags
+0 | filesizeformat
+1 | filesizeformat
+999.9 | filesizeformat
+1000 | filesizeformat
+123456789 | filesizeformat
+123456789 | filesizeformat(true)
+"2048" | filesizeformat(binary=true)
+1e30 | filesizeformat
+-5 | filesizeformat
+{"a": 1, "b": none, "c": missing, "d": "x<\"y\">&'"} | xmlattr
+{"a": 1} | xmlattr(false)
+{} | xmlattr
+{"a b": 1} | xmlattr
+"a" | xmlattr
 1 + 2 * 3 - 4
 2 ** 3 ** 2
 -2 ** 2

@@ -240,6 +240,19 @@ ServiceOptions service_options(const ServeFlags& flags, const EngineOptions& opt
   return service;
 }
 
+// Of templates that cannot be used.
+void say_faults(const Engine& engine) {
+  const ChatTemplate* plain = engine.chat_template();
+  const ChatTemplate* tools = engine.tool_template();
+  if (plain != nullptr && plain->fault() != nullptr) {
+    print_err("dak: /v1/chat/completions is refused, completions work: {}\n",
+              plain->fault()->what());
+  }
+  if (tools != plain && tools->fault() != nullptr) {
+    print_err("dak: /v1/chat/completions with tools is refused: {}\n", tools->fault()->what());
+  }
+}
+
 int serve(ServeFlags& flags) {
   EngineOptions options = flags.placement.options();
   options.sequences = at_least(flags.max_running, 1, "--max-running");
@@ -258,7 +271,10 @@ int serve(ServeFlags& flags) {
   if (flags.port < 0 || flags.port > 65535) {
     throw_invalid("--port", {}, std::to_string(flags.port), "is outside 0 to 65535");
   }
-  AppOptions app_options{.keys = keys_of(flags), .cors_origins = flags.cors_origins};
+  AppOptions app_options{.keys = keys_of(flags)};
+  for (const std::string& one : flags.cors_origins) {
+    app_options.cors_origins.add(one, "--cors-origin");
+  }
   for (const std::string& file : flags.admin_key_files) app_options.admin_keys.add_file(file);
   if (flags.log_requests) {
     app_options.log = [](const std::string& line) { log_line("dak: " + line); };
@@ -293,10 +309,7 @@ int serve(ServeFlags& flags) {
   ProgressBar bar;
   Engine engine(files, options, tiers, [&bar](const Progress& progress) { bar.update(progress); });
   bar.clear();
-  if (engine.chat_template() != nullptr && engine.chat_template()->fault() != nullptr) {
-    print_err("dak: /v1/chat/completions is refused, completions work: {}\n",
-              engine.chat_template()->fault()->what());
-  }
+  say_faults(engine);
   warm_up(engine, flags);
   Scheduler scheduler(engine, scheduling);
   SchedulerGenerator generator(scheduler);

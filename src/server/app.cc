@@ -97,11 +97,8 @@ void App::add_headers(const HttpRequest& request, HttpResponse& response) const 
   response.headers.emplace_back("X-Content-Type-Options", "nosniff");
   if (options_.cors_origins.empty()) return;
   response.headers.emplace_back("Vary", "Origin");
-  const bool any = among(options_.cors_origins, "*");
-  if (any || among(options_.cors_origins, request.origin)) {
-    response.headers.emplace_back("Access-Control-Allow-Origin",
-                                  any ? std::string("*") : request.origin);
-  }
+  const std::string allowed = options_.cors_origins.allowed(request.origin);
+  if (!allowed.empty()) response.headers.emplace_back("Access-Control-Allow-Origin", allowed);
 }
 
 void App::respond(const HttpRequest& request, Exchange& exchange, HttpResponse response) {

@@ -10,6 +10,7 @@
 
 #include "server/allowed_hosts.h"
 #include "server/api_keys.h"
+#include "server/cors_origins.h"
 #include "server/http.h"
 #include "server/metrics.h"
 #include "server/service.h"
@@ -19,10 +20,10 @@
 namespace dak {
 
 struct AppOptions {
-  ApiKeys keys;                                // none: open to all that reach the port
-  ApiKeys admin_keys = {};                     // for giving tiers back; none: nobody may
-  std::optional<AllowedHosts> hosts = {};      // as which it may be asked; unset: as any
-  std::vector<std::string> cors_origins = {};  // "*": any; empty: other pages may not ask
+  ApiKeys keys;                            // none: open to all that reach the port
+  ApiKeys admin_keys = {};                 // for giving tiers back; none: nobody may
+  std::optional<AllowedHosts> hosts = {};  // as which it may be asked; unset: as any
+  CorsOrigins cors_origins = {};           // empty: other pages may not ask
   std::function<void(const std::string&)> log =
       {};  // a line for each answer; any thread; may be unset
 };

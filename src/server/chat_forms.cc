@@ -110,7 +110,7 @@ ChatInput ChatForms::input(const ChatRequest& request) const {
   const bool with_tools = !request.input.tools.is_null();
   const ChatTemplate* by = with_tools ? engine_.tool_template() : engine_.chat_template();
   ChatInput input = request.input;
-  if (by == nullptr) return input;  // what renders it says so
+  if (by == nullptr || by->fault() != nullptr) return input;  // what renders it says so
   if (with_tools) check_tools();
   add_effort(request, *by, input);
   check_extra(*by, input);

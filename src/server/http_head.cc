@@ -112,21 +112,33 @@ class HeadParser final : public http::basic_parser<true> {
   void on_finish_impl(error_code& /*error*/) override {}
 };
 
-// The last word of the request line is another version of HTTP, and not something else.
-bool names_a_version(std::string_view text) {
+// The version's two digits where the request line ends with a version of HTTP.
+std::string_view version_digits(std::string_view text) {
   const std::string_view line = text.substr(0, text.find("\r\n"));
   const std::string_view word = line.substr(line.rfind(' ') + 1);
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  return word.size() == 8 && word.starts_with("HTTP/") && digit(word[5]) && word[6] == '.' &&
-         digit(word[7]);
+  const bool known = word.size() == 8 && word.starts_with("HTTP/") && digit(word[5]) &&
+                     word[6] == '.' && digit(word[7]);
+  return known ? word.substr(5) : std::string_view();
 }
 
-void parse_lines(HeadParser& parser, std::string_view text) {
+// RFC 9110 2.5: a later minor version of HTTP/1 is read as 1.1, the latest that Beast and dak know.
+std::string with_known_version(std::string_view text) {
+  std::string known(text);
+  const std::string_view digits = version_digits(text);
+  if (digits.starts_with("1.") && digits[2] > '1') {
+    known[static_cast<size_t>(digits.data() + 2 - text.data())] = '1';
+  }
+  return known;
+}
+
+void parse_lines(HeadParser& parser, std::string_view given) {
+  const std::string text = with_known_version(given);
   parser.header_limit(static_cast<uint32_t>(text.size() + 1));
   parser.body_limit(boost::none);
   error_code error;
   const size_t read = parser.put(boost::asio::buffer(text), error);
-  if (error == http::error::bad_version && names_a_version(text)) {
+  if (error == http::error::bad_version && !version_digits(text).empty()) {
     throw HttpRefusal(505, "dak speaks HTTP/1.1 and HTTP/1.0");
   }
   if (error) refuse(error.message());

@@ -58,16 +58,13 @@ std::string_view TokenTexts::bytes(TokenId token) const {
   return index < texts_.size() ? std::string_view(texts_[index]) : std::string_view();
 }
 
-JsonConstraint::JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts,
-                               std::optional<TokenId> opening)
+JsonConstraint::JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts)
     : grammar_(std::move(grammar)),
       texts_(texts),
-      opening_(opening),
       automaton_(*grammar_),
       state_(automaton_.start()) {}
 
 void JsonConstraint::allow(std::span<uint64_t> bits) {
-  if (opening_) return set_bit(bits, *opening_);
   JsonAutomaton::State inside, outside;
   for (const uint32_t top : state_) {
     const auto place = automaton_.ruled_place(top);
@@ -154,11 +151,6 @@ void JsonConstraint::allow_inside(const JsonAutomaton::RuledPlace& place,
 }
 
 void JsonConstraint::accept(TokenId token) {
-  if (opening_) {
-    require(token == *opening_, "a token was drawn before the one that opens the answer");
-    opening_.reset();
-    return;
-  }
   if (std::ranges::find(texts_.ends(), token) != texts_.ends().end()) return;
   for (const char byte : texts_.bytes(token)) {
     state_ = automaton_.after(state_, static_cast<uint8_t>(byte));

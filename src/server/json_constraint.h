@@ -53,9 +53,8 @@ class TokenTexts {
 
 class JsonConstraint final : public TokenConstraint {
  public:
-  // `texts` outlives this. `opening`: a token, special perhaps, that comes before the text.
-  JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts,
-                 std::optional<TokenId> opening = {});
+  // `texts` outlives this.
+  JsonConstraint(std::shared_ptr<const JsonGrammar> grammar, const TokenTexts& texts);
 
   void allow(std::span<uint64_t> bits) override;
   void accept(TokenId token) override;
@@ -68,7 +67,6 @@ class JsonConstraint final : public TokenConstraint {
 
   std::shared_ptr<const JsonGrammar> grammar_;
   const TokenTexts& texts_;
-  std::optional<TokenId> opening_;  // until it has come
   JsonAutomaton automaton_;
   JsonAutomaton::State state_;
   // Bits of the places that `allow_inside` has been to last; where lengths are far away, their

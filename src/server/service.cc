@@ -93,18 +93,21 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
 }
 
 ChatText Service::chat_text(const ChatInput& input) const {
-  if (engine_.chat_template() == nullptr) {
+  const ChatTemplate* by =
+      input.tools.is_null() ? engine_.chat_template() : engine_.tool_template();
+  if (by == nullptr) {
     throw ApiError(400,
                    fmt::format("the model '{}' has no chat template: use /v1/completions", name()),
                    "messages", "unsupported");
   }
-  if (const Error* fault = engine_.chat_template()->fault()) {
-    throw ApiError(
-        400,
-        fmt::format("the chat template of '{}' cannot be used: {}; /v1/completions needs "
-                    "none",
-                    name(), fault->info().problem),
-        "messages", "unsupported");
+  if (const Error* fault = by->fault()) {
+    const bool tools_alone = by != engine_.chat_template();
+    throw ApiError(400,
+                   fmt::format("the {} template of '{}' cannot be used: {}; {}",
+                               tools_alone ? "tool_use" : "chat", name(), fault->info().problem,
+                               tools_alone ? "conversations without tools need none"
+                                           : "/v1/completions needs none"),
+                   tools_alone ? "tools" : "messages", "unsupported");
   }
   try {
     return engine_.chat_text(input);

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "http_client.h"
 #include "scripted_generator.h"
 #include "server/load_generator.h"
@@ -27,8 +28,15 @@ const Engine& tiny_engine() {
   return kEngine;
 }
 
+// Sources of templates instead of the file's.
+struct Templates {
+  std::string chat = {};
+  std::string tool_use = {};
+};
+
 // The same model with a template that takes tools, and perhaps a special token more.
-Engine tool_engine(const std::string& chat_template, const std::string& special = "") {
+Engine tool_engine(const std::string& chat_template, const std::string& special = "",
+                   const Templates& templates = {}) {
   namespace fs = std::filesystem;
   const fs::path folder = fs::path(testing::TempDir()) / fmt::format("dak-tools-{}", getpid());
   struct Removed {
@@ -38,6 +46,11 @@ Engine tool_engine(const std::string& chat_template, const std::string& special 
   fs::copy(std::string(DAK_TEST_DATA) + "/model/hf/smollm2", folder);
   fs::copy_file(std::string(DAK_TEST_DATA) + "/text/templates/" + chat_template,
                 folder / "chat_template.jinja");
+  if (!templates.chat.empty()) std::ofstream(folder / "chat_template.jinja") << templates.chat;
+  if (!templates.tool_use.empty()) {
+    fs::create_directory(folder / "additional_chat_templates");
+    std::ofstream(folder / "additional_chat_templates" / "tool_use.jinja") << templates.tool_use;
+  }
   const auto change = [&folder](const char* file, const std::function<void(Json&)>& edit) {
     std::ifstream stream(folder / file);
     Json json = Json::parse(stream);
@@ -508,7 +521,9 @@ TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
   EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
   EXPECT_EQ(ask("OPTIONS /v1/models HTTP/1.1\r\nHost: t\r\n\r\n").status, 405);
   TearDown();
-  start({.cors_origins = {"https://a.example"}});
+  AppOptions options;
+  options.cors_origins.add("https://A.example:443", "test");
+  start(std::move(options));
   answer = ask("OPTIONS /v1/completions HTTP/1.1\r\nHost: t\r\nOrigin: https://a.example\r\n\r\n");
   EXPECT_EQ(answer.status, 204);
   EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "https://a.example");
@@ -517,6 +532,37 @@ TEST_F(AppTest, OtherOriginsOnlyIfAllowed) {
   EXPECT_EQ(answer.headers.at("access-control-allow-origin"), "https://a.example");
   answer = ask(get_text("/v1/models", "Origin: https://b.example\r\n"));
   EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
+}
+
+TEST_F(AppTest, OriginsAreThoseThatBrowsersSend) {
+  const std::pair<const char*, const char*> known[] = {
+      {"https://a.example", "https://a.example"},
+      {"HTTP://A.Example:8080", "http://a.example:8080"},
+      {"http://a.example:80", "http://a.example"},
+      {"https://a.example:80", "https://a.example:80"},
+      {"http://[::1]:80", "http://[::1]"},
+      {"http://[::1]:3000", "http://[::1]:3000"},
+      {"chrome-extension://abcdef", "chrome-extension://abcdef"}};
+  for (const auto& [given, sent] : known) {
+    CorsOrigins origins;
+    origins.add(given, "--cors-origin");
+    EXPECT_EQ(origins.allowed(sent), sent) << given;
+    EXPECT_EQ(origins.allowed("https://b.example"), "");
+    EXPECT_EQ(origins.allowed(""), "");
+  }
+  CorsOrigins any;
+  any.add("*", "--cors-origin");
+  EXPECT_EQ(any.allowed("https://b.example"), "*");
+  for (const std::string bad :
+       {"", "a.example", "https://", "https://a.example/", "https://a.example/page", "null", "**",
+        "https://*.example", "https://a.example:", "https://a.example:99999", "https://u@a.example",
+        "https://a b", "://a", "https:a.example", "https://a.example,https://b.example",
+        "https://\xc3\xa4.example"}) {
+    EXPECT_TRUE(test::throws_error(ErrorCode::kInvalidArgument,
+                                   {"--cors-origin", "is no origin", "scheme://host[:port]"},
+                                   [&] { CorsOrigins().add(bad, "--cors-origin"); }))
+        << bad;
+  }
 }
 
 TEST_F(AppTest, TheServerAnswersToItsOwnNamesAlone) {
@@ -732,6 +778,39 @@ TEST_F(AppTest, ToolCallsWholeAndStreamed) {
 
 // A call that is cut off is no text, what had come of its arguments is there, and the answer says
 // that it was cut off, whole and streamed.
+// A template for tools that cannot be used refuses conversations with tools, and no others; one for
+// all others refuses those, and none with tools.
+TEST_F(AppTest, ATemplateThatCannotBeUsedRefusesWhatNeedsIt) {
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],)";
+  const auto status_of = [&](const Engine& engine, const std::string& members) {
+    TearDown();
+    start({}, {}, milliseconds(1), true, engine);
+    return post("/v1/chat/completions", "{" + members + R"("max_tokens":1,)" + kHi + "}");
+  };
+  const std::string good =
+      read_text_file(std::string(DAK_TEST_DATA) + "/text/templates/calls_tagged.jinja");
+  const std::string bad = "{{ messages | random }}";
+  const Engine without = tool_engine("calls_tagged.jinja", "", {.tool_use = bad});
+  EXPECT_EQ(status_of(without, "").status, 200);
+  const auto [why, param] = refused(status_of(without, tools), 400);
+  EXPECT_NE(why.find("the tool_use template of 'tiny' cannot be used: "), std::string::npos) << why;
+  EXPECT_NE(why.find("the filter 'random', which would make another prompt each time, is not"),
+            std::string::npos)
+      << why;
+  EXPECT_EQ(param, "tools");
+  const Engine with = tool_engine("calls_tagged.jinja", "", {.chat = bad, .tool_use = good});
+  EXPECT_EQ(status_of(with, tools).status, 200);
+  const auto [why_chat, param_chat] = refused(status_of(with, ""), 400);
+  EXPECT_NE(why_chat.find("the chat template of 'tiny' cannot be used: "), std::string::npos);
+  EXPECT_EQ(param_chat, "messages");
+  // The template's reason comes before what it does not read.
+  const auto extra = status_of(with, R"("chat_template_kwargs":{"x":1},"reasoning_effort":"low",)");
+  EXPECT_NE(refused(extra, 400).first.find("random"), std::string::npos);
+  TearDown();
+  server_.reset();
+}
+
 TEST_F(AppTest, CallsThatAreCutOff) {
   start({}, {}, milliseconds(1), true, tiny_tool_engine());
   const std::string call = R"(<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>)";

@@ -128,6 +128,17 @@ TEST_P(HttpServerTest, OlderClientsAndHead) {
   EXPECT_EQ(head.answer().body, "GET/b:");
 }
 
+// RFC 9110 2.5: a later minor version is answered as the latest that is known.
+TEST_P(HttpServerTest, LaterMinorVersionsAreAnsweredAs11) {
+  start();
+  for (const char* version : {"1.2", "1.9"}) {
+    HttpClient one = client();
+    one.send(std::string("GET /a HTTP/") + version + "\r\nHost: t\r\n\r\n" + get_text("/b"));
+    EXPECT_EQ(one.answer().body, "GET/a:");
+    EXPECT_EQ(one.answer().body, "GET/b:");
+  }
+}
+
 TEST_P(HttpServerTest, WhatIsNoHttpIsRefused) {
   start();
   for (const auto& [text, status] : std::vector<std::pair<std::string, int>>{

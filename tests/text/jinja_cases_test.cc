@@ -58,6 +58,8 @@ TEST(JinjaCases, ErrorsNameTheLineAndTheKind) {
       {"\n{% include 'x' %}", ErrorCode::kUnsupported, "chat template line 2"},
       {"{% extends 'x' %}", ErrorCode::kUnsupported, "chat template line 1"},
       {"\n\n{{ x | urlize }}", ErrorCode::kUnsupported, "chat template line 3"},
+      {"{{ x | random }}", ErrorCode::kUnsupported, "chat template line 1"},
+      {"{{ '&eacute;' | striptags }}", ErrorCode::kUnsupported, "chat template line 1"},
       {"{% for x in y %}{% block a %}{% endblock %}{% endfor %}", ErrorCode::kUnsupported,
        "chat template line 1"},
       {"\n{{ 99999999999999999999 }}", ErrorCode::kUnsupported, "chat template line 2"},

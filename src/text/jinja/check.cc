@@ -43,8 +43,10 @@ class Checker {
   }
 
   [[noreturn]] void unknown(std::string_view what, const Expr& expr) const {
+    const std::string_view why = what == "filter" ? why_no_filter(expr.name) : std::string_view();
     throw_template_error(ErrorCode::kUnsupported, where_, expr.line,
-                         fmt::format("the {} '{}'", what, printable(expr.name)));
+                         fmt::format("the {} '{}'{}", what, printable(expr.name),
+                                     why.empty() ? "" : fmt::format(", which {},", why)));
   }
 
   std::string_view where_;

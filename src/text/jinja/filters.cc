@@ -183,7 +183,8 @@ const std::vector<NamedFilter>& number_filters() {
 }
 
 FilterFunction find_filter(std::string_view name) {
-  for (const auto* family : {&text_filters(), &sequence_filters(), &number_filters()}) {
+  for (const auto* family :
+       {&text_filters(), &sequence_filters(), &number_filters(), &document_filters()}) {
     if (const FilterFunction function = find_in(*family, name)) return function;
   }
   return nullptr;

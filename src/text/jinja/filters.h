@@ -24,5 +24,8 @@ struct NamedFilter {
 const std::vector<NamedFilter>& text_filters();
 const std::vector<NamedFilter>& sequence_filters();
 const std::vector<NamedFilter>& number_filters();
+const std::vector<NamedFilter>& document_filters();
+// What one of jinja2's filters does that dak has none of; empty: it is not known why.
+std::string_view why_no_filter(std::string_view name);
 
 }  // namespace dak::jinja
