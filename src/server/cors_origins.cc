@@ -30,7 +30,11 @@ std::string origin_of(std::string text) {
   const size_t colon = text.find("://");
   if (colon == text.npos || !is_scheme(std::string_view(text).substr(0, colon))) return {};
   const std::string_view authority = std::string_view(text).substr(colon + 3);
-  if (!host_of_authority(authority) || authority.ends_with(':')) return {};
+  // Browsers know no pattern of hosts.
+  if (!host_of_authority(authority) || authority.ends_with(':') ||
+      authority.find('*') != authority.npos) {
+    return {};
+  }
   for (const auto& [scheme, port] : kOwnPorts) {
     if (text.starts_with(std::string(scheme) + "://") && authority.ends_with(port) &&
         (authority.ends_with("]" + std::string(port)) || std::ranges::count(authority, ':') == 1)) {

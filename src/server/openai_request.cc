@@ -183,8 +183,13 @@ void chat_logprobs(const JsonField& body, GenerationFields& fields) {
 }
 
 // Fields that change nothing in the answer of a server with one model and one class of service.
-constexpr std::string_view kHarmless[] = {"user",         "metadata",         "store",
-                                          "service_tier", "prompt_cache_key", "safety_identifier"};
+constexpr std::string_view kHarmless[] = {"user",
+                                          "metadata",
+                                          "store",
+                                          "service_tier",
+                                          "prompt_cache_key",
+                                          "prompt_cache_retention",
+                                          "safety_identifier"};
 
 void expect_known(const JsonField& body, std::initializer_list<std::string_view> own) {
   constexpr std::string_view kShared[] = {"model",
@@ -210,7 +215,8 @@ void expect_known(const JsonField& body, std::initializer_list<std::string_view>
                                           "split_special_tokens"};
   for (const auto& [key, value] : body.value().items()) {
     const auto is_key = [&key = key](std::string_view known) { return known == key; };
-    if (std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
+    if (value.is_null() ||  // absent, as libraries of clients say it
+        std::ranges::any_of(kShared, is_key) || std::ranges::any_of(kHarmless, is_key) ||
         std::ranges::any_of(own, is_key) || std::ranges::any_of(format_fields(), is_key)) {
       continue;
     }

@@ -210,8 +210,10 @@ std::vector<TextSpan> SpecialSpellings::spans(std::string_view text, Parts parts
   if (parts != Parts::kNone && !bare.empty()) {
     add_parts(bare, static_cast<size_t>(bare.data() - text.data()), parts, spans);
   }
-  std::ranges::sort(spans);
-  spans.erase(std::ranges::unique(spans).begin(), spans.end());
+  std::ranges::sort(spans, [](const TextSpan& a, const TextSpan& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  spans.erase(std::unique(spans.begin(), spans.end()), spans.end());
   return spans;
 }
 

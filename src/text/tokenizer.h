@@ -2,7 +2,6 @@
 // token for token what Hugging Face `tokenizers` gives.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -22,7 +21,7 @@ using TokenId = int32_t;
 struct TextSpan {
   size_t begin = 0;
   size_t end = 0;
-  auto operator<=>(const TextSpan&) const = default;
+  bool operator==(const TextSpan&) const = default;
 };
 
 struct EncodeOptions {

@@ -77,7 +77,8 @@ TEST(ChatRequestTest, ZeroTopPIsTheMostLikelyTokenAlone) {
 }
 
 TEST(ChatRequestTest, NullIsAbsent) {
-  const ChatRequest request = chat(R"("stop":null,"seed":null,"tools":null,"max_tokens":null)");
+  const ChatRequest request =
+      chat(R"("stop":null,"seed":null,"tools":null,"max_tokens":null,"other":null)");
   EXPECT_TRUE(request.fields.stop.empty());
   EXPECT_FALSE(request.fields.seed_given);
 }
