@@ -222,6 +222,26 @@ class Sources(unittest.TestCase):
         self.assertGreater(checked, 150)
 
 
+class Behaviours(unittest.TestCase):
+    PAGE = ROOT / "docs/design/server_behaviours.md"
+
+    def test_the_tests_that_show_them_are_there(self):
+        """`Suite.Name`, or `Suite` for all of it."""
+        sources = [path.read_text() for path in (ROOT / "tests").rglob("*_test.cc")]
+        tests = {match for text in sources for match in re.findall(r"^TEST\w*\((\w+),\s*(\w+)\)", text, flags=re.MULTILINE)}
+        suites = {suite for suite, _ in tests}
+        rows = re.findall(r"^\| (.+) \| (.+) \|$", self.PAGE.read_text().split("## Otherwise")[0], flags=re.MULTILINE)
+        named = [name for _, column in rows[2:] for name in re.findall(r"`([^`]+)`", column)]
+        self.assertGreater(len(named), 40)
+        for name in named:
+            if "/" in name:
+                self.assertTrue((ROOT / name).exists(), name)
+            elif "." in name:
+                self.assertIn(tuple(name.split(".")), tests)
+            else:
+                self.assertIn(name, suites)
+
+
 class Measurements(unittest.TestCase):
     def run_script(self, root, *arguments):
         return subprocess.run([sys.executable, root / "scripts/measurements", *arguments], capture_output=True, text=True,
