@@ -18,7 +18,7 @@
 #include "cli/output.h"
 #include "engine/decode_loop.h"
 #include "engine/forecast.h"
-#include "plan/bound.h"
+#include "plan/pass_bytes.h"
 
 namespace dak {
 namespace {

@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "cli/feedback_report.h"
 #include "plan/bound.h"
+#include "plan/pass_bytes.h"
 
 namespace dak {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "plan/bound.h"
+#include "plan/pass_bytes.h"
 
 namespace dak {
 namespace {

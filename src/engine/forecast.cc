@@ -11,16 +11,11 @@ namespace dak {
 namespace {
 
 TierBytes placed_bytes(const Operation& operation, const Plan& plan) {
-  TierBytes bytes{};
-  if (operation.operand < 0) {
-    bytes = operation.remote_bytes;
-    bytes[0] = operation.size_bytes - std::accumulate(bytes.begin() + 1, bytes.end(), int64_t{0});
-    return bytes;
+  if (operation.operand >= 0) {
+    return placed_bytes(plan.operands.at(static_cast<size_t>(operation.operand)));
   }
-  const OperandPlan& entry = plan.operands.at(static_cast<size_t>(operation.operand));
-  for (const TierSpan& span : entry.spans) {
-    bytes[span.tier] += span.blocks * entry.operand.block_bytes();
-  }
+  TierBytes bytes = operation.remote_bytes;
+  bytes[0] = operation.size_bytes - std::accumulate(bytes.begin() + 1, bytes.end(), int64_t{0});
   return bytes;
 }
 

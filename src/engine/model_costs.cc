@@ -107,9 +107,11 @@ void add_term(std::vector<PlacedItem::Term>& terms, double weight, OperationCost
 
 // Whether two operations cost the same wherever the same bytes of them lie.
 bool alike(const Operation& a, const Operation& b) {
-  return a.kind == b.kind && a.operand >= 0 && a.size_bytes == b.size_bytes && a.rows == b.rows &&
-         a.cols == b.cols && a.for_logits == b.for_logits && a.kv_token_bytes == b.kv_token_bytes &&
-         a.query_values == b.query_values && a.kv_heads == b.kv_heads && a.window == b.window;
+  if (a.operand < 0) return false;
+  Operation renamed = a;
+  renamed.name = b.name;
+  renamed.operand = b.operand;
+  return renamed == b;
 }
 
 std::vector<PlacedItem::Term> terms_of(const Operation& operation, const Workload& workload,

@@ -5,8 +5,6 @@
 #include <vector>
 
 #include "memory/tier.h"
-#include "pass/program.h"
-#include "plan/plan.h"
 
 namespace dak {
 
@@ -15,12 +13,5 @@ namespace dak {
 // name.
 double bound_seconds(const std::vector<Tier>& tiers, const TierTraffic& traffic,
                      std::string* bottleneck = nullptr);
-
-// Weight bytes that one decode step of `batch` sequences reads, by tier.
-TierTraffic decode_weight_traffic(const Plan& plan, int64_t batch);
-
-// Bytes of remote weights that the products in `passes` of one prompt must read: once a pass, and
-// those of the logits in the last pass only. No looked-up rows.
-int64_t remote_weight_bytes(const Program& program, const Plan& plan, int64_t passes);
 
 }  // namespace dak

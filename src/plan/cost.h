@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hardware/profile.h"
+#include "plan/pass_bytes.h"
 #include "plan/plan.h"
 #include "plan/workload.h"
 
@@ -72,8 +73,6 @@ struct Machine {
 // is known of a tier is looked up in `profile` by name.
 Machine machine_of(const HardwareProfile& profile, std::vector<Tier> tiers, DType weight_dtype);
 
-using TierBytes = std::array<int64_t, kMaxTiers>;
-
 enum class OperationKind : uint8_t {
   kMatmul,
   kLookup,
@@ -97,6 +96,8 @@ struct Operation {
   int64_t query_values = 0;    // attention: heads x head size
   int64_t kv_heads = 0;        // attention: runs of a sequence's remote tokens
   int64_t window = 0;          // attention: tokens that it looks back, 0: all
+
+  bool operator==(const Operation&) const = default;
 };
 
 // What an operation waits for.

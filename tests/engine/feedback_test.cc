@@ -7,7 +7,7 @@
 
 #include "engine/decode_loop.h"
 #include "hardware/presets.h"
-#include "plan/bound.h"
+#include "plan/pass_bytes.h"
 #include "support/throws_error.h"
 
 namespace dak {

@@ -12,7 +12,7 @@
 #include "engine/forecast.h"
 #include "engine/model_costs.h"
 #include "hardware/presets.h"
-#include "plan/bound.h"
+#include "plan/pass_bytes.h"
 
 namespace dak {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "plan/bound.h"
+#include "plan/pass_bytes.h"
 #include "support/golden.h"
 #include "support/loaded_model.h"
 

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/model_costs.h"
 #include "model/synthetic.h"
 #include "model/synthetic_support.h"
 #include "ops/rows.h"
 #include "pass/names.h"
+#include "plan/pass_bytes.h"
 
 namespace dak {
 namespace {
@@ -136,6 +138,66 @@ TEST(Program, StepsAreWhatARealPassRuns) {
     for (const OperationTimer::Seconds& one : timer->finish())
       found.emplace_back(one.name, one.count);
     EXPECT_EQ(found, expected) << name;
+  }
+}
+
+// A decode step counts what plans and the cost model say that it reads of weights.
+TEST(Program, BytesOfAStepAreThoseThatItCounts) {
+  for (const std::string name : {"llama3_gqa", "smollm2", "opt", "opt_post_norm"}) {
+    test::SyntheticModel model(kModels + name + "/config.json",
+                               {.offload_ratio = 0.4, .context = 64, .dtype = DType::kBF16}, 1);
+    const Program& program = model.declared.program;
+    TierBytes products{};
+    TierBytes by_costs{};
+    int64_t rows_bytes = 0;  // of looked-up rows
+    int64_t only_looked_up = 0;
+    const Machine machine{.tiers = model.plan.tiers, .kernels = {}};
+    std::vector<Operand> operands;
+    for (const OperandPlan& entry : model.plan.operands) operands.push_back(entry.operand);
+    for (const Operation& op : operations_of(program, operands, DType::kF32, model.plan.fixed)) {
+      if (op.kind != OperationKind::kMatmul) continue;
+      const TierBytes placed =
+          placed_bytes(model.plan.operands.at(static_cast<size_t>(op.operand)));
+      const auto read = bytes_read(op, {}, machine, placed);
+      for (size_t t = 0; t < read.size(); ++t) by_costs[t] += static_cast<int64_t>(read[t]);
+    }
+    for (const Step& step : program.steps) {
+      if (step.matrix.index < 0) continue;
+      const OperandPlan& entry = model.plan.operands.at(static_cast<size_t>(step.matrix.index));
+      const TierBytes placed = placed_bytes(entry);
+      if (step.kind == StepKind::kLookup) {
+        const int64_t row = bytes_of(entry.operand.dtype, entry.operand.cols);
+        rows_bytes += row;
+        only_looked_up += entry.operand.use == OperandUse::kLookup ? row : 0;
+        continue;
+      }
+      for (size_t t = 0; t < placed.size(); ++t) products[t] += placed[t];
+    }
+    EXPECT_EQ(by_costs, products) << name;
+    EXPECT_EQ(remote_weight_bytes(program, model.plan, 1), products[1]) << name;
+    EXPECT_EQ(decode_weight_traffic(model.plan, 1).total_bytes(),
+              products[0] + products[1] + only_looked_up)
+        << name;
+
+    Workspace work(program, 1, 1, model.weights.arena(0));
+    KvCache cache(model.files.config, DType::kF32, 64, model.weights.arena(0));
+    KvHold hold;
+    cache.reserve(hold, 1);
+    const Batch batch{.tokens = {5},
+                      .positions = {0},
+                      .sequences = {{.pages = &hold.pages, .past = 0, .rows = 1}},
+                      .logit_rows = {0}};
+    OpContext ctx;
+    ctx.pool = &model.pool;
+    model.declared.model->forward(ctx, model.weights, batch, work);
+    const TierTraffic& counted = ctx.traffic;
+    int64_t looked_up = 0;
+    for (size_t t = 0; t < products.size(); ++t) {
+      const int64_t others = counted.read_bytes[t] - counted.kv_bytes[t] - products[t];
+      EXPECT_GE(others, 0) << name << ", tier " << t;
+      looked_up += others;
+    }
+    EXPECT_EQ(looked_up, rows_bytes) << name;
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "plan/pass_bytes.h"
+
 namespace dak {
 namespace {
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "plan/bound.h"
+#include "plan/pass_bytes.h"
 #include "support/throws_error.h"
 
 namespace dak {
