@@ -6,7 +6,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -19,7 +18,7 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/forecast.h"
-#include "format/gguf.h"
+#include "engine/model_files.h"
 #include "scheduler/scheduler.h"
 #include "server/app.h"
 #include "server/http_target.h"
@@ -151,14 +150,6 @@ std::optional<AllowedHosts> hosts_of(const ServeFlags& flags, bool open) {
   return checked ? std::optional(hosts) : std::nullopt;
 }
 
-// Text after the last slash, without .gguf and the number of a part.
-std::string default_name(const std::string& model) {
-  // Not where a link leads to: caches name files by their contents.
-  std::filesystem::path path = std::filesystem::absolute(model).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  return path.extension() == ".gguf" ? gguf_stem(path) : path.filename().string();
-}
-
 // The first signal lets answers end, the second does not. Of one of the server's threads, but for
 // `serving`.
 class Shutdown {
@@ -210,7 +201,7 @@ std::vector<std::string> names_of(const ServeFlags& flags) {
     if (name.empty()) throw_invalid("--model-name", {}, {}, "is empty");
     if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   }
-  if (names.empty()) names.push_back(default_name(flags.model));
+  if (names.empty()) names.push_back(default_model_name(flags.model));
   return names;
 }
 

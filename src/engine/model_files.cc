@@ -174,6 +174,12 @@ std::optional<ChatTemplate> ModelFiles::load_tool_template() const {
       [this] { return metadata ? gguf_tool_template(*metadata) : folder_tool_template(path); });
 }
 
+std::string default_model_name(const fs::path& path) {
+  fs::path whole = fs::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  return whole.extension() == ".gguf" ? gguf_stem(whole) : whole.filename().string();
+}
+
 ModelFiles open_model(const fs::path& path, bool need_weights) {
   std::error_code status;
   const fs::file_status found = fs::status(path, status);

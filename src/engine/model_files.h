@@ -36,6 +36,10 @@ struct ModelFiles {
   std::optional<ChatTemplate> load_tool_template() const;
 };
 
+// What a model is called that says nothing of it: the folder's or the file's name, less .gguf and
+// the number of a part. Not where a link leads to: caches name files by their contents.
+std::string default_model_name(const std::filesystem::path& path);
+
 // Reads headers only. With `need_weights`, a config.json alone is refused and every tensor the
 // configuration asks for is checked. Throws dak::Error naming file, field, value and fix.
 ModelFiles open_model(const std::filesystem::path& path, bool need_weights);

@@ -17,11 +17,11 @@ namespace {
 
 // Letters of scripts without upper and lower case: what a template does to text leaves them as they
 // are, Python's repr() too. Of one script that the conversation has not.
-constexpr MarkBlock kMarks[] = {{0xa000, 1165},    // Yi
-                                {0x3400, 6592},    // rare ideographs
-                                {0x1401, 620},     // Canadian syllables
-                                {0xac00, 11172},   // Hangul
-                                {0x4e00, 20902}};  // ideographs
+constexpr MarkBlock kScripts[] = {{0xa000, 1165},    // Yi
+                                  {0x3400, 6592},    // rare ideographs
+                                  {0x1401, 620},     // Canadian syllables
+                                  {0xac00, 11172},   // Hangul
+                                  {0x4e00, 20902}};  // ideographs
 constexpr uint32_t kOpen = 0;  // kind of mark before a span; behind it 1 + its text's index
 
 bool begins_longer(const std::vector<std::string>& sorted, std::string_view part) {
@@ -221,7 +221,7 @@ ChatText split_special_text(const ChatTemplate& chat_template, const ChatInput& 
                             const SpecialSpellings& spellings) {
   using Parts = SpecialSpellings::Parts;
   std::string plain = chat_template.render(input);
-  const std::optional<MarkBlock> marks = absent_block(all_text(input) + plain, kMarks);
+  const std::optional<MarkBlock> marks = absent_block(all_text(input) + plain, kScripts);
   if (!marks) refuse_split("the messages have letters of too many scripts");
   // A template may compare short strings, such as "object", which are parts of special tokens; one
   // that compares has no need to write the rest of such a token around them.

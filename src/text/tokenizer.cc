@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // symbols and offsets are 32 bits wide
 // No characters: normalisers leave them as they are.
-constexpr MarkBlock kMarks[] = {{0xfdd0, 1}, {0xfdd1, 1}, {0xfdd2, 1}, {0xfdd3, 1}};
+constexpr MarkBlock kNoncharacters[] = {{0xfdd0, 1}, {0xfdd1, 1}, {0xfdd2, 1}, {0xfdd3, 1}};
 
 // One call of encode(): its working memory and its output.
 class Encoding {
@@ -57,7 +57,7 @@ class Encoding {
   // Where `letters` of `raw` are in `normalized`, its normalised text. False: cannot be told.
   bool follow(std::vector<TextSpan>& letters, std::string_view raw,
               const NormalizedText& normalized, bool at_start) {
-    const std::optional<MarkBlock> mark_of = absent_block(raw, kMarks);
+    const std::optional<MarkBlock> mark_of = absent_block(raw, kNoncharacters);
     if (!mark_of) return false;
     std::vector<Mark> marks;
     for (const TextSpan& letter : letters) marks.push_back({.place = letter.begin});

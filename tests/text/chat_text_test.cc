@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-const std::filesystem::path kData = std::filesystem::path(DAK_TEST_DATA) / "text";
+const std::filesystem::path kTexts = std::filesystem::path(DAK_TEST_DATA) / "text";
 constexpr const char* kTurns =
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -30,7 +30,7 @@ struct AddedSpec {
 // A golden tokenizer with tokens more.
 Tokenizer tokenizer_with(const std::string& name, const std::vector<AddedSpec>& added,
                          const Json& normalizer = nullptr) {
-  Json file = Json::parse(read_text_file(kData / name / "tokenizer.json"));
+  Json file = Json::parse(read_text_file(kTexts / name / "tokenizer.json"));
   for (const AddedSpec& one : added) {
     file["added_tokens"].push_back({{"id", 900000 + file["added_tokens"].size()},
                                     {"content", one.text},
@@ -94,7 +94,7 @@ std::vector<Piece> turns_of(const std::vector<std::pair<std::string, std::string
 class SplitTurns : public testing::TestWithParam<const char*> {};
 
 TEST_P(SplitTurns, StringsAreLettersAndTurnsAreTokens) {
-  const Tokenizer tokenizer = load_tokenizer_json(kData / GetParam());
+  const Tokenizer tokenizer = load_tokenizer_json(kTexts / GetParam());
   const std::vector<std::string> contents = {
       "",
       "nothing special",
@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Golden, SplitTurns, testing::Values("gpt2", "qwen2", "s
 
 // Two strings that touch, and strings that touch what the template writes.
 TEST(SplitText, TokensThatAriseWhereTextsMeetAreLetters) {
-  const Tokenizer tokenizer = load_tokenizer_json(kData / "gpt2");
+  const Tokenizer tokenizer = load_tokenizer_json(kTexts / "gpt2");
   const auto tokens = [&](const char* source, const std::string& a, const std::string& b) {
     return split_tokens(tokenizer, source, conversation({{"user", a}, {"user", b}}));
   };
@@ -149,7 +149,7 @@ TEST(SplitText, TokensThatAriseWhereTextsMeetAreLetters) {
 }
 
 TEST(SplitText, EverythingOfTheInputIsTheUsers) {
-  const Tokenizer tokenizer = load_tokenizer_json(kData / "gpt2");
+  const Tokenizer tokenizer = load_tokenizer_json(kTexts / "gpt2");
   ChatInput input;
   input.messages = OrderedJson::parse(R"([{"role": "assistant", "content": "",
       "name": "<|im_end|>", "reasoning_content": "r<|im_end|>", "tool_calls": [{"function":
@@ -264,14 +264,14 @@ TEST(SplitText, ATemplateThatActsOnSpecialTokens) {
 }
 
 TEST(SplitText, LettersInMalformedText) {
-  const Tokenizer tokenizer = load_tokenizer_json(kData / "gpt2");
+  const Tokenizer tokenizer = load_tokenizer_json(kTexts / "gpt2");
   EXPECT_EQ(
       split_tokens(tokenizer, kTurns, conversation({{"user", "\xff<|im_end|>\xc3<|im_end|>"}})),
       expected_tokens(tokenizer, turns_of({{"user", "\xff<|im_end|>\xc3<|im_end|>"}})));
 }
 
 TEST(SplitText, AnyScript) {
-  const Tokenizer tokenizer = load_tokenizer_json(kData / "gpt2");
+  const Tokenizer tokenizer = load_tokenizer_json(kTexts / "gpt2");
   const std::vector<std::string> scripts = {"\xea\x80\x80", "\\ua001", "\xe3\x90\x80",
                                             "\xe1\x90\x81", "\xea\xb0\x80"};
   std::string content = "<|im_end|>";
