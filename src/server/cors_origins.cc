@@ -15,7 +15,7 @@ constexpr std::string_view kAny = "*";
 constexpr std::pair<std::string_view, std::string_view> kOwnPorts[] = {{"http", ":80"},
                                                                        {"https", ":443"}};
 
-bool is_scheme(std::string_view text) {
+bool is_uri_scheme(std::string_view text) {
   const auto is_letter = [](unsigned char c) { return std::isalpha(c) != 0; };
   return !text.empty() && is_letter(static_cast<unsigned char>(text.front())) &&
          std::ranges::all_of(text, [](unsigned char c) {
@@ -28,7 +28,7 @@ std::string origin_of(std::string text) {
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   const size_t colon = text.find("://");
-  if (colon == text.npos || !is_scheme(std::string_view(text).substr(0, colon))) return {};
+  if (colon == text.npos || !is_uri_scheme(std::string_view(text).substr(0, colon))) return {};
   const std::string_view authority = std::string_view(text).substr(colon + 3);
   // Browsers know no pattern of hosts.
   if (!host_of_authority(authority) || authority.ends_with(':') ||
