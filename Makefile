@@ -29,6 +29,8 @@ docs: ## Makes the generated pages anew: docs/reference (of build/release), meas
 	@scripts/measurements
 	@scripts/plot_bench.py
 	@scripts/paper_figures
+	@build/release/src/cli/dak plan configs/llama-3.1-8b --hardware h100 --compare uniform,greedy \
+	  --workload 'decode:batch=8,context=1k*0.3 + prefill:1k*0.7' --svg docs/plots/plan_llama-3.1-8b.svg >/dev/null
 
 portable: ## One binary that needs nothing but glibc: build/portable/src/cli/dak
 	@scripts/install_packages build
