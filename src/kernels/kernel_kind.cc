@@ -66,6 +66,7 @@ KernelKind parse_kernel_kind(std::string_view text, std::string_view flag) {
     if (text == name(kind)) return kind;
   }
   std::vector<std::string> names;
+  names.reserve(std::size(kKinds));
   for (const KernelKind kind : kKinds) names.emplace_back(name(kind));
   throw_unknown(flag, text, "are no kernels of dak", names);
 }

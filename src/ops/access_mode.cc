@@ -32,6 +32,7 @@ AccessMode parse_access_mode(std::string_view text, std::string_view flag) {
     if (text == name(mode)) return mode;
   }
   std::vector<std::string> names;
+  names.reserve(std::size(kModes));
   for (const AccessMode mode : kModes) names.emplace_back(name(mode));
   throw_unknown(flag, text, "is not an access mode", names);
 }

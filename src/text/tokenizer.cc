@@ -60,11 +60,13 @@ class Encoding {
     const std::optional<MarkBlock> mark_of = absent_block(raw, kNoncharacters);
     if (!mark_of) return false;
     std::vector<Mark> marks;
+    marks.reserve(letters.size());
     for (const TextSpan& letter : letters) marks.push_back({.place = letter.begin});
     NormalizedText marked{with_marks(raw, marks, *mark_of), at_start};
     tokenizer_.normalizer->apply(marked, regex_);
     const MarkedText found = without_marks(marked.text, *mark_of);
     letters.clear();
+    letters.reserve(found.marks.size());
     for (const Mark& mark : found.marks) letters.push_back({mark.place, mark.place + 1});
     return found.text == normalized.text;
   }
