@@ -8,13 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "support/throws_error.h"
 #include "text/marks.h"
 
 namespace dak {
 namespace {
-
-using Json = nlohmann::json;
 
 const std::filesystem::path kTexts = std::filesystem::path(DAK_TEST_DATA) / "text";
 constexpr const char* kTurns =
