@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "base/numbers.h"
 #include "base/units.h"
 #include "bench/onednn_sgemm.h"
 #include "ops/cpu/kernels.h"
@@ -43,7 +44,7 @@ constexpr const char* kUsage =
 
 int64_t number(std::string_view flag, const char* text) {
   if (text == nullptr) throw_invalid(flag, "", "", "needs a number", "give one, e.g. 9");
-  const int64_t value = parse_bytes(text, flag);
+  const int64_t value = parse_whole(text, flag);
   if (value < 1 || value > 1 << 20) throw_invalid(flag, "", text, "not in 1 .. 1048576");
   return value;
 }

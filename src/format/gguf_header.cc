@@ -255,7 +255,7 @@ std::vector<int64_t> read_shape(ByteReader& reader, const std::string& field) {
       throw_corrupt(reader.name(), field + " dimension", std::to_string(dim),
                     "makes more elements than any file holds", kMalformed);
     }
-    elements *= dim;
+    elements *= std::max<uint64_t>(dim, 1);  // of an empty tensor too: rows are multiplied alone
     shape.push_back(static_cast<int64_t>(dim));
   }
   std::reverse(shape.begin(), shape.end());  // stored innermost first
