@@ -44,33 +44,43 @@ int64_t part_count(const GgufHeader& header) {
   return header.metadata.integer("split.count").value_or(1);
 }
 
+struct OpenPart {
+  RandomAccessFile file;
+  GgufHeader header;
+};
+
+OpenPart open_part(const std::filesystem::path& path) {
+  RandomAccessFile file(path);
+  GgufHeader header = read_header(file);
+  return {std::move(file), std::move(header)};
+}
+
 class Parts {
  public:
-  // `first`: the part that was given.
-  Parts(const std::filesystem::path& path, const GgufHeader& first) : given_(path) {
+  Parts(const std::filesystem::path& path, OpenPart given)
+      : folder_(path.parent_path()), given_(std::move(given)) {
     const std::optional<PartName> name = part_name(path);
-    if (!name || name->parts != part_count(first)) {
-      throw_invalid(path.string(), "split.count", std::to_string(part_count(first)),
-                    "the file is a part of a model, and is not named as one",
-                    fmt::format("name it and the others NAME-00001-of-{:05}.gguf and so on",
-                                part_count(first)));
+    const int64_t count = part_count(given_.header);
+    if (!name || name->parts != count) {
+      throw_invalid(
+          path.string(), "split.count", std::to_string(count),
+          "the file is a part of a model, and is not named as one",
+          fmt::format("name it and the others NAME-00001-of-{:05}.gguf and so on", count));
     }
     name_ = *name;
   }
 
   GgufFile open() {
-    RandomAccessFile file(part_path(given_.parent_path(), name_, 1));
-    GgufHeader whole = read_header(file);
-    check_part(whole, 1);
-    files_.push_back(std::move(file));
-    for (int64_t number = 2; number <= name_.parts; ++number) add(number, whole.tensors);
-    const int64_t wanted = whole.metadata.integer("split.tensors.count")
-                               .value_or(static_cast<int64_t>(whole.tensors.size()));
-    if (wanted != static_cast<int64_t>(whole.tensors.size())) {
-      throw_corrupt(
-          whole.metadata.file(), "split.tensors.count", std::to_string(wanted),
-          fmt::format("is not the number of tensors in all parts, {}", whole.tensors.size()),
-          kFetchParts);
+    OpenPart first = part(1);
+    GgufHeader& whole = first.header;
+    files_.push_back(std::move(first.file));
+    for (int64_t number = 2; number <= name_.parts; ++number) add(part(number), whole.tensors);
+    const auto tensors = static_cast<int64_t>(whole.tensors.size());
+    const int64_t wanted = whole.metadata.integer("split.tensors.count").value_or(tensors);
+    if (wanted != tensors) {
+      throw_corrupt(whole.metadata.file(), "split.tensors.count", std::to_string(wanted),
+                    fmt::format("is not the number of tensors in all parts, {}", tensors),
+                    kFetchParts);
     }
     return {.version = whole.version,
             .metadata = std::move(whole.metadata),
@@ -78,8 +88,8 @@ class Parts {
   }
 
  private:
-  void add(int64_t number, std::vector<StoredTensor>& tensors) {
-    const std::filesystem::path path = part_path(given_.parent_path(), name_, number);
+  OpenPart part(int64_t number) {
+    const std::filesystem::path path = part_path(folder_, name_, number);
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) {
       throw Error(ErrorCode::kNotFound,
@@ -89,14 +99,17 @@ class Parts {
                    .problem = fmt::format("is missing: the model has {} parts", name_.parts),
                    .fix = std::string(kFetchParts)});
     }
-    RandomAccessFile file(path);
-    GgufHeader header = read_header(file);
-    check_part(header, number);
-    for (StoredTensor& tensor : header.tensors) {
+    OpenPart found = number == name_.number ? std::move(given_) : open_part(path);
+    check_part(found.header, number);
+    return found;
+  }
+
+  void add(OpenPart part, std::vector<StoredTensor>& tensors) {
+    for (StoredTensor& tensor : part.header.tensors) {
       tensor.file = static_cast<int>(files_.size());
       tensors.push_back(std::move(tensor));
     }
-    files_.push_back(std::move(file));
+    files_.push_back(std::move(part.file));
   }
 
   void check_part(const GgufHeader& header, int64_t number) const {
@@ -112,20 +125,20 @@ class Parts {
     }
   }
 
-  std::filesystem::path given_;
+  std::filesystem::path folder_;
+  OpenPart given_;
   PartName name_;
   std::vector<RandomAccessFile> files_;
 };
 
 GgufFile open_parts(const std::filesystem::path& path) {
-  RandomAccessFile file(path);
-  GgufHeader header = read_header(file);
-  if (part_count(header) > 1) return Parts(path, header).open();
+  OpenPart part = open_part(path);
+  if (part_count(part.header) > 1) return Parts(path, std::move(part)).open();
   std::vector<RandomAccessFile> files;
-  files.push_back(std::move(file));
-  return {.version = header.version,
-          .metadata = std::move(header.metadata),
-          .checkpoint = Checkpoint(std::move(files), std::move(header.tensors))};
+  files.push_back(std::move(part.file));
+  return {.version = part.header.version,
+          .metadata = std::move(part.header.metadata),
+          .checkpoint = Checkpoint(std::move(files), std::move(part.header.tensors))};
 }
 
 // NVFP4's scale of a whole tensor is a tensor of its own: "blk.0.ffn_up.scale" of

@@ -8,6 +8,14 @@
 
 namespace dak {
 
+int64_t rank_of(std::span<const float> logits, TokenId token) {
+  if (!any_to_choose(logits)) return 0;
+  const float own = logits[static_cast<size_t>(token)];
+  return 1 + std::ranges::count_if(logits, [own](float logit) {
+           return logit > own || (std::isnan(own) && !std::isnan(logit));
+         });
+}
+
 // All by their distance from the most likely one, so that the sum is made once.
 TokenChances token_chances(std::span<const float> logits, TokenId token, int top) {
   TokenChances chances;
@@ -26,10 +34,6 @@ TokenChances token_chances(std::span<const float> logits, TokenId token, int top
     return static_cast<float>(double{best_logprob} + (double{logit} - double{best_logit}));
   };
   chances.logprob = logprob_of(token);
-  const float own = logits[static_cast<size_t>(token)];
-  chances.rank = 1 + std::ranges::count_if(logits, [own](float logit) {
-                   return logit > own || (std::isnan(own) && !std::isnan(logit));
-                 });
   const auto count = std::min(static_cast<size_t>(std::max(0, top)), logits.size());
   if (count == 0) return chances;
   const auto more_likely = [](const TokenLogprob& a, const TokenLogprob& b) {

@@ -62,6 +62,10 @@ ServingSequence::ServingSequence(RequestId id, ServingRequest request, const Eng
       most_tokens_(most_tokens_of(request_, engine)),
       sampler_(request_.sampling) {
   sampler_.observe_prompt(request_.prompt);
+  // Every token is looked for in them.
+  std::vector<TokenId>& stops = request_.stop_tokens;
+  std::ranges::sort(stops);
+  stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   if (wants_prompt_logprobs()) prompt_.resize(request_.prompt.size() - 1);
   if (engine.has_tokenizer()) {
     answer_.emplace(engine.tokenizer(), request_.stop, request_.reasoning, request_.shown);
@@ -75,7 +79,7 @@ bool ServingSequence::can_choose_on_device() const {
 
 bool ServingSequence::ends(TokenId token) const {
   return (!request_.ignore_eos && engine_.is_end_token(token)) ||
-         std::ranges::find(request_.stop_tokens, token) != request_.stop_tokens.end();
+         std::ranges::binary_search(request_.stop_tokens, token);
 }
 
 TokenId ServingSequence::choose(std::span<const float> logits) {
@@ -131,7 +135,10 @@ void ServingSequence::allow_no_ends() {
 
 void ServingSequence::note_prompt(int64_t position, std::span<const float> logits) {
   const auto at = static_cast<size_t>(position);
-  prompt_.at(at) = token_chances(logits, request_.prompt.at(at + 1), request_.prompt_logprobs);
+  const TokenId token = request_.prompt.at(at + 1);
+  TokenChances chances = token_chances(logits, token, request_.prompt_logprobs);
+  chances.rank = rank_of(logits, token);
+  prompt_.at(at) = std::move(chances);
 }
 
 ServingEvent ServingSequence::event(ServingEvent::Kind kind) const {

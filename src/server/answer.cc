@@ -23,7 +23,7 @@ Answer::Answer(AnswerWriter writer, AnswerOptions options, std::shared_ptr<Excha
       metrics_(metrics),
       received_(received),
       report_(std::move(report)) {
-  writer_.show_logprobs(options_.logprobs);
+  writer_.show_logprobs(options_.logprobs());
   if (options_.include_usage || options_.continuous_usage) writer_.show_usage();
 }
 
@@ -78,7 +78,7 @@ void Answer::on_event(size_t choice, const ServingEvent& event) {
                        .completion_tokens = event.generated_tokens,
                        .reasoning_tokens = event.reasoning_tokens},
              .prompt = {event.prompt.begin(), event.prompt.end()}};
-  if (options_.logprobs) kept.piece.top.assign(event.top.begin(), event.top.end());
+  if (options_.logprobs()) kept.piece.top.assign(event.top.begin(), event.top.end());
   if (event.error != nullptr) kept.error = std::make_unique<ApiError>(api_error(*event.error));
   {
     const std::lock_guard lock(mutex_);
@@ -167,7 +167,7 @@ void Answer::token(Event& event) {
     metrics_.mine().between_tokens.observe(seconds_of(event.at - choice.last_token));
   }
   choice.last_token = event.at;
-  if (options_.logprobs) choice.unshown.push_back(std::move(event.piece));
+  if (options_.logprobs()) choice.unshown.push_back(std::move(event.piece));
   if (!choice.tools) return show(event.choice, event.reasoning, event.text, {});
   show(event.choice, event.reasoning, {}, choice.tools->push(event.text));
 }
@@ -205,7 +205,7 @@ void Answer::begin(size_t index) {
 // The prompt's tokens as the answer begins with them.
 std::vector<TokenPiece> Answer::echoed_pieces(size_t index) const {
   std::vector<TokenPiece> pieces;
-  if (!options_.logprobs || options_.echo.empty()) return pieces;
+  if (!options_.logprobs() || options_.echo.empty()) return pieces;
   const std::vector<TokenChances>& chances = choices_[index].prompt;
   for (const TokenId token : options_.prompts[prompt_of(index)]) {
     if (pieces.empty()) {

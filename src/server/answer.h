@@ -23,7 +23,6 @@ struct AnswerOptions {
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;
-  bool logprobs = false;
   int top_logprobs = -1;     // of the answer's tokens, and of a prompt's that it begins with
   int prompt_logprobs = -1;  // of the prompt's, told apart
   // By prompt, where its log-probabilities are wanted.
@@ -34,6 +33,8 @@ struct AnswerOptions {
   std::vector<std::string> echo;  // by prompt: what its answers begin with
   int per_prompt = 1;             // answers to each prompt, neighbours in the list of requests
   std::vector<std::pair<std::string, std::string>> headers;
+
+  bool logprobs() const { return top_logprobs >= 0; }
 };
 
 // Told once for each answer, on its connection's thread.

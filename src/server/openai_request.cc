@@ -66,12 +66,14 @@ std::vector<TokenBias> biases_of(const JsonField& field) {
       field.corrupt(fmt::format("has '{}', which is no token id", printable(key)),
                     "names are ids of tokens, as texts");
     }
-    if (std::ranges::any_of(biases, [&](const TokenBias& one) { return one.token == token; })) {
-      field.corrupt(fmt::format("names the token {} twice", token));
-    }
     const JsonField number(value, fmt::format("{}.{}", field.path(), token), "");
     biases.push_back(
         {.token = token, .bias = static_cast<float>(number.number(-kMostBias, kMostBias))});
+  }
+  std::ranges::sort(biases, {}, &TokenBias::token);  // a body may have very many
+  const auto twice = std::ranges::adjacent_find(biases, {}, &TokenBias::token);
+  if (twice != biases.end()) {
+    field.corrupt(fmt::format("names the token {} twice", twice->token));
   }
   return biases;
 }

@@ -33,7 +33,6 @@ AnswerOptions options_of(const GenerationFields& fields, std::string route) {
           .stream = fields.stream,
           .include_usage = fields.include_usage,
           .continuous_usage = fields.continuous_usage,
-          .logprobs = fields.top_logprobs >= 0,
           .top_logprobs = fields.top_logprobs,
           .prompt_logprobs = fields.prompt_logprobs,
           .per_prompt = fields.n};
@@ -62,16 +61,17 @@ const std::string& Service::model_named(const std::string& model) const {
                  "model", "model_not_found");
 }
 
+void Service::check_token(TokenId token, std::string_view param) const {
+  if (token < engine_.config().vocabulary) return;
+  throw ApiError(400,
+                 fmt::format("the token {} is outside the model's vocabulary of {}", token,
+                             engine_.config().vocabulary),
+                 std::string(param));
+}
+
 void Service::check_tokens(const GenerationFields& fields) const {
-  const auto check = [this](TokenId token, const char* param) {
-    if (token < engine_.config().vocabulary) return;
-    throw ApiError(400,
-                   fmt::format("the token {} is outside the model's vocabulary of {}", token,
-                               engine_.config().vocabulary),
-                   param);
-  };
-  for (const TokenId token : fields.stop_tokens) check(token, "stop_token_ids");
-  for (const TokenBias& bias : fields.sampling.logit_bias) check(bias.token, "logit_bias");
+  for (const TokenId token : fields.stop_tokens) check_token(token, "stop_token_ids");
+  for (const TokenBias& bias : fields.sampling.logit_bias) check_token(bias.token, "logit_bias");
 }
 
 void Service::check_prompt(std::span<const TokenId> tokens, std::string_view param) const {
@@ -83,13 +83,7 @@ void Service::check_prompt(std::span<const TokenId> tokens, std::string_view par
                                tokens.size(), longest_prompt_, engine_.context()),
                    std::string(param), "context_length_exceeded");
   }
-  for (const TokenId token : tokens) {
-    if (token < engine_.config().vocabulary) continue;
-    throw ApiError(400,
-                   fmt::format("the token {} is outside the model's vocabulary of {}", token,
-                               engine_.config().vocabulary),
-                   std::string(param));
-  }
+  for (const TokenId token : tokens) check_token(token, param);
 }
 
 ChatText Service::chat_text(const ChatInput& input) const {

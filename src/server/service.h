@@ -70,6 +70,7 @@ class Service {
   }
   // The name that the answer gives the model.
   const std::string& model_named(const std::string& model) const;
+  void check_token(TokenId token, std::string_view param) const;
   void check_tokens(const GenerationFields& fields) const;
   void check_prompt(std::span<const TokenId> tokens, std::string_view param) const;
   using Grammar = std::shared_ptr<const JsonGrammar>;  // null: an answer is held to nothing

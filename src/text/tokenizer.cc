@@ -46,10 +46,12 @@ class Encoding {
   std::vector<TextSpan> letters_in(std::string_view text, std::string_view part) const {
     std::vector<TextSpan> inside;
     const auto offset = static_cast<size_t>(part.data() - text.data());
-    for (const auto& [begin, end] : options_.letters) {
-      if (begin >= offset && begin < offset + part.size()) {
-        inside.push_back({begin - offset, std::min(end - offset, part.size())});
-      }
+    const auto& all = options_.letters;
+    const auto first = std::ranges::lower_bound(all, offset, {}, &TextSpan::begin);
+    const auto last = std::ranges::lower_bound(all, offset + part.size(), {}, &TextSpan::begin);
+    inside.reserve(static_cast<size_t>(last - first));
+    for (auto letter = first; letter != last; ++letter) {
+      inside.push_back({letter->begin - offset, std::min(letter->end - offset, part.size())});
     }
     return inside;
   }
