@@ -162,6 +162,9 @@ class EditedLines : public LineSource {
   std::optional<Line> next() override {
     el_resize(edit_);
     interrupted_ = false;
+    // el_gets would show the prompt first: the terminal's own Backspace would edit what is typed
+    // then.
+    el_set(edit_, EL_PREP_TERM, 1);
     set_bracketed_paste(true);
     int length = 0;
     const char* read = el_gets(edit_, &length);
