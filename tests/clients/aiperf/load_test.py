@@ -5,7 +5,6 @@ reports against the server's own counts: load_test.py DAK MODEL.gguf"""
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -13,11 +12,11 @@ import tempfile
 import unittest
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "reference"), str(ROOT / "tests/support")]
+TESTS = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TESTS / "clients"), str(TESTS / "support")]
 sys.dont_write_bytecode = True
 import cases  # pylint: disable=wrong-import-position
-from tokenizer_sources import tokenizer_from_gguf  # pylint: disable=wrong-import-position
+import served  # pylint: disable=wrong-import-position
 
 DAK, MODEL = sys.argv[1], sys.argv[2]
 KEY = "test-key"
@@ -30,24 +29,15 @@ class LoadToolTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.out = pathlib.Path(cls.folder.name)
-        tokenizer = cls.out / "tokenizer"
-        tokenizer.mkdir()
-        tokenizer_from_gguf(MODEL).save(str(tokenizer / "tokenizer.json"))
-        (tokenizer / "tokenizer_config.json").write_text(json.dumps(
-            {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}))
-        cls.server = subprocess.Popen([DAK, "serve", MODEL, "--device", "cpu", "--port", "0", "--context", "256",
-                                       "--api-key", KEY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = cls.server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + cls.server.stderr.read()
-        cls.url = found[0]
+        served.write_tokenizer(MODEL, cls.out / "tokenizer")
+        cls.server = served.Server(DAK, MODEL, "--context", "256", "--api-key", KEY)
+        cls.url = cls.server.url
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.send_signal(signal.SIGTERM)
-        _, said = cls.server.communicate(timeout=60)
+        status, said = cls.server.end()
         cls.folder.cleanup()
-        assert cls.server.returncode == 0, said
+        assert status == 0, said
 
     def get(self, path):
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {KEY}"})

@@ -5,19 +5,17 @@ compared with log-probabilities that the server gives token by token: multiple_c
 import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
 import sys
 import tempfile
 import unittest
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "reference"), str(ROOT / "tests/support")]
+TESTS = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TESTS / "clients"), str(TESTS / "support")]
 sys.dont_write_bytecode = True
 import cases  # pylint: disable=wrong-import-position
-from tokenizer_sources import tokenizer_from_gguf  # pylint: disable=wrong-import-position
+import served  # pylint: disable=wrong-import-position
 
 DAK, MODEL = sys.argv[1], sys.argv[2]
 QUESTIONS = [
@@ -40,12 +38,7 @@ class MultipleChoiceTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.out = pathlib.Path(cls.folder.name)
-        tokenizer = cls.out / "tokenizer"
-        tokenizer.mkdir()
-        cls.tokenizer = tokenizer_from_gguf(MODEL)
-        cls.tokenizer.save(str(tokenizer / "tokenizer.json"))
-        (tokenizer / "tokenizer_config.json").write_text(json.dumps(
-            {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}))
+        cls.tokenizer = served.write_tokenizer(MODEL, cls.out / "tokenizer")
         rows = [{"question": question, "choices": choices, "gold": gold} for question, choices, gold in QUESTIONS]
         (cls.out / "choices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         tasks = cls.out / "tasks"
@@ -53,19 +46,14 @@ class MultipleChoiceTest(unittest.TestCase):
         # The harness reads YAML, which JSON is.
         (tasks / "dak_choices.yaml").write_text(json.dumps(
             {**TASK, "dataset_kwargs": {"data_files": {"test": str(cls.out / "choices.jsonl")}}}))
-        cls.server = subprocess.Popen([DAK, "serve", MODEL, "--device", "cpu", "--port", "0", "--context", "512",
-                                       "--model-name", "model"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = cls.server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + cls.server.stderr.read()
-        cls.url = found[0]
+        cls.server = served.Server(DAK, MODEL, "--context", "512", "--model-name", "model")
+        cls.url = cls.server.url
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.send_signal(signal.SIGTERM)
-        _, said = cls.server.communicate(timeout=60)
+        status, said = cls.server.end()
         cls.folder.cleanup()
-        assert cls.server.returncode == 0, said
+        assert status == 0, said
 
     def ask(self, body):
         request = urllib.request.Request(self.url + "/v1/completions", json.dumps(body).encode(),

@@ -3,7 +3,6 @@
 
 import json
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -14,31 +13,21 @@ import urllib.request
 
 import openai
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+TESTS = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TESTS / "clients"), str(TESTS / "support")]
 sys.dont_write_bytecode = True
 import cases  # pylint: disable=wrong-import-position
+import served  # pylint: disable=wrong-import-position
 
 DAK, MODEL = sys.argv[1], sys.argv[2]
 KEY = "test-key"
 MESSAGES = [{"role": "user", "content": "Count from one to ten."}]
 
 
-class Server:
+class Server(served.Server):
     def __init__(self, *flags):
-        command = [DAK, "serve", MODEL, "--device", "cpu", "--port", "0", "--context", "512",
-                   "--api-key", KEY, *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found, line + self.process.stderr.read()
-        self.url = found[0]
+        super().__init__(DAK, MODEL, "--context", "512", "--api-key", KEY, *flags)
         self.client = openai.OpenAI(base_url=self.url + "/v1", api_key=KEY, max_retries=0, timeout=60)
-
-    def end(self):
-        """Exit status and what was said on stderr."""
-        self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said
 
     def state(self):
         request = urllib.request.Request(self.url + "/state", headers={"Authorization": f"Bearer {KEY}"})
