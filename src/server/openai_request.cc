@@ -251,6 +251,25 @@ bool read_prompt_end(const JsonField& body, ChatInput& input) {
   return true;
 }
 
+// Fields of texts in a request that has messages, or of messages in one that has a text, would
+// change nothing.
+void check_either(const JsonField& body, bool has_messages) {
+  if (!has_messages) {
+    for (const std::string_view key : {"add_generation_prompt", "continue_final_message"}) {
+      if (const auto other = body.find(key)) other->corrupt("is for messages", "omit it");
+    }
+    return;
+  }
+  if (const auto prompt = body.find("prompt")) {
+    prompt->corrupt("stands beside messages", "give one of them");
+  }
+  const auto special = body.find("add_special_tokens");
+  if (special && special->boolean()) {
+    special->corrupt("is for a prompt: the chat template writes the special tokens of messages",
+                     "omit it");
+  }
+}
+
 ChatRequest chat_of(const JsonField& body, std::string_view text, const RequestLimits& limits,
                     const RequestDefaults& defaults) {
   expect_known(body, {"messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice",
@@ -364,6 +383,7 @@ TokenizeRequest parse_tokenize_request(std::string_view body, const RequestLimit
     request.add_special_tokens = field.boolean_or("add_special_tokens", true);
     request.split_special_tokens = boolean_of(field, "split_special_tokens");
     const auto messages = field.find("messages");
+    check_either(field, messages.has_value());
     if (messages) {
       ExactBody exact(body);
       request.input.messages = messages_of(*messages, exact, limits.messages);

@@ -382,6 +382,22 @@ TEST(RequestTest, WhatIsNotSaidIsTheServers) {
   EXPECT_EQ(parse_completion_request(R"({"prompt":"a"})", {}, defaults).fields.max_tokens, 16);
 }
 
+TEST(RequestTest, TokenizeTakesATextOrMessages) {
+  const auto refusal = [](const std::string& members) {
+    return refused([&] { parse_tokenize_request("{" + members + "}", {}); });
+  };
+  const std::string messages = R"("messages":[{"role":"user","content":"hi"}])";
+  EXPECT_EQ(refusal(R"("prompt":"a")"), "nothing");
+  EXPECT_EQ(refusal(R"("prompt":"a","add_special_tokens":true)"), "nothing");
+  EXPECT_EQ(refusal(messages), "nothing");
+  EXPECT_EQ(refusal(messages + R"(,"add_generation_prompt":false,"add_special_tokens":false)"),
+            "nothing");
+  EXPECT_EQ(refusal(messages + R"(,"prompt":"a")"), "prompt");
+  EXPECT_EQ(refusal(messages + R"(,"add_special_tokens":true)"), "add_special_tokens");
+  EXPECT_EQ(refusal(R"("prompt":"a","continue_final_message":true)"), "continue_final_message");
+  EXPECT_EQ(refusal(R"("prompt":"a","add_generation_prompt":true)"), "add_generation_prompt");
+}
+
 TEST(ApiErrorTest, SaysWhatOpenAiSays) {
   const auto json = nlohmann::json::parse(ApiError(404, "no \"model\"", "model", "gone").json());
   EXPECT_EQ(json["error"]["message"], "no \"model\"");
